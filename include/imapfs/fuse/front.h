@@ -1,0 +1,33 @@
+/* front.h - the kernel's side: requests in, replies and invalidations out (libfuse low level).
+ *
+ * Layer fuse. Split: front.c (session, INIT, loop), request.c (one question: run, wait, run again,
+ * reply once, interrupt), ops.c (the table of operations), notify.c (the notifier thread), init.c
+ * (the INIT patch for PARALLEL_DIROPS, with the libfuse versions it is for).
+ *
+ * Threads: front_run() is the front thread. A reply may come from the loop thread, when a request
+ * had to wait. The notifier alone calls fuse_lowlevel_notify_*. */
+#pragma once
+#include "imapfs/tree/tree.h"
+
+typedef struct Front Front;
+
+typedef struct {
+    const char *mountpoint;
+    const char *fsname;        /* shown in /proc/mounts: never a secret */
+    bool allow_other;          /* only by option */
+    bool debug;                /* libfuse's own debug output */
+    const char *extra_options; /* further mount options of the user (",ro,..."), or NULL */
+} FrontConfig;
+
+/* Mounts (noexec, nosuid, nodev; subtype imapfs; max_background 256). Error CONFIG in words: no
+ * /dev/fuse, no fusermount3, mountpoint not empty, not a directory, already mounted. */
+Front *front_new(const FrontConfig *config, GError **error);
+/* Serves until unmounted or a signal (INT, TERM, HUP) came; 0, or an exit code. Waiting requests
+ * are ended with EINTR on the way out. */
+int front_run(Front *front, Tree *tree, Engine *engine);
+/* Unmounts (never hangs: a lazy unmount if the ordinary one is busy) and frees. */
+void front_free(Front *front);
+G_DEFINE_AUTOPTR_CLEANUP_FUNC(Front, front_free)
+
+/* For EngineConfig: hands the engine's events to the notifier. data is the Front. */
+extern const EngineEvents front_events;

@@ -1,0 +1,45 @@
+/* content.h - bytes of parts and messages that can be fetched again.
+ *
+ * Layer store. Small contents are packed in content.db, large ones are files named by a number.
+ * Readers: any thread. Writers: the loop. A content is visible when content_commit() returned true
+ * and whole, or (progressive) as far as it was written. Contents are immutable; the least recently
+ * used are evicted when the cache is over its size, never one that is open or being written. */
+#pragma once
+#include "imapfs/store/store.h"
+
+typedef struct {
+    guint32 box, uid;
+    ContentKind kind;
+    const char *section;
+} ContentKey;
+
+/* --- reading --- */
+typedef struct Content Content;
+/* NULL when it is not there. Stays readable until closed, whatever is evicted or expunged. */
+Content *content_open(StoreReader *reader, const ContentKey *key);
+Content *content_ref(Content *content);
+void content_unref(Content *content);
+G_DEFINE_AUTOPTR_CLEANUP_FUNC(Content, content_unref)
+guint64 content_size(const Content *content);
+/* Any thread. Bytes read (short only at the end), or -1 with error STORE: a damaged content is
+ * dropped from the cache, so that it is fetched again. */
+gssize content_read(Content *content, void *buffer, gsize size, guint64 offset, GError **error);
+bool content_exists(StoreReader *reader, const ContentKey *key); /* no atime update */
+
+/* --- writing --- */
+typedef struct ContentWriter ContentWriter;
+/* size_hint: expected bytes, 0 unknown. Error FULL when the disk is. */
+ContentWriter *content_begin(Store *store, const ContentKey *key, guint64 size_hint,
+                             GError **error);
+bool content_write(ContentWriter *writer, const void *bytes, gsize length, GError **error);
+/* Makes it visible and records its exact size in the index (store_size_put). Frees the writer. */
+bool content_commit(ContentWriter *writer, GError **error);
+void content_abort(ContentWriter *writer);
+
+/* Many small contents in one transaction: between these, commits are gathered. Loop only. */
+bool content_batch_begin(Store *store, GError **error);
+bool content_batch_end(Store *store, GError **error);
+
+/* Evicts until under the size, at most budget_us of work a call; true when there is more to do. */
+bool content_evict(Store *store, gint64 budget_us);
+void content_stats(Store *store, guint64 *bytes_out, guint64 *count_out);

@@ -1,0 +1,157 @@
+/* store.h - what we know: mailboxes, messages, structures, sizes (index.db), bytes (content.h).
+ *
+ * Layer store. SQLite, WAL. Readers: any thread, each with its own read-only connection, made on
+ * first use (store_reader) and closed by store_close. Writers: one at a time, under the writer
+ * lock, a leaf: a StoreTxn begins and ends inside one function. Rows hold what the server last said
+ * and nothing else. A mailbox row's id is the identity of (account, name, UIDVALIDITY): when the
+ * server changes UIDVALIDITY the mailbox gets a new id, so (box, uid) names one message for ever.
+ */
+#pragma once
+#include <glib.h>
+#include <stdbool.h>
+#include "imapfs/base/uidset.h"
+
+typedef struct Store Store;
+typedef struct StoreReader StoreReader; /* borrowed from the store, of this thread only */
+typedef struct StoreTxn StoreTxn;
+
+typedef struct {
+    const char *state_dir; /* index.db; made 0700; refused when another owns or may write it */
+    const char *cache_dir; /* content.db and content/ */
+    guint64 cache_size;    /* bytes of content kept; least recently used goes first */
+    const char *account;   /* recorded; a store of another account is refused */
+} StoreConfig;
+
+/* Opens, locks (flock; a second mount of the same account is refused with CONFIG and words), checks
+ * the schema version and migrates. A newer schema is refused. A damaged index.db is moved aside
+ * (index.db.damaged-DATE) and logged; a damaged content.db is dropped. */
+Store *store_open(const StoreConfig *config, GError **error);
+void store_close(Store *store);
+G_DEFINE_AUTOPTR_CLEANUP_FUNC(Store, store_close)
+
+StoreReader *store_reader(Store *store);
+
+/* --- mailboxes --- */
+
+#define STORE_MAX_BOX_ID ((1u << 17) - 1)
+
+typedef struct {
+    guint32 id;         /* 1 .. STORE_MAX_BOX_ID */
+    guint32 parent;     /* id of the mailbox it is a child of; 0 at the top */
+    char *name;         /* canonical name (wire/mailbox_name.h), all levels */
+    char *leaf;         /* the file name of its directory (name_mailbox_level) */
+    char delimiter;     /* 0: none */
+    guint32 attributes; /* LIST_* of wire/response.h; LIST_NONEXISTENT also for levels we made up */
+    guint32 uidvalidity, uidnext;
+    guint64 highestmodseq;
+    guint32 exists;        /* messages at the last sync */
+    bool listed;           /* all messages were listed once: the rows are a whole mailbox */
+    gint64 synced_ns;      /* when it was last known to be as on the server; 0 never */
+    gint64 changed_ns;     /* when its entries last changed: mtime of the directory */
+    char *permanent_flags; /* text form of Flags, or NULL when never selected */
+    bool read_only;
+} StoreBox;
+void store_box_clear(StoreBox *box);
+
+bool store_box_by_id(StoreReader *reader, guint32 id, StoreBox *out);
+bool store_box_by_name(StoreReader *reader, const char *name, StoreBox *out);
+bool store_box_by_leaf(StoreReader *reader, guint32 parent, const char *leaf, StoreBox *out);
+/* Calls f for the children of parent with id > after, ascending by id, until it returns false. */
+typedef bool (*StoreBoxFunc)(const StoreBox *box, gpointer data);
+void store_box_children(StoreReader *reader, guint32 parent, guint32 after, StoreBoxFunc f,
+                        gpointer data);
+/* All of them, ascending by id. */
+void store_box_all(StoreReader *reader, StoreBoxFunc f, gpointer data);
+/* When the list of mailboxes was last known to be the server's (ns), 0 never; and when the entries
+ * of the top directory last changed. */
+gint64 store_boxes_synced(StoreReader *reader);
+gint64 store_top_changed(StoreReader *reader);
+
+/* --- messages --- */
+
+typedef struct {
+    guint32 uid;
+    char *name;           /* name_message(); the directory is NAME.UID */
+    char *from, *subject; /* decoded, UTF-8 */
+    char *message_id;     /* raw, or NULL when never asked for */
+    gint64 internaldate;
+    gint32 zone;  /* minutes east */
+    guint64 size; /* RFC822.SIZE as told */
+    char *flags;  /* text form of wire/flags.h */
+    guint64 modseq;
+    char *emailid; /* or NULL */
+    bool has_structure;
+} StoreMsg;
+void store_msg_clear(StoreMsg *msg);
+
+bool store_msg_get(StoreReader *reader, guint32 box, guint32 uid, StoreMsg *out);
+/* Messages with uid > after, ascending, until f returns false. msg is borrowed for the call. */
+typedef bool (*StoreMsgFunc)(const StoreMsg *msg, gpointer data);
+void store_msg_each(StoreReader *reader, guint32 box, guint32 after, StoreMsgFunc f, gpointer data);
+UidSet *store_msg_uids(StoreReader *reader, guint32 box); /* caller frees */
+guint32 store_msg_count(StoreReader *reader, guint32 box);
+/* The next at most n UIDs > after that have no structure yet, ascending. Caller frees. */
+UidSet *store_msg_without_structure(StoreReader *reader, guint32 box, guint32 after, guint n);
+
+/* bodystructure_print() form; NULL when not known. "" when it is known that the server's is of no
+ * use. Caller frees. */
+char *store_structure_get(StoreReader *reader, guint32 box, guint32 uid);
+
+/* Exact decoded sizes, immutable, kept when the content is evicted. -1 when not known. */
+typedef enum {
+    CONTENT_RAW,     /* BODY[section]: the exact bytes, still encoded */
+    CONTENT_DECODED, /* transfer-decoded */
+    CONTENT_TEXT,    /* transfer-decoded, UTF-8, LF */
+    CONTENT_HTML,    /* the same with a BOM */
+    CONTENT_HEADERS, /* headers.txt */
+} ContentKind;
+gint64 store_size_get(StoreReader *reader, guint32 box, guint32 uid, ContentKind kind,
+                      const char *section);
+
+/* --- writing --- */
+
+/* Waits for the writer lock. durable: fsynced at commit (log rows); else only consistent. */
+StoreTxn *store_begin(Store *store, bool durable, GError **error);
+/* Ends it either way; on failure everything is as before. */
+bool store_commit(StoreTxn *txn, GError **error);
+void store_rollback(StoreTxn *txn);
+StoreReader *store_txn_reader(StoreTxn *txn); /* sees the transaction's own writes */
+
+/* What LIST said, whole. Adds the levels that are missing in between, keeps ids of names that stay,
+ * takes away the rest (messages, structures and sizes with them; removed_out gets their StoreBox;
+ * free with store_box_clear), bumps changed_ns of directories whose entries changed. */
+typedef struct {
+    const char *name;
+    char delimiter;
+    guint32 attributes;
+} StoreListing;
+bool store_boxes_reconcile(StoreTxn *txn, const StoreListing *listings, guint n, gint64 now_ns,
+                           GArray *added_out /* of StoreBox, or NULL */,
+                           GArray *removed_out /* of StoreBox, or NULL */, GError **error);
+
+/* The mailbox has another UIDVALIDITY: gives it a new id without messages, moves its children,
+ * bumps changed_ns of its parent. The old id's rows are gone. */
+bool store_box_renew(StoreTxn *txn, guint32 box, guint32 uidvalidity, gint64 now_ns,
+                     guint32 *new_id_out, GError **error);
+/* uidvalidity (only from 0), uidnext, highestmodseq, exists, listed, synced_ns, permanent_flags,
+ * read_only of the row with box->id. */
+bool store_box_update(StoreTxn *txn, const StoreBox *box, GError **error);
+bool store_box_touch(StoreTxn *txn, guint32 box, gint64 now_ns, GError **error); /* changed_ns */
+
+/* Inserts or replaces; a row that is there keeps its structure. *new_out: it was not there. */
+bool store_msg_put(StoreTxn *txn, guint32 box, const StoreMsg *msg, bool *new_out, GError **error);
+/* *changed_out false when they were the same already, or the message is not known. modseq 0: leave.
+ */
+bool store_msg_set_flags(StoreTxn *txn, guint32 box, guint32 uid, const char *flags, guint64 modseq,
+                         bool *changed_out, GError **error);
+/* Messages, structures, sizes and contents of these UIDs; removed_out gets those that were there.
+ */
+bool store_msg_remove(StoreTxn *txn, guint32 box, const UidSet *uids, UidSet *removed_out,
+                      GError **error);
+bool store_structure_put(StoreTxn *txn, guint32 box, guint32 uid, const char *text, GError **error);
+bool store_size_put(StoreTxn *txn, guint32 box, guint32 uid, ContentKind kind, const char *section,
+                    guint64 size, GError **error);
+
+/* Small facts by name, of the account: last good mechanism, capabilities, schema notes. */
+char *store_meta_get(StoreReader *reader, const char *key);
+bool store_meta_put(StoreTxn *txn, const char *key, const char *value, GError **error);

@@ -1,0 +1,87 @@
+/* engine.h - puts into the store what is missing there, and keeps it as the server has it.
+ *
+ * Layer sync. The engine lives on the loop thread; functions marked [any] may be called from any
+ * thread. Split by noun: engine.c (needs and waiters), mailboxes.c (LIST), mailbox.c (one mailbox's
+ * listing and resync, one function a phase), fetch.c (structures and contents), status.c. */
+#pragma once
+#include "imapfs/imap/pool.h"
+#include "imapfs/store/content.h"
+#include "imapfs/store/store.h"
+
+typedef struct Engine Engine;
+
+typedef enum {
+    NEED_MAILBOXES, /* the list of mailboxes, as the server has it now */
+    NEED_MAILBOX,   /* all messages of a mailbox, as the server has them now */
+    NEED_STRUCTURE, /* store_structure_get() of a message */
+    NEED_CONTENT,   /* content_open() of a content, whole */
+    NEED_STATUS,    /* a fresh engine_status() */
+} NeedKind;
+
+typedef struct {
+    NeedKind kind;
+    guint32 box, uid;
+    ContentKind content;
+    char *section;
+    char *encoding, *charset; /* how to make DECODED, TEXT and HTML of the section */
+} Need;
+Need *need_copy(const Need *need);
+void need_clear(Need *need); /* frees what is inside */
+void need_free(Need *need);
+G_DEFINE_AUTOPTR_CLEANUP_FUNC(Need, need_free)
+
+/* What changed, for whoever keeps copies (the kernel). Called on the loop, after the commit;
+ * arguments are borrowed. Must not block. */
+typedef struct {
+    void (*box_added)(guint32 parent, guint32 box, const char *leaf, gpointer data);
+    void (*box_removed)(guint32 parent, guint32 box, const char *leaf, gpointer data);
+    void (*msg_added)(guint32 box, guint32 uid, const char *name, gpointer data);
+    void (*msg_removed)(guint32 box, guint32 uid, const char *name, gpointer data);
+    void (*flags_changed)(guint32 box, guint32 uid, gpointer data);
+    /* More than it makes sense to tell one by one: forget all of this directory. */
+    void (*box_changed)(guint32 box, gpointer data);
+} EngineEvents;
+
+typedef struct {
+    const Account *account; /* outlives the engine */
+    Store *store;           /* outlives the engine */
+    guint timeout_ms;       /* a wait without progress ends after this (30,000) */
+    guint fresh_ms;         /* how long a listing that is cached waits to be confirmed (3,000) */
+    guint poll_s;           /* STATUS of listed mailboxes that no session watches (60) */
+    EngineEvents events;
+    gpointer events_data;
+} EngineConfig;
+
+/* Makes the loop thread with its own main context, and starts connecting. */
+Engine *engine_new(const EngineConfig *config, GError **error);
+/* Ends the loop thread: waiters get CANCELLED, sessions log out within 1 s. */
+void engine_free(Engine *engine);
+G_DEFINE_AUTOPTR_CLEANUP_FUNC(Engine, engine_free)
+
+/* [any] Waits, on the calling thread, until the first connection is ready (true), or failed (false,
+ * error set: OFFLINE, AUTH, TLS, ...; the engine goes on trying). */
+bool engine_wait_online(Engine *engine, guint timeout_ms, GError **error);
+
+/* [any] Asks; done is called on the loop exactly once, never from inside this call. error NULL: the
+ * store has it now. Equal needs share one job. Returns a handle for engine_cancel. */
+typedef void (*NeedDone)(const GError *error, gpointer data);
+guint64 engine_want(Engine *engine, const Need *need, NeedDone done, gpointer data);
+/* [any] done is called soon with CANCELLED, if it was not called yet. */
+void engine_cancel(Engine *engine, guint64 handle);
+
+/* [any] Whether the store's rows are known to be the server's: watched by IDLE or just polled. */
+bool engine_boxes_fresh(Engine *engine);
+bool engine_box_fresh(Engine *engine, guint32 box);
+
+/* [any] The text of .imapfs/status as of the last NEED_STATUS. Caller frees. */
+char *engine_status(Engine *engine);
+
+typedef struct {
+    char mailbox[128]; /* "" when nothing large is under way */
+    guint64 done, total;
+} EngineProgress;
+void engine_progress(Engine *engine, EngineProgress *out); /* [any] */
+
+/* [any] Try to connect now; stop and start using the network. */
+void engine_kick(Engine *engine);
+void engine_set_offline(Engine *engine, bool offline);

@@ -1,0 +1,85 @@
+/* tree.h - what exists: names, inodes, attributes, bytes.
+ *
+ * Layer tree. Any thread; answers from the store alone and never waits: what is missing is named as
+ * a Need, and the caller asks again when the engine has put it there. Knows neither FUSE nor IMAP.
+ *
+ * An inode number is a node's identity in packed bits (see ino.h), so there is no inode table and
+ * nothing to forget: it is stable across mounts and ascends with the UID. */
+#pragma once
+#include <sys/stat.h>
+#include <sys/statvfs.h>
+#include "imapfs/sync/engine.h"
+
+typedef struct Tree Tree;
+
+typedef struct {
+    Store *store;
+    Engine *engine;
+    uid_t uid; /* owner of everything */
+    gid_t gid;
+    const char *account;
+    gint64 mounted_ns;
+} TreeConfig;
+Tree *tree_new(const TreeConfig *config);
+void tree_free(Tree *tree);
+G_DEFINE_AUTOPTR_CLEANUP_FUNC(Tree, tree_free)
+
+#define TREE_ROOT_INO 1
+
+typedef enum {
+    TREE_OK,
+    TREE_NEED,  /* ask.need says what to wait for; then call again with the same arguments */
+    TREE_ERROR, /* ask.err is the errno */
+} TreeStatus;
+
+/* One question. Made by the caller, kept over the retries. */
+typedef struct {
+    bool settled; /* set by the caller after a NEED_MAILBOXES, NEED_MAILBOX or NEED_STATUS was
+                     answered, well or not: what the store has is then as good as it gets */
+    Need need;
+    int err;
+} TreeAsk;
+void tree_ask_clear(TreeAsk *ask);
+
+typedef struct {
+    guint64 ino;
+    struct stat st;
+    double entry_ttl,
+        attr_ttl; /* seconds; attr_ttl 0: the size is an estimate until it is opened */
+} TreeEntry;
+
+/* TREE_ERROR ENOENT is only said when the store is fresh or the ask is settled. */
+TreeStatus tree_lookup(Tree *tree, TreeAsk *ask, guint64 parent, const char *name, TreeEntry *out);
+TreeStatus tree_getattr(Tree *tree, TreeAsk *ask, guint64 ino, TreeEntry *out);
+TreeStatus tree_readlink(Tree *tree, TreeAsk *ask, guint64 ino, char **target_out);
+
+/* Entries after the cookie `after` (0: from the start), in inode order: ".", "..", child mailboxes,
+ * then messages. add returns false when its buffer is full. full: entry.st is complete
+ * (READDIRPLUS); else only st_ino and the type in st_mode. */
+typedef bool (*TreeAdd)(const char *name, const TreeEntry *entry, guint64 cookie, gpointer data);
+TreeStatus tree_readdir(Tree *tree, TreeAsk *ask, guint64 ino, guint64 after, bool full,
+                        TreeAdd add, gpointer data);
+
+/* The one place to wait for content. The file holds what it needs until it is closed. */
+typedef struct TreeFile TreeFile;
+TreeStatus tree_open(Tree *tree, TreeAsk *ask, guint64 ino, TreeFile **file_out);
+void tree_file_close(TreeFile *file);
+guint64 tree_file_size(const TreeFile *file);
+bool tree_file_volatile(const TreeFile *file); /* status, log: not to be kept in the page cache */
+/* Bytes, or -1 with *err_out an errno. Any thread. */
+gssize tree_file_read(TreeFile *file, void *buffer, gsize size, guint64 offset, int *err_out);
+
+/* value NULL in the answer with TREE_ERROR ENODATA: no such attribute here. */
+TreeStatus tree_getxattr(Tree *tree, TreeAsk *ask, guint64 ino, const char *name,
+                         GBytes **value_out);
+TreeStatus tree_listxattr(Tree *tree, TreeAsk *ask, guint64 ino,
+                          GBytes **names_out); /* NUL-separated */
+TreeStatus tree_statfs(Tree *tree, TreeAsk *ask, struct statvfs *out);
+
+/* For the notifier: the inode numbers behind the engine's events. */
+guint64 tree_ino_box(guint32 box);                  /* a mailbox's directory; 0: the root */
+guint64 tree_ino_message(guint32 box, guint32 uid); /* a message's directory */
+guint64 tree_ino_flags(guint32 box, guint32 uid);   /* its flags file */
+guint64 tree_ino_raw_box(guint32 box);              /* .imapfs/raw/MAILBOX */
+guint64 tree_ino_uid_dir(guint32 box);              /* MAILBOX/.uid */
+char *tree_message_entry_name(const char *name, guint32 uid); /* "NAME.UID"; caller frees */

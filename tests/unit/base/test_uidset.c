@@ -1,0 +1,134 @@
+/* Sets of UIDs against a plain bitmap, and their text form. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <string.h>
+#include <cmocka.h>
+
+#include "imapfs/base/limits.h"
+#include "imapfs/base/uidset.h"
+
+static char *print(const UidSet *set)
+{
+    GString *out = g_string_new(NULL);
+    uidset_print(set, out);
+    return g_string_free(out, FALSE);
+}
+
+static void test_parse(void **state)
+{
+    static const struct {
+        const char *input, *want;
+        bool ok;
+    } cases[] = {
+        {"1", "1", true},
+        {"1:4,7", "1:4,7", true},
+        {"7,1:4", "1:4,7", true},
+        {"4:1", "1:4", true},
+        {"1,2,3", "1:3", true},
+        {"2147483648:4294967295", "2147483648:4294967295", true},
+        {"4294967295,4294967294", "4294967294:4294967295", true},
+        {"1:4294967295,5", "1:4294967295", true},
+        {"", "", false},
+        {"0", "", false},
+        {"1,", "1", false},
+        {"1,,2", "1", false},
+        {"1:*", "", false},
+        {"4294967296", "", false},
+        {"99999999999999999999999", "", false},
+        {"1 2", "1", false},
+    };
+    for (gsize i = 0; i < G_N_ELEMENTS(cases); i++) {
+        g_autoptr(UidSet) set = uidset_new();
+        assert_int_equal(uidset_parse(set, cases[i].input, strlen(cases[i].input)), cases[i].ok);
+        g_autofree char *text = print(set);
+        assert_string_equal(text, cases[i].want);
+    }
+}
+
+static void test_range_limit(void **state)
+{
+    GString *text = g_string_new(NULL);
+    for (guint i = 0; i <= LIMIT_SET_RANGES; i++)
+        g_string_append_printf(text, "%s%u", i ? "," : "", 1 + 2 * i);
+    g_autoptr(UidSet) set = uidset_new();
+    assert_false(uidset_parse(set, text->str, text->len));
+    char *cut = strrchr(text->str, ',');
+    g_autoptr(UidSet) fits = uidset_new();
+    assert_true(uidset_parse(fits, text->str, (gsize)(cut - text->str)));
+    assert_int_equal(uidset_count(fits), LIMIT_SET_RANGES);
+    g_string_free(text, TRUE);
+}
+
+enum { SPACE = 64 };
+
+static void check_same(const UidSet *set, const bool *model)
+{
+    guint64 count = 0;
+    for (guint uid = 1; uid < SPACE; uid++) {
+        assert_int_equal(uidset_contains(set, uid), model[uid]);
+        count += model[uid];
+    }
+    assert_int_equal(uidset_count(set), count);
+    guint n;
+    const UidRange *ranges = uidset_ranges(set, &n);
+    for (guint i = 1; i < n; i++)
+        assert_true(ranges[i - 1].hi + 1 < ranges[i].lo); /* disjoint and not adjacent */
+}
+
+static void test_random_against_bitmap(void **state)
+{
+    g_autoptr(GRand) rand = g_rand_new_with_seed(7);
+    for (guint round = 0; round < 200; round++) {
+        g_autoptr(UidSet) set = uidset_new();
+        bool model[SPACE] = {false};
+        for (guint step = 0; step < 60; step++) {
+            guint32 lo = (guint32)g_rand_int_range(rand, 1, SPACE);
+            guint32 hi = lo + (guint32)g_rand_int_range(rand, 0, 9);
+            hi = MIN(hi, SPACE - 1);
+            bool add = g_rand_boolean(rand);
+            if (add)
+                uidset_add_range(set, lo, hi);
+            else if (g_rand_boolean(rand))
+                uidset_remove_range(set, lo, hi);
+            else {
+                g_autoptr(UidSet) other = uidset_new();
+                uidset_add_range(other, lo, hi);
+                uidset_remove_set(set, other);
+            }
+            for (guint32 uid = lo; uid <= hi; uid++)
+                model[uid] = add;
+            check_same(set, model);
+        }
+    }
+}
+
+static void test_take(void **state)
+{
+    g_autoptr(UidSet) set = uidset_new();
+    uidset_add_range(set, 1, 10);
+    uidset_add_range(set, 20, 25);
+    uidset_add(set, 4294967295u);
+    g_autoptr(UidSet) a = uidset_take(set, 4, 1000);
+    g_autoptr(UidSet) b = uidset_take(set, 100, 6); /* only "5:10" fits */
+    g_autoptr(UidSet) c = uidset_take(set, 100, 1); /* at least one range */
+    g_autoptr(UidSet) d = uidset_take(set, 100, 100);
+    g_autofree char *ta = print(a), *tb = print(b), *tc = print(c), *td = print(d);
+    assert_string_equal(ta, "1:4");
+    assert_string_equal(tb, "5:10");
+    assert_string_equal(tc, "20:25");
+    assert_string_equal(td, "4294967295");
+    assert_true(uidset_is_empty(set));
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_parse),
+        cmocka_unit_test(test_range_limit),
+        cmocka_unit_test(test_random_against_bitmap),
+        cmocka_unit_test(test_take),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}

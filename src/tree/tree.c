@@ -461,3 +461,14 @@ char *tree_raw_leaf(const char *leaf)
 {
     return boxes_raw_leaf(leaf);
 }
+
+bool tree_place_of_box(Tree *tree, guint32 box, TreePlace *place_out, TreePlace *raw_out)
+{
+    g_auto(StoreBox) row = {0};
+
+    if (!store_box_by_id(store_reader(tree->config.store), box, &row))
+        return false;
+    *place_out = (TreePlace){tree_ino_box(row.parent), g_strdup(row.leaf)};
+    *raw_out = (TreePlace){tree_ino_raw_box(row.parent), boxes_raw_leaf(row.leaf)};
+    return true;
+}

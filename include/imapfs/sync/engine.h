@@ -24,6 +24,7 @@ typedef struct {
     ContentKind content;
     char *section;
     char *encoding, *charset; /* how to make DECODED, TEXT and HTML of the section */
+    gint64 encoded_size;      /* of the section, by BODYSTRUCTURE or RFC822.SIZE; -1 not known */
 } Need;
 Need *need_copy(const Need *need);
 void need_clear(Need *need); /* frees what is inside */

@@ -1,0 +1,16 @@
+/* param.h - parameters of Content-Type and Content-Disposition (RFC 2045 5.1, RFC 2231).
+ *
+ * Layer mime. Pure functions on what a BODYSTRUCTURE holds, where servers differ: Dovecot joins the
+ * pieces of RFC 2231 and keeps "filename*", Cyrus keeps all of them, Gmail decodes. */
+#pragma once
+#include <glib.h>
+#include "imapfs/wire/bodystructure.h"
+
+/* The text of a parameter in valid UTF-8: name*=charset'lang'%XX, name*0*=..., name*0=..., else
+ * name= with RFC 2047 words and raw 8-bit. At most LIMIT_RFC2231_PIECES pieces. NULL when it is not
+ * there. Caller frees. */
+char *mime_param_text(const GArray *params, const char *name);
+
+/* What the sender called a part: filename of its disposition, else name of its type; NULL when
+ * neither is there. May hold anything but NUL: see name_attachment(). Caller frees. */
+char *mime_part_filename(const BodyPart *part);

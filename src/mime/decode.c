@@ -1,0 +1,158 @@
+/* decode.c - transfer decoding, charset and line ends in one stream.
+ *
+ * The rule: the same bytes in give the same bytes out, however they were cut, and no input is an
+ * error. */
+#include "imapfs/mime/decode.h"
+#include <string.h>
+#include "imapfs/mime/charset.h"
+#include "imapfs/mime/transfer.h"
+
+#define BOM "\xef\xbb\xbf"
+
+struct Decoder {
+    Transfer *transfer;
+    Charset *charset; /* NULL: bytes */
+    bool is_text, bom;
+    bool started; /* the first bytes of text were seen */
+    bool cr;      /* a CR waits for its LF */
+    GByteArray *bytes, *text;
+    GByteArray *head; /* HTML without a charset: its first bytes, which may name one */
+};
+
+#define HEAD_BYTES 1024
+
+Decoder *decoder_new(const char *encoding, const char *charset, bool is_text, bool bom)
+{
+    Decoder *decoder = g_new0(Decoder, 1);
+    decoder->transfer = transfer_new(transfer_kind(encoding));
+    decoder->is_text = is_text;
+    decoder->bom = bom;
+    decoder->bytes = g_byte_array_new();
+    decoder->text = g_byte_array_new();
+    if (!is_text)
+        return decoder;
+    if (bom && !charset_known(charset))
+        decoder->head = g_byte_array_new();
+    else
+        decoder->charset = charset_new(charset);
+    return decoder;
+}
+
+void decoder_free(Decoder *decoder)
+{
+    if (!decoder)
+        return;
+    transfer_free(decoder->transfer);
+    charset_free(decoder->charset);
+    g_byte_array_unref(decoder->bytes);
+    g_byte_array_unref(decoder->text);
+    if (decoder->head)
+        g_byte_array_unref(decoder->head);
+    g_free(decoder);
+}
+
+/* <meta charset=X> or <meta http-equiv ... content="...; charset=X"> (HTML, prescan a byte stream),
+ * for mail that says it nowhere else. Caller frees. */
+static char *html_charset(const guint8 *head, gsize length)
+{
+    g_autofree char *text = g_strndup((const char *)head, length);
+    for (char *p = text; *p; p++)
+        *p = g_ascii_tolower(*p);
+    for (const char *meta = strstr(text, "<meta"); meta; meta = strstr(meta + 1, "<meta")) {
+        const char *end = strchr(meta, '>');
+        const char *p = strstr(meta, "charset");
+        if (!end || !p || p > end)
+            continue;
+        p += strlen("charset");
+        p += strspn(p, " \t\r\n");
+        if (*p != '=')
+            continue;
+        p++;
+        p += strspn(p, " \t\r\n\"'");
+        gsize n = strcspn(p, " \t\r\n\"';/>");
+        /* What can be read as ASCII so far cannot be UTF-16 (the standard says UTF-8 then). */
+        if (n > 0 && !g_str_has_prefix(p, "utf-16"))
+            return g_strndup(p, n);
+    }
+    return NULL;
+}
+
+/* CR LF to LF; other CRs are text. */
+static void append_lines(Decoder *decoder, const guint8 *text, gsize length, GByteArray *out)
+{
+    while (length > 0) {
+        if (decoder->cr && *text != '\n')
+            g_byte_array_append(out, (const guint8 *)"\r", 1);
+        decoder->cr = false;
+        const guint8 *cr = memchr(text, '\r', length);
+        gsize n = cr ? (gsize)(cr - text) : length;
+        g_byte_array_append(out, text, (guint)n);
+        decoder->cr = cr != NULL;
+        n += cr != NULL;
+        text += n;
+        length -= n;
+    }
+}
+
+/* decoder->text goes out. A BOM that the text has itself is not text. */
+static void flush_text(Decoder *decoder, bool last, GByteArray *out)
+{
+    GByteArray *text = decoder->text;
+    gsize skip = 0;
+    if (!decoder->started) {
+        gsize n = MIN(text->len, strlen(BOM));
+        bool begins = memcmp(text->data ? text->data : (const guint8 *)"", BOM, n) == 0;
+        if (begins && n < strlen(BOM) && !last)
+            return;
+        skip = begins && n == strlen(BOM) ? n : 0;
+        if (decoder->bom && text->len > skip)
+            g_byte_array_append(out, (const guint8 *)BOM, 3);
+        decoder->started = text->len > 0;
+    }
+    append_lines(decoder, text->data + skip, text->len - skip, out);
+    g_byte_array_set_size(text, 0);
+    if (last && decoder->cr)
+        g_byte_array_append(out, (const guint8 *)"\r", 1);
+}
+
+static void feed_text(Decoder *decoder, const guint8 *bytes, gsize length, bool last,
+                      GByteArray *out)
+{
+    if (decoder->head) {
+        g_byte_array_append(decoder->head, bytes, (guint)length);
+        if (decoder->head->len < HEAD_BYTES && !last)
+            return;
+        g_autoptr(GByteArray) head = g_steal_pointer(&decoder->head);
+        g_autofree char *label =
+            head->len > 0 ? html_charset(head->data, MIN(head->len, HEAD_BYTES)) : NULL;
+        decoder->charset = charset_new(label);
+        charset_feed(decoder->charset, head->data, head->len, decoder->text);
+    } else {
+        charset_feed(decoder->charset, bytes, length, decoder->text);
+    }
+    if (last)
+        charset_finish(decoder->charset, decoder->text);
+    flush_text(decoder, last, out);
+}
+
+void decoder_feed(Decoder *decoder, const void *bytes, gsize length, GByteArray *out)
+{
+    if (!decoder->is_text) {
+        transfer_feed(decoder->transfer, bytes, length, out);
+        return;
+    }
+    transfer_feed(decoder->transfer, bytes, length, decoder->bytes);
+    feed_text(decoder, decoder->bytes->data, decoder->bytes->len, false, out);
+    g_byte_array_set_size(decoder->bytes, 0);
+}
+
+void decoder_finish(Decoder *decoder, GByteArray *out)
+{
+    if (!decoder->is_text) {
+        transfer_finish(decoder->transfer, out);
+        return;
+    }
+    transfer_finish(decoder->transfer, decoder->bytes);
+    feed_text(decoder, decoder->bytes->data, decoder->bytes->len, true, out);
+    g_byte_array_set_size(decoder->bytes, 0);
+}

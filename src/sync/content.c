@@ -1,0 +1,330 @@
+/* content.c - brings the bytes of a section into the store, decoded as they are kept.
+ *
+ * A section of known small size comes in one piece; anything else in partial fetches, a few in
+ * flight, so that memory stays bounded and no answer is longer than a stalled link may take.
+ * Answers are taken in order. What is wrong with one is an error on this content alone. */
+#include "sync.h"
+
+#include <string.h>
+
+#include "imapfs/base/clock.h"
+#include "imapfs/base/error.h"
+#include "imapfs/base/limits.h"
+#include "imapfs/base/log.h"
+#include "imapfs/mime/decode.h"
+
+#define CHUNK (256u * 1024)
+#define IN_FLIGHT 4
+
+/* Shared by the commands that are in flight for one content. */
+typedef struct {
+    Job *job;         /* a reference */
+    Mailbox *mailbox; /* a reference */
+    guint generation;
+    guint32 uidvalidity;
+    guint refs;
+
+    char *section; /* IMAP section as asked for */
+    bool partial;
+    guint64 asked;    /* offset of the next piece to ask for */
+    guint64 got;      /* offset of the next byte to come */
+    bool answered;    /* any FETCH of this message came */
+    bool ended;       /* the section's end was seen, or it failed */
+    Decoder *decoder; /* DECODED, TEXT, HTML */
+    GByteArray *raw;  /* HEADERS: gathered, then made readable */
+    ContentWriter *writer;
+    GError *error;
+} Fetch;
+
+static void fetch_unref(Fetch *fetch)
+{
+    if (--fetch->refs > 0)
+        return;
+    if (fetch->writer)
+        content_abort(fetch->writer);
+    decoder_free(fetch->decoder);
+    if (fetch->raw)
+        g_byte_array_unref(fetch->raw);
+    g_clear_error(&fetch->error);
+    g_free(fetch->section);
+    mailbox_release(fetch->mailbox, fetch->generation);
+    mailbox_unref(fetch->mailbox);
+    job_unref(fetch->job);
+    g_free(fetch);
+}
+
+/* The IMAP section that a need is about (RFC 9051 6.4.5.1). Caller frees. */
+static char *wire_section(const Need *need)
+{
+    const char *section = need->section ? need->section : "";
+    if (need->content != CONTENT_HEADERS)
+        return g_strdup(section);
+    return *section ? g_strconcat(section, ".HEADER", NULL) : g_strdup("HEADER");
+}
+
+static void fetch_fail(Fetch *fetch, GError *error /* takes */)
+{
+    if (!fetch->error)
+        fetch->error = error;
+    else
+        g_error_free(error);
+    fetch->ended = true;
+}
+
+static G_GNUC_PRINTF(3, 4) void fetch_fail_with(Fetch *fetch, ImapfsError code, const char *format,
+                                                ...)
+{
+    va_list args;
+    va_start(args, format);
+    g_autofree char *text = g_strdup_vprintf(format, args);
+    va_end(args);
+    fetch_fail(fetch, g_error_new(IMAPFS_ERROR, (gint)code, "message %u, section %s: %s",
+                                  fetch->job->need.uid, fetch->section, text));
+}
+
+/* --- what comes in --- */
+
+static void write_out(Fetch *fetch, GByteArray *bytes)
+{
+    GError *error = NULL;
+    if (bytes->len && !content_write(fetch->writer, bytes->data, bytes->len, &error))
+        fetch_fail(fetch, error);
+}
+
+static void take_bytes(Fetch *fetch, const void *bytes, gsize length)
+{
+    fetch->got += length;
+    if (fetch->raw) {
+        if (fetch->raw->len + length > LIMIT_HEADER_BLOCK)
+            fetch_fail_with(fetch, IMAPFS_ERROR_TOO_BIG, "more than %u bytes of header",
+                            LIMIT_HEADER_BLOCK);
+        else
+            g_byte_array_append(fetch->raw, bytes, (guint)length);
+        return;
+    }
+    if (fetch->decoder) {
+        g_autoptr(GByteArray) out = g_byte_array_new();
+        decoder_feed(fetch->decoder, bytes, length, out);
+        write_out(fetch, out);
+        return;
+    }
+    GError *error = NULL;
+    if (length && !content_write(fetch->writer, bytes, length, &error))
+        fetch_fail(fetch, error);
+}
+
+/* An empty answer for a section that is not empty is how some servers say "expunged" (RFC 2180
+ * 4.1.3); it must never be taken for the content. */
+static bool is_suspicious(const Fetch *fetch)
+{
+    return fetch->got == 0 && fetch->job->need.encoded_size > 0;
+}
+
+static void take_body(Fetch *fetch, const FetchBody *body)
+{
+    gsize length = 0;
+    const void *bytes = body->bytes ? g_bytes_get_data(body->bytes, &length) : NULL;
+    fetch->answered = true;
+    if (!body->bytes) {
+        fetch_fail_with(fetch, IMAPFS_ERROR_DATA, "the server gave NIL");
+        return;
+    }
+    if (length == 0 && is_suspicious(fetch)) {
+        fetch_fail_with(fetch, IMAPFS_ERROR_DATA,
+                        "the server gave nothing for %" G_GINT64_FORMAT " bytes",
+                        fetch->job->need.encoded_size);
+        mailbox_mark(fetch->mailbox, DIRTY_VERIFY);
+        return;
+    }
+    if (fetch->got + length > LIMIT_LITERAL) {
+        fetch_fail_with(fetch, IMAPFS_ERROR_TOO_BIG, "more than %llu bytes", LIMIT_LITERAL);
+        return;
+    }
+    take_bytes(fetch, bytes, length);
+    if (!fetch->partial || length < CHUNK)
+        fetch->ended = true;
+}
+
+/* The body in an answer that is the piece this fetch waits for; NULL if none is. */
+static const FetchBody *find_body(const Fetch *fetch, const FetchData *got)
+{
+    for (guint i = 0; got->bodies && i < got->bodies->len; i++) {
+        const FetchBody *body = g_ptr_array_index(got->bodies, i);
+        if (body->binary || g_ascii_strcasecmp(body->section, fetch->section) != 0)
+            continue;
+        if (fetch->partial ? body->has_origin && body->origin == fetch->got : !body->has_origin)
+            return body;
+    }
+    return NULL;
+}
+
+/* A piece past the end, asked for before the end was known. */
+static bool is_leftover(const Fetch *fetch, const FetchData *got)
+{
+    return fetch->ended && got->present & FETCH_BODY && fetch->partial;
+}
+
+static bool on_body(Command *command, Response *response, gpointer data)
+{
+    Fetch *fetch = data;
+    const FetchData *got = response->fetch;
+    if (!got || !(got->present & FETCH_UID) || got->uid != fetch->job->need.uid)
+        return false;
+    if (is_leftover(fetch, got))
+        return true;
+    job_progress(fetch->job);
+    const FetchBody *body = find_body(fetch, got);
+    if (body && !fetch->ended) {
+        take_body(fetch, body);
+        return true;
+    }
+    if (got->broken && !fetch->ended) {
+        fetch->answered = true;
+        fetch_fail_with(fetch, IMAPFS_ERROR_DATA, "the server's answer cannot be understood: %s",
+                        got->problem ? got->problem : "?");
+        return true;
+    }
+    return false;
+}
+
+/* --- the end --- */
+
+static bool finish_content(Fetch *fetch, GError **error)
+{
+    g_autoptr(GByteArray) out = g_byte_array_new();
+    if (fetch->raw)
+        mime_headers_text((const char *)fetch->raw->data, fetch->raw->len, out);
+    else if (fetch->decoder)
+        decoder_finish(fetch->decoder, out);
+    if (out->len && !content_write(fetch->writer, out->data, out->len, error))
+        return false;
+    return content_commit(g_steal_pointer(&fetch->writer), error);
+}
+
+static void fetch_end(Fetch *fetch)
+{
+    Job *job = fetch->job;
+    if (job->finished)
+        return;
+    if (!fetch->ended) /* the session went away between two pieces */
+        fetch_fail_with(fetch, IMAPFS_ERROR_LOST, "the connection was lost");
+    if (!fetch->error && fetch->mailbox->uidvalidity != fetch->uidvalidity)
+        fetch_fail_with(fetch, IMAPFS_ERROR_GONE, "the mailbox was replaced on the server");
+    if (!fetch->error && !finish_content(fetch, &fetch->error))
+        g_prefix_error(&fetch->error, "message %u: ", job->need.uid);
+    if (!fetch->error) {
+        job_finish(job, NULL);
+    } else if (g_error_matches(fetch->error, IMAPFS_ERROR, IMAPFS_ERROR_LOST)) {
+        job_retry(job, content_job_start, fetch->error);
+    } else {
+        log_info("sync", "%s: %s", fetch->mailbox->name, fetch->error->message);
+        job_finish(job, fetch->error);
+    }
+}
+
+static void fetch_more(Fetch *fetch);
+
+static void on_done(Command *command, CommandResult result, const Response *tagged, gpointer data)
+{
+    Fetch *fetch = data;
+    if (result == COMMAND_LOST && fetch->mailbox->select_error)
+        fetch_fail(fetch, g_error_copy(fetch->mailbox->select_error));
+    else if (result != COMMAND_OK && !fetch->ended)
+        fetch_fail(fetch, error_from_result(result, tagged, "fetch"));
+    else if (result == COMMAND_OK && !fetch->answered && !fetch->ended) {
+        fetch_fail_with(fetch, IMAPFS_ERROR_GONE, "the message is no longer on the server");
+        mailbox_mark(fetch->mailbox, DIRTY_VERIFY);
+    }
+    if (!fetch->ended && job_is_wanted(fetch->job))
+        fetch_more(fetch);
+    else if (!fetch->ended && fetch->refs == 1)
+        fetch_fail_with(fetch, IMAPFS_ERROR_CANCELLED, "nobody waits for it any more");
+    if (fetch->refs == 1) /* this is the last command */
+        fetch_end(fetch);
+    fetch_unref(fetch);
+}
+
+static void fetch_send(Fetch *fetch)
+{
+    const Need *need = &fetch->job->need;
+    Command *command = command_new(LANE_FOREGROUND, on_done, fetch);
+    fetch->refs++;
+    command_text_add(command->text, "UID FETCH %u (UID BODY.PEEK[%s]", need->uid, fetch->section);
+    if (fetch->partial)
+        command_text_add(command->text, "<%" G_GUINT64_FORMAT ".%u>", fetch->asked, CHUNK);
+    command_text_add(command->text, ")");
+    fetch->asked += CHUNK;
+    command->wants = 1ull << RESP_FETCH;
+    command->expected = 1;
+    command->on_untagged = on_body;
+    session_submit(fetch->mailbox->session, command);
+}
+
+/* Keeps a few pieces in flight; past the size that was told, one at a time, as it may be wrong. */
+static void fetch_more(Fetch *fetch)
+{
+    if (fetch->generation != fetch->mailbox->generation)
+        return; /* lost: the answers that are still owed say so */
+    gint64 size = fetch->job->need.encoded_size;
+    do {
+        fetch_send(fetch);
+    } while (fetch->partial && fetch->refs <= IN_FLIGHT && size > 0 &&
+             fetch->asked < (guint64)size);
+}
+
+/* --- the start --- */
+
+static bool fetch_prepare(Fetch *fetch, GError **error)
+{
+    const Need *need = &fetch->job->need;
+    ContentKey key = {need->box, need->uid, need->content, need->section ? need->section : ""};
+    fetch->section = wire_section(need);
+    fetch->partial = need->content != CONTENT_HEADERS &&
+                     (need->encoded_size < 0 || need->encoded_size > (gint64)CHUNK);
+    if (need->content == CONTENT_HEADERS)
+        fetch->raw = g_byte_array_new();
+    else if (need->content == CONTENT_DECODED)
+        fetch->decoder = decoder_new(need->encoding, NULL, false, false);
+    else if (need->content != CONTENT_RAW)
+        fetch->decoder = decoder_new(need->encoding, need->charset ? need->charset : "us-ascii",
+                                     true, need->content == CONTENT_HTML);
+    fetch->writer = content_begin(fetch->job->engine->store, &key,
+                                  need->encoded_size > 0 ? (guint64)need->encoded_size : 0, error);
+    return fetch->writer != NULL;
+}
+
+static void on_session(Mailbox *mailbox, Session *session, const GError *error, gpointer data)
+{
+    Job *job = data;
+    if (!session || job->finished) {
+        if (session)
+            mailbox_release(mailbox, mailbox->generation);
+        else
+            job_finish(job, error);
+        job_unref(job);
+        return;
+    }
+    Fetch *fetch = g_new0(Fetch, 1);
+    fetch->refs = 1;
+    fetch->job = job; /* takes the reference */
+    fetch->mailbox = mailbox_ref(mailbox);
+    fetch->generation = mailbox->generation;
+    fetch->uidvalidity = mailbox->uidvalidity;
+    g_autoptr(GError) failed = NULL;
+    if (fetch_prepare(fetch, &failed))
+        fetch_more(fetch);
+    else
+        job_finish(job, failed);
+    fetch_unref(fetch);
+}
+
+void content_job_start(Job *job)
+{
+    g_autoptr(GError) error = NULL;
+    Mailbox *mailbox = mailbox_get(job->engine, job->need.box, &error);
+    if (!mailbox) {
+        job_finish(job, error);
+        return;
+    }
+    mailbox_acquire(mailbox, LANE_FOREGROUND, on_session, job_ref(job));
+}

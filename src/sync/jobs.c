@@ -1,0 +1,292 @@
+/* jobs.c - what is wanted, by whom, and until when.
+ *
+ * Equal needs share one Job. A waiter is answered exactly once: by its job, by its deadline, or by
+ * being cancelled; whichever comes first takes it out of the table. */
+#include "sync.h"
+
+#include "imapfs/base/clock.h"
+#include "imapfs/base/error.h"
+#include "imapfs/base/log.h"
+
+#define TICK_MS 250
+#define MAX_ATTEMPTS 3
+
+typedef struct {
+    guint64 handle;
+    Job *job;
+    NeedDone done;
+    gpointer data;
+    gint64 since_us;
+    gint64 limit_us; /* without progress */
+    bool fixed;      /* progress does not move the deadline: a cached listing can be had instead */
+} Waiter;
+
+static char *job_key(NeedKind kind, guint32 box, guint32 uid, ContentKind content,
+                     const char *section)
+{
+    return g_strdup_printf("%d:%u:%u:%d:%s", kind, box, uid, content, section ? section : "");
+}
+
+Job *job_find(Engine *engine, NeedKind kind, guint32 box, guint32 uid, ContentKind content,
+              const char *section)
+{
+    g_autofree char *key = job_key(kind, box, uid, content, section);
+    return g_hash_table_lookup(engine->jobs, key);
+}
+
+Job *job_ref(Job *job)
+{
+    job->refs++;
+    return job;
+}
+
+void job_unref(Job *job)
+{
+    if (--job->refs > 0)
+        return;
+    need_clear(&job->need);
+    g_array_unref(job->handles);
+    g_free(job->key);
+    g_free(job);
+}
+
+void job_progress(Job *job)
+{
+    job->progress_us = clock_mono_us();
+}
+
+bool job_is_wanted(const Job *job)
+{
+    return !job->finished && job->handles->len > 0;
+}
+
+/* Takes the waiter out of the table and answers it. The job stays. */
+static void waiter_answer(Engine *engine, guint64 handle, const GError *error)
+{
+    Waiter *waiter = g_hash_table_lookup(engine->waiters, &handle);
+    if (!waiter)
+        return;
+    g_hash_table_steal(engine->waiters, &handle);
+    waiter->done(error, waiter->data);
+    job_unref(waiter->job);
+    g_free(waiter);
+}
+
+void job_finish(Job *job, const GError *error)
+{
+    if (job->finished)
+        return;
+    job_ref(job);
+    job->finished = true;
+    g_hash_table_steal(job->engine->jobs, job->key);
+    for (guint i = 0; i < job->handles->len; i++)
+        waiter_answer(job->engine, g_array_index(job->handles, guint64, i), error);
+    g_array_set_size(job->handles, 0);
+    job_unref(job); /* the table's */
+    job_unref(job);
+}
+
+static void job_forget_waiter(Job *job, guint64 handle)
+{
+    for (guint i = 0; i < job->handles->len; i++) {
+        if (g_array_index(job->handles, guint64, i) == handle) {
+            g_array_remove_index_fast(job->handles, i);
+            return;
+        }
+    }
+}
+
+void jobs_fail_box(Engine *engine, guint32 box, const GError *error)
+{
+    g_autoptr(GPtrArray) doomed = g_ptr_array_new();
+    GHashTableIter iter;
+    gpointer value;
+    g_hash_table_iter_init(&iter, engine->jobs);
+    while (g_hash_table_iter_next(&iter, NULL, &value)) {
+        if (((Job *)value)->need.box == box)
+            g_ptr_array_add(doomed, value);
+    }
+    for (guint i = 0; i < doomed->len; i++)
+        job_finish(g_ptr_array_index(doomed, i), error);
+}
+
+/* --- retrying --- */
+
+typedef struct {
+    Job *job;
+    void (*again)(Job *job);
+} Retry;
+
+static void retry_free(gpointer data)
+{
+    Retry *retry = data;
+    job_unref(retry->job);
+    g_free(retry);
+}
+
+static void retry_run(Engine *engine, gpointer data)
+{
+    Retry *retry = data;
+    if (!retry->job->finished)
+        retry->again(retry->job);
+}
+
+void job_retry(Job *job, void (*again)(Job *job), const GError *error)
+{
+    if (job->finished)
+        return;
+    if (++job->attempts >= MAX_ATTEMPTS || !job_is_wanted(job)) {
+        job_finish(job, error);
+        return;
+    }
+    Retry *retry = g_new(Retry, 1);
+    retry->job = job_ref(job);
+    retry->again = again;
+    engine_post(job->engine, retry_run, retry, retry_free);
+}
+
+/* --- deadlines --- */
+
+static gint64 waiter_deadline(const Waiter *waiter)
+{
+    gint64 from = waiter->since_us;
+    if (!waiter->fixed)
+        from = MAX(from, waiter->job->progress_us);
+    return from + waiter->limit_us;
+}
+
+static gboolean on_tick(gpointer data)
+{
+    Engine *engine = data;
+    gint64 now = clock_mono_us();
+    g_autoptr(GArray) late = g_array_new(FALSE, FALSE, sizeof(guint64));
+    GHashTableIter iter;
+    gpointer value;
+    g_hash_table_iter_init(&iter, engine->waiters);
+    while (g_hash_table_iter_next(&iter, NULL, &value)) {
+        Waiter *waiter = value;
+        if (now >= waiter_deadline(waiter))
+            g_array_append_val(late, waiter->handle);
+    }
+    g_autoptr(GError) error =
+        g_error_new(IMAPFS_ERROR, IMAPFS_ERROR_TIMEOUT, "the server did not answer in time");
+    for (guint i = 0; i < late->len; i++) {
+        guint64 handle = g_array_index(late, guint64, i);
+        Waiter *waiter = g_hash_table_lookup(engine->waiters, &handle);
+        if (!waiter)
+            continue;
+        log_debug("engine", "timeout: %s", waiter->job->key);
+        job_forget_waiter(waiter->job, handle);
+        waiter_answer(engine, handle, error);
+    }
+    if (g_hash_table_size(engine->waiters) > 0)
+        return G_SOURCE_CONTINUE;
+    g_clear_pointer(&engine->tick, g_source_unref);
+    return G_SOURCE_REMOVE;
+}
+
+/* --- wanting --- */
+
+static void (*const job_start[])(Job *job) = {
+    [NEED_MAILBOXES] = mailboxes_job_start, [NEED_MAILBOX] = mailbox_job_start,
+    [NEED_STRUCTURE] = structure_job_start, [NEED_CONTENT] = content_job_start,
+    [NEED_STATUS] = status_job_start,
+};
+
+typedef struct {
+    guint64 handle;
+    Need *need;
+    NeedDone done;
+    gpointer data;
+} Want;
+
+static void want_free(gpointer data)
+{
+    Want *want = data;
+    if (want->done) { /* the loop ended before it could be taken up */
+        g_autoptr(GError) error =
+            g_error_new(IMAPFS_ERROR, IMAPFS_ERROR_CANCELLED, "the file system is being unmounted");
+        want->done(error, want->data);
+    }
+    need_free(want->need);
+    g_free(want);
+}
+
+/* How long this waiter waits: a listing that the cache can serve is only waited for briefly. */
+static void waiter_set_limit(Engine *engine, Waiter *waiter)
+{
+    const Need *need = &waiter->job->need;
+    bool cached = false;
+    if (need->kind == NEED_MAILBOX) {
+        StoreBox box = {0};
+        if (store_box_by_id(store_reader(engine->store), need->box, &box)) {
+            cached = box.listed;
+            store_box_clear(&box);
+        }
+    } else if (need->kind == NEED_MAILBOXES) {
+        cached = store_boxes_synced(store_reader(engine->store)) != 0;
+    }
+    waiter->fixed = cached;
+    waiter->limit_us =
+        1000 * (gint64)(cached ? engine->config.fresh_ms : engine->config.timeout_ms);
+}
+
+static void want_run(Engine *engine, gpointer data)
+{
+    Want *want = data;
+    const Need *need = want->need;
+    Job *job = job_find(engine, need->kind, need->box, need->uid, need->content, need->section);
+    bool fresh = job == NULL;
+    if (fresh) {
+        job = g_new0(Job, 1);
+        job->engine = engine;
+        job->refs = 1; /* the table's */
+        g_autofree Need *copy = need_copy(need);
+        job->need = *copy;
+        job->key = job_key(need->kind, need->box, need->uid, need->content, need->section);
+        job->handles = g_array_new(FALSE, FALSE, sizeof(guint64));
+        job_progress(job);
+        g_hash_table_insert(engine->jobs, job->key, job);
+    }
+    Waiter *waiter = g_new0(Waiter, 1);
+    waiter->handle = want->handle;
+    waiter->job = job_ref(job);
+    waiter->done = g_steal_pointer(&want->done);
+    waiter->data = want->data;
+    waiter->since_us = clock_mono_us();
+    waiter_set_limit(engine, waiter);
+    g_hash_table_insert(engine->waiters, &waiter->handle, waiter);
+    g_array_append_val(job->handles, waiter->handle);
+    if (!engine->tick)
+        engine->tick = engine_timer(engine, TICK_MS, on_tick, engine);
+    if (fresh)
+        job_start[need->kind](job);
+}
+
+guint64 engine_want(Engine *engine, const Need *need, NeedDone done, gpointer data)
+{
+    Want *want = g_new0(Want, 1);
+    want->handle = __atomic_add_fetch(&engine->next_handle, 1, __ATOMIC_RELAXED);
+    want->need = need_copy(need);
+    want->done = done;
+    want->data = data;
+    guint64 handle = want->handle; /* the loop may free it before this returns */
+    engine_post(engine, want_run, want, want_free);
+    return handle;
+}
+
+static void cancel_run(Engine *engine, gpointer data)
+{
+    guint64 handle = *(guint64 *)data;
+    Waiter *waiter = g_hash_table_lookup(engine->waiters, &handle);
+    if (!waiter)
+        return;
+    g_autoptr(GError) error = g_error_new(IMAPFS_ERROR, IMAPFS_ERROR_CANCELLED, "interrupted");
+    job_forget_waiter(waiter->job, handle);
+    waiter_answer(engine, handle, error);
+}
+
+void engine_cancel(Engine *engine, guint64 handle)
+{
+    engine_post(engine, cancel_run, g_memdup2(&handle, sizeof(handle)), g_free);
+}

@@ -1,0 +1,582 @@
+/* mailbox.c - the live side of a mailbox: on which session it is, and what the server says of it.
+ *
+ * News is collected as it comes (vanished UIDs, flags) and written in one transaction when the
+ * input is read out. What news leaves open (a new message, an EXPUNGE by number, flags without a
+ * UID) becomes a dirty bit, which resync.c turns into commands. Message numbers are never mapped to
+ * UIDs: a hole in such a map is how other clients delete the wrong mail. */
+#include "sync.h"
+
+#include <string.h>
+
+#include "imapfs/base/clock.h"
+#include "imapfs/base/error.h"
+#include "imapfs/base/log.h"
+
+/* For how long rows count as the server's when no session watches the mailbox. */
+#define UNWATCHED_FRESH_US (2 * G_USEC_PER_SEC)
+
+/* Up to so many vanished UIDs are looked up one by one rather than by reading all rows. */
+#define FEW_VANISHED 1000
+/* So much news is written without waiting for the input to be read out. */
+#define NEWS_MAX 2000
+
+typedef struct {
+    MailboxReady ready;
+    gpointer data;
+} Acquire;
+
+/* --- the table --- */
+
+static void flag_news_clear(gpointer data)
+{
+    g_free(((FlagNews *)data)->flags);
+}
+
+Mailbox *mailbox_find(Engine *engine, const char *name)
+{
+    return g_hash_table_lookup(engine->mailboxes, name);
+}
+
+Mailbox *mailbox_ref(Mailbox *mailbox)
+{
+    mailbox->refs++;
+    return mailbox;
+}
+
+void mailbox_unref(Mailbox *mailbox)
+{
+    if (--mailbox->refs > 0)
+        return;
+    engine_timer_clear(&mailbox->flush);
+    engine_timer_clear(&mailbox->later);
+    uidset_free(mailbox->vanished);
+    g_array_unref(mailbox->flag_news);
+    uidset_free(mailbox->structure_asked);
+    g_clear_error(&mailbox->select_error);
+    g_free(mailbox->name);
+    g_free(mailbox);
+}
+
+static Mailbox *mailbox_new(Engine *engine, const StoreBox *box)
+{
+    Mailbox *mailbox = g_new0(Mailbox, 1);
+    mailbox->engine = engine;
+    mailbox->refs = 1;
+    mailbox->name = g_strdup(box->name);
+    mailbox->box = box->id;
+    mailbox->uidvalidity = box->uidvalidity;
+    mailbox->uidnext = box->uidnext;
+    mailbox->highestmodseq = box->highestmodseq;
+    mailbox->vanished = uidset_new();
+    mailbox->flag_news = g_array_new(FALSE, FALSE, sizeof(FlagNews));
+    g_array_set_clear_func(mailbox->flag_news, flag_news_clear);
+    mailbox->structure_asked = uidset_new();
+    mailbox->structure_window = 1;
+    g_queue_init(&mailbox->waiting);
+    g_hash_table_insert(engine->mailboxes, mailbox->name, mailbox);
+    return mailbox;
+}
+
+Mailbox *mailbox_get(Engine *engine, guint32 id, GError **error)
+{
+    StoreBox box = {0};
+    if (!store_box_by_id(store_reader(engine->store), id, &box)) {
+        g_set_error(error, IMAPFS_ERROR, IMAPFS_ERROR_GONE, "the mailbox is no longer there");
+        return NULL;
+    }
+    Mailbox *mailbox = mailbox_find(engine, box.name);
+    if (!mailbox)
+        mailbox = mailbox_new(engine, &box);
+    mailbox->box = box.id;
+    store_box_clear(&box);
+    return mailbox;
+}
+
+static void answer_waiting(Mailbox *mailbox, Session *session, const GError *error)
+{
+    Acquire *acquire;
+    while ((acquire = g_queue_pop_head(&mailbox->waiting))) {
+        if (session)
+            mailbox->users++;
+        acquire->ready(mailbox, session, error, acquire->data);
+        g_free(acquire);
+    }
+}
+
+static void lease_end(Mailbox *mailbox)
+{
+    PoolLease *lease = g_steal_pointer(&mailbox->lease);
+    mailbox->session = NULL;
+    mailbox->users = 0;
+    mailbox->generation++;
+    if (lease)
+        pool_release(lease);
+}
+
+void mailbox_drop(Mailbox *mailbox)
+{
+    g_autoptr(GError) error =
+        g_error_new(IMAPFS_ERROR, IMAPFS_ERROR_GONE, "the mailbox is no longer on the server");
+    mailbox_ref(mailbox);
+    g_hash_table_remove(mailbox->engine->mailboxes, mailbox->name);
+    mailbox->gone = true;
+    answer_waiting(mailbox, NULL, error);
+    jobs_fail_box(mailbox->engine, mailbox->box, error);
+    lease_end(mailbox);
+    engine_timer_clear(&mailbox->flush);
+    engine_timer_clear(&mailbox->later);
+    mailbox_unref(mailbox); /* the table's */
+    mailbox_unref(mailbox);
+}
+
+void mailbox_free_all(Engine *engine)
+{
+    g_autoptr(GList) all = g_hash_table_get_values(engine->mailboxes);
+    for (GList *at = all; at; at = at->next) {
+        Mailbox *mailbox = at->data;
+        mailbox->lease = NULL; /* the pool is gone, and its leases with it */
+        mailbox_drop(mailbox);
+    }
+}
+
+/* --- the session --- */
+
+static void on_lease(PoolLease *lease, Session *session, const GError *error, gpointer data)
+{
+    Mailbox *mailbox = data;
+    mailbox_ref(mailbox);
+    mailbox->lease = lease;
+    mailbox->session = session;
+    if (session)
+        answer_waiting(mailbox, session, NULL);
+    else {
+        lease_end(mailbox);
+        answer_waiting(mailbox, NULL, error);
+    }
+    if (session && mailbox->users == 0 && mailbox->lease)
+        lease_end(mailbox);
+    mailbox_unref(mailbox);
+}
+
+void mailbox_acquire(Mailbox *mailbox, CommandLane lane, MailboxReady ready, gpointer data)
+{
+    if (mailbox->gone) {
+        g_autoptr(GError) error =
+            g_error_new(IMAPFS_ERROR, IMAPFS_ERROR_GONE, "the mailbox is no longer on the server");
+        ready(mailbox, NULL, error, data);
+        return;
+    }
+    mailbox->used_us = clock_mono_us();
+    if (mailbox->session) {
+        mailbox->users++;
+        ready(mailbox, mailbox->session, NULL, data);
+        return;
+    }
+    Acquire *acquire = g_new(Acquire, 1);
+    *acquire = (Acquire){ready, data};
+    bool first = g_queue_is_empty(&mailbox->waiting);
+    g_queue_push_tail(&mailbox->waiting, acquire);
+    if (first)
+        pool_lease(mailbox->engine->pool, mailbox->name, lane, on_lease, mailbox);
+}
+
+void mailbox_release(Mailbox *mailbox, guint generation)
+{
+    if (generation != mailbox->generation || mailbox->users == 0)
+        return; /* that session is gone, and everybody's use of it */
+    if (--mailbox->users == 0)
+        lease_end(mailbox);
+}
+
+bool mailbox_is_watched(const Mailbox *mailbox)
+{
+    return mailbox->selected;
+}
+
+/* --- pool events --- */
+
+void mailbox_select_params(Engine *engine, const char *name, SelectParams *params)
+{
+    StoreBox box = {0};
+    params->examine = true; /* this version changes nothing, and EXAMINE makes sure of it */
+    if (!store_box_by_name(store_reader(engine->store), name, &box))
+        return;
+    if (box.uidvalidity && box.highestmodseq &&
+        store_msg_count(store_reader(engine->store), box.id)) {
+        params->uidvalidity = box.uidvalidity;
+        params->modseq = box.highestmodseq;
+    }
+    store_box_clear(&box);
+}
+
+static void forget_news(Mailbox *mailbox)
+{
+    engine_timer_clear(&mailbox->flush);
+    g_array_set_size(mailbox->flag_news, 0);
+    g_clear_pointer(&mailbox->vanished, uidset_free);
+    mailbox->vanished = uidset_new();
+}
+
+/* The UIDs mean other messages now: everything known of it goes, and it gets another id. */
+static bool renew(Mailbox *mailbox, const StoreBox *box, guint32 uidvalidity, GError **error)
+{
+    Engine *engine = mailbox->engine;
+    const EngineEvents *events = &engine->config.events;
+    guint32 new_id = 0;
+    StoreTxn *txn = store_begin(engine->store, false, error);
+    if (!txn)
+        return false;
+    if (!store_box_renew(txn, box->id, uidvalidity, clock_real_ns(), &new_id, error)) {
+        store_rollback(txn);
+        return false;
+    }
+    if (!store_commit(txn, error))
+        return false;
+    log_warn("sync", "%s: UIDVALIDITY changed from %u to %u; what was known of it is dropped",
+             mailbox->name, box->uidvalidity, uidvalidity);
+    g_autoptr(GError) gone =
+        g_error_new(IMAPFS_ERROR, IMAPFS_ERROR_GONE, "the mailbox was replaced on the server");
+    jobs_fail_box(engine, box->id, gone);
+    mailbox->box = new_id;
+    mailbox->highestmodseq = 0;
+    if (events->box_removed)
+        events->box_removed(box->parent, box->id, box->leaf, engine->config.events_data);
+    if (events->box_added)
+        events->box_added(box->parent, new_id, box->leaf, engine->config.events_data);
+    return true;
+}
+
+/* Records what SELECT said, and gives the mailbox another identity if it is another one. */
+static bool adopt(Mailbox *mailbox, const SelectResult *result, GError **error)
+{
+    Engine *engine = mailbox->engine;
+    StoreBox box = {0};
+    if (!store_box_by_name(store_reader(engine->store), mailbox->name, &box)) {
+        g_set_error(error, IMAPFS_ERROR, IMAPFS_ERROR_GONE, "the mailbox is no longer there");
+        return false;
+    }
+    bool other = box.uidvalidity != 0 && box.uidvalidity != result->uidvalidity;
+    bool ok =
+        !(other || result->uid_not_sticky) || renew(mailbox, &box, result->uidvalidity, error);
+    if (other || result->uid_not_sticky) {
+        forget_news(mailbox);
+        store_box_clear(&box);
+        if (!ok || !store_box_by_id(store_reader(engine->store), mailbox->box, &box))
+            return false;
+    }
+    StoreTxn *txn = store_begin(engine->store, false, error);
+    if (!txn) {
+        store_box_clear(&box);
+        return false;
+    }
+    GString *flags = g_string_new(NULL);
+    if (result->has_permanent_flags)
+        flags_print(&result->permanent_flags, flags);
+    g_free(box.permanent_flags);
+    box.permanent_flags = g_string_free(flags, !result->has_permanent_flags);
+    box.uidvalidity = result->uidvalidity;
+    box.read_only = result->read_only;
+    /* the modseq from which a listing that is still to come can be brought up to date */
+    bool first = store_msg_count(store_txn_reader(txn), box.id) == 0;
+    if (first)
+        box.highestmodseq = result->highestmodseq;
+    ok = store_box_update(txn, &box, error);
+    mailbox->uidvalidity = box.uidvalidity;
+    mailbox->highestmodseq = box.highestmodseq;
+    store_box_clear(&box);
+    if (!ok) {
+        store_rollback(txn);
+        return false;
+    }
+    return store_commit(txn, error);
+}
+
+static void select_failed(Mailbox *mailbox, const GError *error)
+{
+    log_info("sync", "%s: %s", mailbox->name, error->message);
+    g_clear_error(&mailbox->select_error);
+    mailbox->select_error = g_error_copy(error);
+    mailbox->selected = false;
+    Job *job = job_find(mailbox->engine, NEED_MAILBOX, mailbox->box, 0, 0, NULL);
+    if (job)
+        job_finish(job, error);
+}
+
+void mailbox_on_selected(Engine *engine, const char *name, Session *session,
+                         const SelectResult *result, const GError *error)
+{
+    Mailbox *mailbox = mailbox_find(engine, name);
+    if (!mailbox)
+        return;
+    if (!result) {
+        select_failed(mailbox, error);
+        return;
+    }
+    g_autoptr(GError) failed = NULL;
+    if (!adopt(mailbox, result, &failed)) {
+        if (!failed)
+            failed = g_error_new(IMAPFS_ERROR, IMAPFS_ERROR_GONE, "the mailbox is no longer there");
+        select_failed(mailbox, failed);
+        return;
+    }
+    g_clear_error(&mailbox->select_error);
+    mailbox->selected = true;
+    mailbox->exists = result->exists;
+    mailbox->uidnext = result->uidnext;
+    mailbox->must_sync = true;
+    mailbox->verify_rounds = 0;
+    mailbox_flush(mailbox);
+    resync_on_selected(mailbox, result);
+}
+
+void mailbox_on_unselected(Engine *engine, const char *name)
+{
+    Mailbox *mailbox = mailbox_find(engine, name);
+    if (!mailbox)
+        return;
+    if (mailbox->selected && !mailbox->must_sync && !mailbox->dirty)
+        engine_set_fresh(engine, mailbox->box, clock_mono_us() + UNWATCHED_FRESH_US);
+    else
+        engine_set_fresh(engine, mailbox->box, 0);
+    mailbox->selected = false;
+    mailbox->syncing = false;
+    mailbox->dirty = 0;
+    engine_timer_clear(&mailbox->later);
+    forget_news(mailbox);
+    lease_end(mailbox);
+}
+
+/* --- what the server says --- */
+
+static gboolean on_flush(gpointer data)
+{
+    mailbox_flush(data);
+    return G_SOURCE_REMOVE;
+}
+
+static void flush_soon(Mailbox *mailbox)
+{
+    if (!mailbox->flush && mailbox->selected)
+        mailbox->flush = engine_timer(mailbox->engine, 0, on_flush, mailbox);
+}
+
+static void news_fetch(Mailbox *mailbox, const FetchData *fetch)
+{
+    if (!(fetch->present & FETCH_FLAGS))
+        return;
+    if (!(fetch->present & FETCH_UID)) { /* RFC 9051 allows it in unsolicited FETCH */
+        mailbox_mark(mailbox, DIRTY_FLAGS);
+        return;
+    }
+    GString *text = g_string_new(NULL);
+    flags_print(&fetch->flags, text);
+    FlagNews news = {fetch->uid, g_string_free(text, FALSE),
+                     fetch->present & FETCH_MODSEQ ? fetch->modseq : 0};
+    g_array_append_val(mailbox->flag_news, news);
+    if (mailbox->flag_news->len >= NEWS_MAX && mailbox->selected)
+        mailbox_flush(mailbox);
+    else
+        flush_soon(mailbox);
+}
+
+static void news_vanished(Mailbox *mailbox, const Response *response)
+{
+    if (!response->uids)
+        return;
+    uidset_add_set(mailbox->vanished, response->uids);
+    if (!response->earlier) {
+        guint64 n = uidset_count(response->uids);
+        mailbox->exists -= (guint32)MIN(n, mailbox->exists);
+        mailbox_mark(mailbox, DIRTY_VERIFY);
+    }
+    flush_soon(mailbox);
+}
+
+void mailbox_on_untagged(Engine *engine, const char *name, Response *response)
+{
+    Mailbox *mailbox = mailbox_find(engine, name);
+    if (!mailbox)
+        return;
+    switch (response->kind) {
+    case RESP_EXISTS:
+        if (mailbox->selected && response->number > mailbox->exists)
+            mailbox_mark(mailbox, DIRTY_NEW | DIRTY_VERIFY);
+        mailbox->exists = (guint32)MIN(response->number, G_MAXUINT32);
+        break;
+    case RESP_EXPUNGE:
+        if (mailbox->exists > 0)
+            mailbox->exists--;
+        mailbox_mark(mailbox, DIRTY_VERIFY);
+        break;
+    case RESP_VANISHED:
+        news_vanished(mailbox, response);
+        break;
+    case RESP_FETCH:
+        if (response->fetch)
+            news_fetch(mailbox, response->fetch);
+        break;
+    default:
+        break;
+    }
+}
+
+void mailbox_mark(Mailbox *mailbox, guint dirty)
+{
+    if (!mailbox->selected)
+        return; /* what SELECT brings is looked at when it is answered */
+    mailbox->dirty |= dirty;
+    engine_set_fresh(mailbox->engine, mailbox->box, 0);
+    resync_soon(mailbox);
+}
+
+/* --- writing news --- */
+
+typedef struct {
+    guint32 uid;
+    char *name;
+} Gone;
+
+static void gone_clear(gpointer data)
+{
+    g_free(((Gone *)data)->name);
+}
+
+/* The names under which the kernel knows those that vanish. */
+static GArray *names_of(Engine *engine, guint32 box, const UidSet *uids)
+{
+    GArray *out = g_array_new(FALSE, FALSE, sizeof(Gone));
+    g_array_set_clear_func(out, gone_clear);
+    StoreReader *reader = store_reader(engine->store);
+    guint n;
+    const UidRange *ranges = uidset_ranges(uids, &n);
+    for (guint i = 0; i < n; i++) {
+        for (guint64 uid = ranges[i].lo; uid <= ranges[i].hi; uid++) {
+            StoreMsg msg = {0};
+            if (!store_msg_get(reader, box, (guint32)uid, &msg))
+                continue;
+            Gone gone = {(guint32)uid, g_steal_pointer(&msg.name)};
+            g_array_append_val(out, gone);
+            store_msg_clear(&msg);
+        }
+    }
+    return out;
+}
+
+/* Bounds VANISHED's ranges, which may name UIDs that never were, to what the store has. */
+static UidSet *known_of(Engine *engine, guint32 box, const UidSet *uids)
+{
+    if (uidset_count(uids) <= FEW_VANISHED)
+        return uidset_copy(uids);
+    g_autoptr(UidSet) have = store_msg_uids(store_reader(engine->store), box);
+    UidSet *known = uidset_copy(have);
+    uidset_remove_set(have, uids); /* what stays */
+    uidset_remove_set(known, have);
+    return known;
+}
+
+static bool write_news(Mailbox *mailbox, const UidSet *gone, GArray *flagged, GError **error)
+{
+    Engine *engine = mailbox->engine;
+    StoreTxn *txn = store_begin(engine->store, false, error);
+    if (!txn)
+        return false;
+    bool ok = true;
+    for (guint i = 0; ok && i < mailbox->flag_news->len; i++) {
+        const FlagNews *news = &g_array_index(mailbox->flag_news, FlagNews, i);
+        bool changed = false;
+        ok = store_msg_set_flags(txn, mailbox->box, news->uid, news->flags, news->modseq, &changed,
+                                 error);
+        if (ok && changed)
+            g_array_append_val(flagged, news->uid);
+    }
+    if (ok && !uidset_is_empty(gone))
+        ok = store_msg_remove(txn, mailbox->box, gone, NULL, error) &&
+             store_box_touch(txn, mailbox->box, clock_real_ns(), error);
+    if (!ok) {
+        store_rollback(txn);
+        return false;
+    }
+    return store_commit(txn, error);
+}
+
+void mailbox_flush(Mailbox *mailbox)
+{
+    Engine *engine = mailbox->engine;
+    const EngineEvents *events = &engine->config.events;
+    engine_timer_clear(&mailbox->flush);
+    if (mailbox->flag_news->len == 0 && uidset_is_empty(mailbox->vanished))
+        return;
+    g_autoptr(UidSet) gone = uidset_is_empty(mailbox->vanished)
+                                 ? uidset_new()
+                                 : known_of(engine, mailbox->box, mailbox->vanished);
+    g_autoptr(GArray) names = names_of(engine, mailbox->box, gone);
+    g_autoptr(GArray) flagged = g_array_new(FALSE, FALSE, sizeof(guint32));
+    g_autoptr(GError) error = NULL;
+    if (!write_news(mailbox, gone, flagged, &error)) {
+        /* not lost: the modseq is not recorded either, so the next SELECT brings it again */
+        log_error("sync", "%s: %s", mailbox->name, error->message);
+        mailbox->dirty |= DIRTY_FLAGS | DIRTY_VERIFY;
+        return;
+    }
+    g_array_set_size(mailbox->flag_news, 0);
+    g_clear_pointer(&mailbox->vanished, uidset_free);
+    mailbox->vanished = uidset_new();
+    for (guint i = 0; events->msg_removed && i < names->len; i++) {
+        const Gone *message = &g_array_index(names, Gone, i);
+        events->msg_removed(mailbox->box, message->uid, message->name, engine->config.events_data);
+    }
+    for (guint i = 0; events->flags_changed && i < flagged->len; i++)
+        events->flags_changed(mailbox->box, g_array_index(flagged, guint32, i),
+                              engine->config.events_data);
+}
+
+/* --- being wanted --- */
+
+static void job_ready(Mailbox *mailbox, Session *session, const GError *error, gpointer data)
+{
+    Job *job = data;
+    if (!session)
+        job_finish(job, error);
+    else if (mailbox->selected)
+        resync_run(mailbox); /* it may be clean already, or the last run failed */
+    if (session)
+        mailbox_release(mailbox, mailbox->generation); /* the resync holds it while it works */
+    job_unref(job);
+}
+
+void mailbox_job_start(Job *job)
+{
+    g_autoptr(GError) error = NULL;
+    Mailbox *mailbox = mailbox_get(job->engine, job->need.box, &error);
+    if (!mailbox) {
+        job_finish(job, error);
+        return;
+    }
+    mailbox_acquire(mailbox, LANE_FOREGROUND, job_ready, job_ref(job));
+}
+
+/* --- polled --- */
+
+static void resync_ready(Mailbox *mailbox, Session *session, const GError *error, gpointer data)
+{
+    if (session)
+        mailbox_release(mailbox, mailbox->generation);
+    mailbox_unref(mailbox);
+}
+
+void mailbox_on_status(Mailbox *mailbox, const StatusItem *status)
+{
+    StoreBox box = {0};
+    if (mailbox->gone || !store_box_by_id(store_reader(mailbox->engine->store), mailbox->box, &box))
+        return;
+    /* without CONDSTORE, changed flags show when it is selected next */
+    bool same =
+        box.listed && status->uidvalidity == box.uidvalidity && status->uidnext == box.uidnext &&
+        status->messages == box.exists &&
+        (!(status->present & STATUS_HIGHESTMODSEQ) || status->highestmodseq == box.highestmodseq);
+    store_box_clear(&box);
+    if (same)
+        engine_set_fresh(mailbox->engine, mailbox->box, clock_mono_us() + UNWATCHED_FRESH_US);
+    else /* selecting it is what brings it up to date */
+        mailbox_acquire(mailbox, LANE_BACKGROUND, resync_ready, mailbox_ref(mailbox));
+}

@@ -1,0 +1,587 @@
+/* resync.c - makes the rows of a mailbox what the server has, one phase after the other:
+ *
+ *   1 flags   what changed on messages we know: came with SELECT (QRESYNC), or FETCH CHANGEDSINCE
+ *             (CONDSTORE), or FETCH FLAGS of everything
+ *   2 new     messages after the last known one; for a mailbox never seen, all of them
+ *   3 verify  as many rows as EXISTS says; if not, the UIDs are compared (SEARCH) and what is
+ * missing is fetched, what is gone is dropped 4 done    recorded, and whoever waited is told
+ *
+ * A first listing is phase 2 from UID 1; one that was cut short goes on where it ended, as phase 1
+ * brings what is there up to date. Each phase leaves the rows true if nothing follows. */
+#include "sync.h"
+
+#include <string.h>
+
+#include "imapfs/base/clock.h"
+#include "imapfs/base/error.h"
+#include "imapfs/base/limits.h"
+#include "imapfs/base/log.h"
+#include "imapfs/mime/decode.h"
+#include "imapfs/mime/name.h"
+
+#define SOON_MS 10
+#define FULL_FLAGS_MIN_MS 100
+#define LISTING_IN_FLIGHT 4
+#define LISTING_BATCH 500
+#define PROGRESS_EVERY 32
+#define PROGRESS_SHOWN_FROM 2000 /* messages: below it a listing is over before it can be seen */
+#define MAX_VERIFY_ROUNDS 2
+
+/* FETCH of the metadata of many messages: a range that is cut into steps, or a set. */
+typedef struct {
+    Mailbox *mailbox; /* a reference */
+    guint generation;
+    guint64 next; /* of the range: the next UID to ask for; 0: none */
+    guint64 last; /* G_MAXUINT64: "*" */
+    guint64 step;
+    guint32 floor; /* UIDs below are not ours ("n:*" past the end brings the last message) */
+    UidSet *todo;  /* or this set */
+    guint in_flight;
+    guint64 n_done, n_expected;
+    GPtrArray *batch; /* of StoreMsg * */
+    GError *error;
+} Listing;
+
+/* --- helpers --- */
+
+static void msg_free(gpointer data)
+{
+    store_msg_clear(data);
+    g_free(data);
+}
+
+static Job *waiting_job(Mailbox *mailbox)
+{
+    return job_find(mailbox->engine, NEED_MAILBOX, mailbox->box, 0, 0, NULL);
+}
+
+static void note_progress(Mailbox *mailbox)
+{
+    Job *job = waiting_job(mailbox);
+    if (job)
+        job_progress(job);
+}
+
+static guint32 last_uid(Mailbox *mailbox)
+{
+    g_autoptr(UidSet) uids = store_msg_uids(store_reader(mailbox->engine->store), mailbox->box);
+    guint n;
+    const UidRange *ranges = uidset_ranges(uids, &n);
+    return n ? ranges[n - 1].hi : 0;
+}
+
+static void resync_failed(Mailbox *mailbox, const GError *error)
+{
+    mailbox->syncing = false;
+    log_info("sync", "%s: %s", mailbox->name, error->message);
+    if (mailbox->engine->shared.progress.total)
+        engine_set_progress(mailbox->engine, "", 0, 0);
+    Job *job = waiting_job(mailbox);
+    if (!job)
+        return;
+    if (g_error_matches(error, IMAPFS_ERROR, IMAPFS_ERROR_LOST))
+        job_retry(job, mailbox_job_start, error);
+    else
+        job_finish(job, error);
+}
+
+/* A phase's commands ended: on to the next phase, or all of it failed. */
+static void phase_end(Mailbox *mailbox, guint generation, guint bits, const GError *error)
+{
+    mailbox_ref(mailbox);
+    if (error) {
+        mailbox->dirty |= bits; /* still to do, if it is selected still */
+        resync_failed(mailbox, error);
+    } else if (generation == mailbox->generation) {
+        mailbox->syncing = false;
+        mailbox_flush(mailbox);
+        resync_run(mailbox);
+    }
+    mailbox_release(mailbox, generation);
+    mailbox_unref(mailbox);
+}
+
+typedef struct {
+    Mailbox *mailbox;
+    guint generation;
+    guint bits;
+    UidSet *seen; /* full FLAGS: what is there; SEARCH: what it found */
+    gint64 since_us;
+} Phase;
+
+static Phase *phase_new(Mailbox *mailbox, guint bits)
+{
+    Phase *phase = g_new0(Phase, 1);
+    phase->mailbox = mailbox_ref(mailbox);
+    phase->generation = mailbox->generation;
+    phase->bits = bits;
+    phase->since_us = clock_mono_us();
+    return phase;
+}
+
+static void phase_free(Phase *phase)
+{
+    mailbox_unref(phase->mailbox);
+    uidset_free(phase->seen);
+    g_free(phase);
+}
+
+/* Drops the rows that are not in `there`. */
+static void drop_absent(Mailbox *mailbox, const UidSet *there)
+{
+    g_autoptr(UidSet) rows = store_msg_uids(store_reader(mailbox->engine->store), mailbox->box);
+    uidset_remove_set(rows, there);
+    uidset_add_set(mailbox->vanished, rows);
+}
+
+/* --- phase 1: flags --- */
+
+static bool on_flags(Command *command, Response *response, gpointer data)
+{
+    Phase *phase = data;
+    if (phase->seen && response->fetch && response->fetch->present & FETCH_UID)
+        uidset_add(phase->seen, response->fetch->uid);
+    return false; /* the flags themselves are news like any other */
+}
+
+static void on_flags_done(Command *command, CommandResult result, const Response *tagged,
+                          gpointer data)
+{
+    Phase *phase = data;
+    Mailbox *mailbox = phase->mailbox;
+    g_autoptr(GError) error = NULL;
+    if (result != COMMAND_OK)
+        error = error_from_result(result, tagged, "flags");
+    else if (phase->seen && phase->generation == mailbox->generation) {
+        drop_absent(mailbox, phase->seen);
+        mailbox->flags_us = clock_mono_us() - phase->since_us;
+    }
+    phase_end(mailbox, phase->generation, phase->bits, error);
+    phase_free(phase);
+}
+
+static void phase_flags(Mailbox *mailbox)
+{
+    Phase *phase = phase_new(mailbox, DIRTY_FLAGS);
+    Command *command = command_new(LANE_FOREGROUND, on_flags_done, phase);
+    if (session_condstore(mailbox->session) && mailbox->highestmodseq) {
+        command_text_add(command->text,
+                         "UID FETCH 1:* (FLAGS) (CHANGEDSINCE %" G_GUINT64_FORMAT ")",
+                         mailbox->highestmodseq);
+    } else {
+        command_text_add(command->text, "UID FETCH 1:* (FLAGS)");
+        phase->seen = uidset_new();
+    }
+    command->wants = 1ull << RESP_FETCH;
+    command->expected = mailbox->exists;
+    command->on_untagged = on_flags;
+    session_submit(mailbox->session, command);
+}
+
+/* --- phase 2: new messages --- */
+
+static void listing_free(Listing *listing)
+{
+    g_ptr_array_unref(listing->batch);
+    uidset_free(listing->todo);
+    g_clear_error(&listing->error);
+    g_free(listing);
+}
+
+static bool write_batch(Listing *listing, bool listed, GArray *is_new, GError **error)
+{
+    Mailbox *mailbox = listing->mailbox;
+    StoreTxn *txn = store_begin(mailbox->engine->store, false, error);
+    if (!txn)
+        return false;
+    bool ok = true, any = false;
+    for (guint i = 0; ok && i < listing->batch->len; i++) {
+        bool fresh = false;
+        ok = store_msg_put(txn, mailbox->box, g_ptr_array_index(listing->batch, i), &fresh, error);
+        g_array_append_val(is_new, fresh);
+        any |= fresh;
+    }
+    if (ok && any && listed)
+        ok = store_box_touch(txn, mailbox->box, clock_real_ns(), error);
+    if (!ok) {
+        store_rollback(txn);
+        return false;
+    }
+    return store_commit(txn, error);
+}
+
+static bool box_is_listed(Mailbox *mailbox)
+{
+    StoreBox box = {0};
+    bool listed =
+        store_box_by_id(store_reader(mailbox->engine->store), mailbox->box, &box) && box.listed;
+    store_box_clear(&box);
+    return listed;
+}
+
+static void listing_flush(Listing *listing)
+{
+    Mailbox *mailbox = listing->mailbox;
+    Engine *engine = mailbox->engine;
+    const EngineEvents *events = &engine->config.events;
+    if (listing->batch->len == 0 || listing->error)
+        return;
+    bool listed = box_is_listed(mailbox);
+    g_autoptr(GArray) is_new = g_array_new(FALSE, FALSE, sizeof(bool));
+    if (!write_batch(listing, listed, is_new, &listing->error))
+        return;
+    for (guint i = 0; listed && events->msg_added && i < listing->batch->len; i++) {
+        const StoreMsg *msg = g_ptr_array_index(listing->batch, i);
+        if (g_array_index(is_new, bool, i))
+            events->msg_added(mailbox->box, msg->uid, msg->name, engine->config.events_data);
+    }
+    g_ptr_array_set_size(listing->batch, 0);
+    if (listing->n_expected >= PROGRESS_SHOWN_FROM)
+        engine_set_progress(engine, mailbox->name, listing->n_done, listing->n_expected);
+}
+
+static StoreMsg *msg_from_fetch(const FetchData *fetch)
+{
+    StoreMsg *msg = g_new0(StoreMsg, 1);
+    gsize length = 0;
+    const char *header = "";
+    for (guint i = 0; fetch->bodies && i < fetch->bodies->len; i++) {
+        const FetchBody *body = g_ptr_array_index(fetch->bodies, i);
+        if (body->bytes && g_str_has_prefix(body->section, "HEADER.FIELDS"))
+            header = g_bytes_get_data(body->bytes, &length);
+    }
+    g_autofree char *from = mime_header_value(header ? header : "", length, "From");
+    g_autofree char *subject = mime_header_value(header ? header : "", length, "Subject");
+    msg->uid = fetch->uid;
+    msg->from = mime_from_display(from ? from : "");
+    msg->subject = mime_decode_header(subject ? subject : "");
+    msg->internaldate = fetch->internaldate;
+    msg->zone = fetch->internaldate_zone;
+    msg->size = fetch->size;
+    msg->modseq = fetch->modseq;
+    msg->emailid = g_strdup(fetch->emailid);
+    msg->name = name_message(msg->internaldate, msg->zone, msg->from, msg->subject);
+    GString *flags = g_string_new(NULL);
+    flags_print(&fetch->flags, flags);
+    msg->flags = g_string_free(flags, FALSE);
+    return msg;
+}
+
+static bool on_listed(Command *command, Response *response, gpointer data)
+{
+    Listing *listing = data;
+    const FetchData *fetch = response->fetch;
+    if (!fetch || !(fetch->present & FETCH_UID) || fetch->uid == 0)
+        return false;
+    if (!(fetch->present & (FETCH_INTERNALDATE | FETCH_BODY)) && !fetch->broken)
+        return false; /* flags that changed meanwhile */
+    if (fetch->uid < listing->floor)
+        return true;
+    if (fetch->broken)
+        log_warn("sync", "%s: message %u: %s", listing->mailbox->name, fetch->uid,
+                 fetch->problem ? fetch->problem : "cannot be understood");
+    g_ptr_array_add(listing->batch, msg_from_fetch(fetch));
+    listing->n_done++;
+    if (listing->n_done % PROGRESS_EVERY == 0)
+        note_progress(listing->mailbox);
+    if (listing->batch->len >= LISTING_BATCH && listing->generation == listing->mailbox->generation)
+        listing_flush(listing);
+    return true;
+}
+
+static void listing_next(Listing *listing);
+
+static void on_listing_done(Command *command, CommandResult result, const Response *tagged,
+                            gpointer data)
+{
+    Listing *listing = data;
+    listing->in_flight--;
+    if (result != COMMAND_OK && !listing->error)
+        listing->error = error_from_result(result, tagged, "list of messages");
+    if (listing->generation == listing->mailbox->generation)
+        listing_flush(listing);
+    listing_next(listing);
+}
+
+static bool listing_has_more(const Listing *listing)
+{
+    return listing->todo ? !uidset_is_empty(listing->todo) : listing->next != 0;
+}
+
+static void listing_add_range(Listing *listing, CommandText *text)
+{
+    guint64 lo = listing->next, hi = lo + listing->step - 1;
+    if (hi >= listing->last || hi >= G_MAXUINT32) { /* the last: up to whatever there is by now */
+        command_text_add(text, "UID FETCH %" G_GUINT64_FORMAT ":*", lo);
+        listing->next = 0;
+    } else {
+        command_text_add(text, "UID FETCH %" G_GUINT64_FORMAT ":%" G_GUINT64_FORMAT, lo, hi);
+        listing->next = hi + 1;
+    }
+}
+
+static void listing_send(Listing *listing)
+{
+    Mailbox *mailbox = listing->mailbox;
+    const ServerInfo *server = session_server(mailbox->session);
+    Command *command = command_new(LANE_FOREGROUND, on_listing_done, listing);
+    command->expected = (guint)MIN(listing->n_expected, G_MAXUINT);
+    if (listing->todo) {
+        g_autoptr(UidSet) some =
+            uidset_take(listing->todo, LIMIT_COMMAND_UIDS, LIMIT_COMMAND_LINE - 500);
+        command_text_add(command->text, "UID FETCH ");
+        command_text_add_uids(command->text, some);
+    } else {
+        listing_add_range(listing, command->text);
+    }
+    command_text_add(command->text,
+                     " (UID FLAGS INTERNALDATE RFC822.SIZE%s%s%s BODY.PEEK[HEADER.FIELDS (FROM "
+                     "SUBJECT)])",
+                     session_condstore(mailbox->session) ? " MODSEQ" : "",
+                     server_can(server, CAP_OBJECTID) ? " EMAILID" : "",
+                     server_can(server, CAP_GMAIL) ? " X-GM-MSGID" : "");
+    command->wants = 1ull << RESP_FETCH;
+    command->on_untagged = on_listed;
+    listing->in_flight++;
+    session_submit(mailbox->session, command);
+}
+
+static void listing_end(Listing *listing)
+{
+    Mailbox *mailbox = listing->mailbox;
+    guint generation = listing->generation;
+    g_autoptr(GError) error = g_steal_pointer(&listing->error);
+    listing_free(listing);
+    engine_set_progress(mailbox->engine, "", 0, 0);
+    phase_end(mailbox, generation, DIRTY_NEW | DIRTY_VERIFY, error);
+    mailbox_unref(mailbox);
+}
+
+static void listing_next(Listing *listing)
+{
+    bool alive = listing->generation == listing->mailbox->generation && !listing->error;
+    while (alive && listing_has_more(listing) && listing->in_flight < LISTING_IN_FLIGHT)
+        listing_send(listing);
+    if (listing->in_flight > 0)
+        return;
+    if (!listing->error && listing_has_more(listing))
+        listing->error = g_error_new(IMAPFS_ERROR, IMAPFS_ERROR_LOST, "the connection was lost");
+    listing_end(listing);
+}
+
+static Listing *listing_new(Mailbox *mailbox)
+{
+    Listing *listing = g_new0(Listing, 1);
+    listing->mailbox = mailbox_ref(mailbox);
+    listing->generation = mailbox->generation;
+    listing->batch = g_ptr_array_new_with_free_func(msg_free);
+    return listing;
+}
+
+static void phase_list_new(Mailbox *mailbox)
+{
+    Listing *listing = listing_new(mailbox);
+    guint32 known = last_uid(mailbox);
+    guint64 rows = store_msg_count(store_reader(mailbox->engine->store), mailbox->box);
+    guint64 n_new = mailbox->exists > rows ? mailbox->exists - rows : 1;
+    listing->floor = known == G_MAXUINT32 ? known : known + 1;
+    listing->next = listing->floor;
+    listing->last = G_MAXUINT64;
+    listing->step = G_MAXUINT32;
+    listing->n_expected = n_new;
+    if (mailbox->uidnext > listing->floor && n_new > LISTING_BATCH) {
+        /* as many UIDs a command as hold LISTING_BATCH messages if they are evenly spread */
+        guint64 span = mailbox->uidnext - listing->floor;
+        listing->last = mailbox->uidnext - 1;
+        listing->step = MAX(LISTING_BATCH, span * LISTING_BATCH / n_new);
+    }
+    listing_next(listing);
+}
+
+/* --- phase 3: verify --- */
+
+static bool on_search(Command *command, Response *response, gpointer data)
+{
+    Phase *phase = data;
+    if (response->kind != RESP_SEARCH && response->kind != RESP_ESEARCH)
+        return false;
+    if (response->uids)
+        uidset_add_set(phase->seen, response->uids);
+    return true;
+}
+
+static void on_search_done(Command *command, CommandResult result, const Response *tagged,
+                           gpointer data)
+{
+    Phase *phase = data;
+    Mailbox *mailbox = phase->mailbox;
+    if (result != COMMAND_OK || phase->generation != mailbox->generation) {
+        g_autoptr(GError) error = error_from_result(result == COMMAND_OK ? COMMAND_LOST : result,
+                                                    tagged, "comparing with the server");
+        phase_end(mailbox, phase->generation, phase->bits, error);
+        phase_free(phase);
+        return;
+    }
+    g_autoptr(UidSet) missing = uidset_copy(phase->seen);
+    g_autoptr(UidSet) rows = store_msg_uids(store_reader(mailbox->engine->store), mailbox->box);
+    uidset_remove_set(missing, rows);
+    drop_absent(mailbox, phase->seen);
+    mailbox_flush(mailbox);
+    if (uidset_is_empty(missing)) {
+        phase_end(mailbox, phase->generation, phase->bits, NULL);
+    } else { /* the listing takes over this phase's use of the session */
+        log_info("sync", "%s: %" G_GUINT64_FORMAT " messages were missing", mailbox->name,
+                 uidset_count(missing));
+        Listing *listing = listing_new(mailbox);
+        listing->n_expected = uidset_count(missing);
+        listing->todo = g_steal_pointer(&missing);
+        listing_next(listing);
+    }
+    phase_free(phase);
+}
+
+/* Returns false when the rows are as many as they should be, or it cannot be mended. */
+static bool phase_verify(Mailbox *mailbox)
+{
+    guint32 rows = store_msg_count(store_reader(mailbox->engine->store), mailbox->box);
+    if (rows == mailbox->exists)
+        return false;
+    if (mailbox->verify_rounds >= MAX_VERIFY_ROUNDS) {
+        log_warn("sync", "%s: the server says it has %u messages, but gives %u", mailbox->name,
+                 mailbox->exists, rows);
+        return false;
+    }
+    mailbox->verify_rounds++;
+    Phase *phase = phase_new(mailbox, DIRTY_VERIFY);
+    phase->seen = uidset_new();
+    Command *command = command_new(LANE_FOREGROUND, on_search_done, phase);
+    bool esearch = server_can(session_server(mailbox->session), CAP_ESEARCH);
+    command_text_add(command->text, esearch ? "UID SEARCH RETURN (ALL) ALL" : "UID SEARCH ALL");
+    command->wants = 1ull << RESP_SEARCH | 1ull << RESP_ESEARCH;
+    command->expected = 1;
+    command->on_untagged = on_search;
+    session_submit(mailbox->session, command);
+    return true;
+}
+
+/* --- phase 4: done --- */
+
+static bool record(Mailbox *mailbox, bool *first_out, GError **error)
+{
+    Engine *engine = mailbox->engine;
+    StoreBox box = {0};
+    StoreTxn *txn = store_begin(engine->store, false, error);
+    if (!txn)
+        return false;
+    bool ok = store_box_by_id(store_txn_reader(txn), mailbox->box, &box);
+    if (!ok)
+        g_set_error(error, IMAPFS_ERROR, IMAPFS_ERROR_GONE, "the mailbox is no longer there");
+    guint32 known = ok ? last_uid(mailbox) : 0;
+    *first_out = !box.listed;
+    box.listed = true;
+    box.exists = mailbox->exists;
+    box.uidnext = MAX(mailbox->uidnext, known == G_MAXUINT32 ? known : known + 1);
+    box.highestmodseq = mailbox->highestmodseq;
+    box.synced_ns = clock_real_ns();
+    ok = ok && store_box_update(txn, &box, error);
+    ok = ok && (!*first_out || store_box_touch(txn, box.id, box.synced_ns, error));
+    mailbox->uidnext = box.uidnext;
+    store_box_clear(&box);
+    if (!ok) {
+        store_rollback(txn);
+        return false;
+    }
+    return store_commit(txn, error);
+}
+
+static void phase_done(Mailbox *mailbox)
+{
+    Engine *engine = mailbox->engine;
+    g_autoptr(GError) error = NULL;
+    bool first = false;
+    mailbox->highestmodseq = MAX(mailbox->highestmodseq, mailbox->select_modseq);
+    mailbox->verify_rounds = 0;
+    if (!record(mailbox, &first, &error)) {
+        resync_failed(mailbox, error);
+        return;
+    }
+    mailbox->must_sync = false;
+    engine_set_fresh(engine, mailbox->box, G_MAXINT64);
+    if (first && engine->config.events.box_changed)
+        engine->config.events.box_changed(mailbox->box, engine->config.events_data);
+    Job *job = waiting_job(mailbox);
+    if (job)
+        job_finish(job, NULL);
+}
+
+/* --- the order --- */
+
+static void start_phase(Mailbox *mailbox, Session *session, const GError *error, gpointer data)
+{
+    if (!session) { /* lost in between; the loss has told everybody */
+        mailbox->syncing = false;
+        return;
+    }
+    guint generation = mailbox->generation;
+    if (mailbox->dirty & DIRTY_FLAGS) {
+        mailbox->dirty &= ~(guint)DIRTY_FLAGS; /* what comes meanwhile sets it again */
+        phase_flags(mailbox);
+    } else if (mailbox->dirty & DIRTY_NEW) {
+        mailbox->dirty &= ~(guint)DIRTY_NEW;
+        phase_list_new(mailbox);
+    } else if (phase_verify(mailbox)) {
+        return;
+    } else {
+        mailbox->dirty = 0;
+        mailbox->syncing = false;
+        phase_done(mailbox);
+        mailbox_release(mailbox, generation);
+    }
+}
+
+void resync_run(Mailbox *mailbox)
+{
+    if (mailbox->syncing || !mailbox->selected || mailbox->gone)
+        return;
+    engine_timer_clear(&mailbox->later);
+    mailbox->syncing = true;
+    mailbox_acquire(mailbox, LANE_FOREGROUND, start_phase, NULL);
+}
+
+static gboolean on_later(gpointer data)
+{
+    Mailbox *mailbox = data;
+    engine_timer_clear(&mailbox->later);
+    resync_run(mailbox);
+    return G_SOURCE_REMOVE;
+}
+
+void resync_soon(Mailbox *mailbox)
+{
+    if (mailbox->later || mailbox->syncing)
+        return;
+    guint delay = SOON_MS;
+    if (mailbox->dirty & DIRTY_FLAGS && !mailbox->highestmodseq) /* everything is asked for again */
+        delay = (guint)CLAMP(mailbox->flags_us * 4 / 1000, FULL_FLAGS_MIN_MS, 60000);
+    mailbox->later = engine_timer(mailbox->engine, delay, on_later, mailbox);
+}
+
+void resync_on_selected(Mailbox *mailbox, const SelectResult *result)
+{
+    StoreReader *reader = store_reader(mailbox->engine->store);
+    StoreBox box = {0};
+    if (!store_box_by_id(reader, mailbox->box, &box))
+        return;
+    guint32 rows = store_msg_count(reader, mailbox->box);
+    mailbox->select_modseq = result->highestmodseq;
+    mailbox->dirty = DIRTY_VERIFY;
+    bool delta_came = result->qresync;
+    bool unchanged = result->highestmodseq && result->highestmodseq == box.highestmodseq;
+    if (rows > 0 && !delta_came && !unchanged)
+        mailbox->dirty |= DIRTY_FLAGS;
+    bool none_new = box.listed && result->uidnext && result->uidnext <= box.uidnext;
+    if (result->exists > 0 && !none_new)
+        mailbox->dirty |= DIRTY_NEW;
+    store_box_clear(&box);
+    resync_run(mailbox);
+}

@@ -1,0 +1,212 @@
+/* structure.c - BODYSTRUCTURE of messages, with the next ones when they are asked for in order.
+ *
+ * A walk over a mailbox asks for one message after the other. The window doubles as long as the
+ * next need is the next message, and falls back to one otherwise, so that one `cat` never pays for
+ * neighbours it does not want. */
+#include "sync.h"
+
+#include "imapfs/base/error.h"
+#include "imapfs/base/limits.h"
+#include "imapfs/base/log.h"
+#include "imapfs/wire/bodystructure.h"
+
+#define WINDOW_MAX 256
+
+typedef struct {
+    Mailbox *mailbox; /* a reference */
+    guint generation;
+    guint32 box;
+    UidSet *asked, *left; /* left: not answered yet */
+    GPtrArray *texts;     /* of Text *: answered, not written yet */
+} StructureFetch;
+
+typedef struct {
+    guint32 uid;
+    char *text;
+} Text;
+
+static void text_free(gpointer data)
+{
+    g_free(((Text *)data)->text);
+    g_free(data);
+}
+
+static Job *job_of(StructureFetch *fetch, guint32 uid)
+{
+    return job_find(fetch->mailbox->engine, NEED_STRUCTURE, fetch->box, uid, 0, NULL);
+}
+
+static bool write_texts(StructureFetch *fetch, GError **error)
+{
+    StoreTxn *txn = store_begin(fetch->mailbox->engine->store, false, error);
+    if (!txn)
+        return false;
+    for (guint i = 0; i < fetch->texts->len; i++) {
+        const Text *text = g_ptr_array_index(fetch->texts, i);
+        if (!store_structure_put(txn, fetch->box, text->uid, text->text, error)) {
+            store_rollback(txn);
+            return false;
+        }
+    }
+    return store_commit(txn, error);
+}
+
+static void flush(StructureFetch *fetch)
+{
+    g_autoptr(GError) error = NULL;
+    if (fetch->texts->len == 0)
+        return;
+    write_texts(fetch, &error);
+    for (guint i = 0; i < fetch->texts->len; i++) {
+        Job *job = job_of(fetch, ((Text *)g_ptr_array_index(fetch->texts, i))->uid);
+        if (job)
+            job_finish(job, error);
+    }
+    g_ptr_array_set_size(fetch->texts, 0);
+}
+
+static void fail_one(StructureFetch *fetch, guint32 uid, const char *problem)
+{
+    Job *job = job_of(fetch, uid);
+    g_autoptr(GError) error =
+        g_error_new(IMAPFS_ERROR, IMAPFS_ERROR_DATA, "%s: structure of message %u: %s",
+                    fetch->mailbox->name, uid, problem ? problem : "cannot be understood");
+    log_warn("sync", "%s", error->message);
+    if (job)
+        job_finish(job, error);
+}
+
+static bool on_structure(Command *command, Response *response, gpointer data)
+{
+    StructureFetch *fetch = data;
+    const FetchData *got = response->fetch;
+    if (!got || !(got->present & FETCH_UID) || !uidset_contains(fetch->left, got->uid))
+        return false;
+    if (!got->body && !got->broken)
+        return false;
+    uidset_remove(fetch->left, got->uid);
+    if (!got->body) {
+        fail_one(fetch, got->uid, got->problem);
+        return true;
+    }
+    GString *printed = g_string_new(NULL);
+    bodystructure_print(got->body, printed);
+    Text *text = g_new(Text, 1);
+    *text = (Text){got->uid, g_string_free(printed, FALSE)};
+    g_ptr_array_add(fetch->texts, text);
+    Job *waited = job_of(fetch, got->uid);
+    if (waited) {
+        job_progress(waited);
+        flush(fetch);
+    }
+    return true;
+}
+
+/* Who still waits for one of these: gone when the server said OK, or tried again when it was lost.
+ */
+static void settle_rest(StructureFetch *fetch, CommandResult result, const Response *tagged)
+{
+    g_autoptr(GError) error = NULL;
+    if (result == COMMAND_OK)
+        error =
+            g_error_new(IMAPFS_ERROR, IMAPFS_ERROR_GONE, "the message is no longer on the server");
+    else if (result == COMMAND_LOST && fetch->mailbox->select_error)
+        error = g_error_copy(fetch->mailbox->select_error);
+    else
+        error = error_from_result(result, tagged, "structure");
+    guint n;
+    const UidRange *ranges = uidset_ranges(fetch->left, &n);
+    for (guint i = 0; i < n; i++) {
+        for (guint64 uid = ranges[i].lo; uid <= ranges[i].hi; uid++) {
+            Job *job = job_of(fetch, (guint32)uid);
+            if (job && g_error_matches(error, IMAPFS_ERROR, IMAPFS_ERROR_LOST))
+                job_retry(job, structure_job_start, error);
+            else if (job)
+                job_finish(job, error);
+        }
+    }
+    if (result == COMMAND_OK && n > 0)
+        mailbox_mark(fetch->mailbox, DIRTY_VERIFY);
+}
+
+static void on_done(Command *command, CommandResult result, const Response *tagged, gpointer data)
+{
+    StructureFetch *fetch = data;
+    Mailbox *mailbox = fetch->mailbox;
+    flush(fetch);
+    uidset_remove_set(mailbox->structure_asked, fetch->asked);
+    settle_rest(fetch, result, tagged);
+    mailbox_release(mailbox, fetch->generation);
+    uidset_free(fetch->asked);
+    uidset_free(fetch->left);
+    g_ptr_array_unref(fetch->texts);
+    g_free(fetch);
+    mailbox_unref(mailbox);
+}
+
+/* The message, and as many of those after it as the window has room for. */
+static UidSet *choose(Mailbox *mailbox, guint32 uid)
+{
+    StoreReader *reader = store_reader(mailbox->engine->store);
+    g_autoptr(UidSet) next =
+        store_msg_without_structure(reader, mailbox->box, mailbox->structure_last, 1);
+    if (mailbox->structure_last && uidset_contains(next, uid))
+        mailbox->structure_window = MIN(mailbox->structure_window * 2, WINDOW_MAX);
+    else
+        mailbox->structure_window = 1;
+    UidSet *chosen = uidset_new();
+    uidset_add(chosen, uid);
+    if (mailbox->structure_window > 1) {
+        g_autoptr(UidSet) more =
+            store_msg_without_structure(reader, mailbox->box, uid, mailbox->structure_window - 1);
+        uidset_remove_set(more, mailbox->structure_asked);
+        uidset_add_set(chosen, more);
+    }
+    guint n;
+    const UidRange *ranges = uidset_ranges(chosen, &n);
+    mailbox->structure_last = ranges[n - 1].hi;
+    return chosen;
+}
+
+static void send(Mailbox *mailbox, Session *session, Job *job)
+{
+    StructureFetch *fetch = g_new0(StructureFetch, 1);
+    fetch->mailbox = mailbox_ref(mailbox);
+    fetch->generation = mailbox->generation;
+    fetch->box = mailbox->box;
+    fetch->asked = choose(mailbox, job->need.uid);
+    fetch->left = uidset_copy(fetch->asked);
+    fetch->texts = g_ptr_array_new_with_free_func(text_free);
+    uidset_add_set(mailbox->structure_asked, fetch->asked);
+    Command *command = command_new(LANE_FOREGROUND, on_done, fetch);
+    command_text_add(command->text, "UID FETCH ");
+    command_text_add_uids(command->text, fetch->asked);
+    command_text_add(command->text, " (UID BODYSTRUCTURE)");
+    command->wants = 1ull << RESP_FETCH;
+    command->expected = (guint)uidset_count(fetch->asked);
+    command->on_untagged = on_structure;
+    session_submit(session, command);
+}
+
+static void on_session(Mailbox *mailbox, Session *session, const GError *error, gpointer data)
+{
+    Job *job = data;
+    if (!session)
+        job_finish(job, error);
+    else if (job->finished || uidset_contains(mailbox->structure_asked, job->need.uid))
+        mailbox_release(mailbox, mailbox->generation); /* it is in flight: that answers this job */
+    else
+        send(mailbox, session, job);
+    job_unref(job);
+}
+
+void structure_job_start(Job *job)
+{
+    g_autoptr(GError) error = NULL;
+    Mailbox *mailbox = mailbox_get(job->engine, job->need.box, &error);
+    if (!mailbox) {
+        job_finish(job, error);
+        return;
+    }
+    mailbox_acquire(mailbox, LANE_FOREGROUND, on_session, job_ref(job));
+}

@@ -1,0 +1,191 @@
+/* sync.h - what the files of the sync layer share. Private to src/sync; the loop thread only,
+ * except Engine.shared, which its lock guards.
+ *
+ * A Job is something the store lacks, wanted by any number of waiters. A Mailbox is the live side
+ * of a mailbox that somebody looked at since the mount began: which session it is on, and what is
+ * known to be out of date (its dirty bits). */
+#pragma once
+#include "imapfs/sync/engine.h"
+
+typedef struct Mailbox Mailbox;
+typedef struct Job Job;
+
+/* --- the engine --- */
+
+struct Engine {
+    EngineConfig config;
+    Store *store;
+    GThread *thread;
+    GMainContext *context;
+    GMainLoop *loop;
+    Pool *pool;
+    guint64 next_handle; /* atomic */
+
+    GHashTable *jobs;      /* key -> Job */
+    GHashTable *waiters;   /* handle -> Waiter */
+    GHashTable *mailboxes; /* canonical name -> Mailbox */
+    GSource *tick;         /* while somebody waits: deadlines */
+    GSource *poll;
+    gint64 started_us, stop_us;
+    bool list_plain; /* LIST with RETURN was refused */
+    bool listing;    /* a LIST is under way */
+    bool polling;    /* a lease for STATUS commands is awaited */
+    guint polls;
+
+    struct {
+        GMutex lock; /* a leaf */
+        GCond changed;
+        bool decided; /* the first attempt to connect has ended */
+        PoolState state;
+        GError *error;           /* why it is offline */
+        gint64 listed_us;        /* when LIST last ended well on a connection that is still there */
+        GHashTable *fresh_until; /* box id -> gint64 *: monotonic us; G_MAXINT64 while watched */
+        char *status;
+        EngineProgress progress;
+    } shared;
+};
+
+typedef void (*EngineFunc)(Engine *engine, gpointer data);
+/* Runs f on the loop, soon and in order; destroy frees data also when the loop ends before. */
+void engine_post(Engine *engine, EngineFunc f, gpointer data, GDestroyNotify destroy);
+/* A source on the loop; unrefs itself. ms 0: idle. */
+GSource *engine_timer(Engine *engine, guint ms, GSourceFunc f, gpointer data);
+void engine_timer_clear(GSource **source);
+
+void engine_set_progress(Engine *engine, const char *mailbox, guint64 done, guint64 total);
+void engine_set_fresh(Engine *engine, guint32 box, gint64 until_us);
+void engine_set_listed(Engine *engine, gint64 at_us);
+
+/* --- jobs (jobs.c) --- */
+
+struct Job {
+    Engine *engine;
+    char *key;
+    Need need;
+    GArray *handles; /* of waiters, guint64 */
+    gint64 progress_us;
+    guint attempts;
+    bool finished;
+    guint refs;
+};
+
+Job *job_ref(Job *job);
+void job_unref(Job *job);
+void job_progress(Job *job);
+/* Tells every waiter; error NULL: the store has it. The job leaves the table; refs may linger. */
+void job_finish(Job *job, const GError *error);
+bool job_is_wanted(const Job *job);
+Job *job_find(Engine *engine, NeedKind kind, guint32 box, guint32 uid, ContentKind content,
+              const char *section);
+/* Ends all jobs about a mailbox that is gone or has another identity now. */
+void jobs_fail_box(Engine *engine, guint32 box, const GError *error);
+/* After COMMAND_LOST: runs again(job) once the session's end was dealt with, or finishes the job
+ * when it was tried often enough. Takes a reference to the job for the while. */
+void job_retry(Job *job, void (*again)(Job *job), const GError *error);
+
+/* --- mailboxes (mailboxes.c): LIST, NAMESPACE, polling --- */
+
+void mailboxes_job_start(Job *job);
+void mailboxes_refresh(Engine *engine); /* in the background */
+void mailboxes_poll(Engine *engine);    /* STATUS of what no session watches */
+
+/* --- one mailbox (mailbox.c: live state and events; resync.c: the phases) --- */
+
+enum {
+    DIRTY_FLAGS = 1 << 0,  /* flags of known messages may have changed */
+    DIRTY_NEW = 1 << 1,    /* there may be messages after the last known */
+    DIRTY_VERIFY = 1 << 2, /* compare the number of rows with EXISTS, and the UIDs if they differ */
+};
+
+typedef struct {
+    guint32 uid;
+    char *flags; /* text form */
+    guint64 modseq;
+} FlagNews;
+
+struct Mailbox {
+    Engine *engine;
+    char *name;  /* canonical */
+    guint32 box; /* its id now */
+    bool gone;   /* left the table; freed with the last reference */
+    guint refs;
+
+    /* the session, if it is selected or being selected */
+    PoolLease *lease;
+    Session *session;
+    bool selected; /* the tagged OK came */
+    guint users, generation;
+    GQueue waiting; /* of Acquire */
+    GError *select_error;
+
+    /* what the server said since the last flush */
+    UidSet *vanished;
+    GArray *flag_news; /* of FlagNews */
+    GSource *flush;
+
+    /* resync */
+    guint dirty;
+    bool syncing;
+    bool must_sync; /* not yet resynced since it was selected */
+    guint verify_rounds;
+    guint32 exists;
+    guint32 uidvalidity, uidnext;
+    guint64 highestmodseq; /* up to which the rows are true */
+    guint64 select_modseq; /* what SELECT said: the rows are true up to it after a resync */
+    gint64 used_us;        /* when somebody last asked for it */
+    gint64 flags_us;       /* how long the last full FLAGS took */
+    GSource *later;        /* a resync that waits, so as not to be done for every event */
+
+    /* polling by STATUS */
+    bool session_polled, polled_utf8;
+
+    /* structures: read-ahead over neighbours */
+    guint structure_window;
+    guint32 structure_last;
+    UidSet *structure_asked; /* in flight */
+};
+
+Mailbox *mailbox_get(Engine *engine, guint32 box, GError **error); /* borrowed; made if needed */
+Mailbox *mailbox_find(Engine *engine, const char *name);
+Mailbox *mailbox_ref(Mailbox *mailbox);
+void mailbox_unref(Mailbox *mailbox);
+void mailbox_drop(Mailbox *mailbox); /* it is no longer on the server */
+void mailbox_free_all(Engine *engine);
+
+/* A session with it selected, or being selected with the caller's commands behind it. ready is
+ * called exactly once, perhaps from inside. Every call with a session is paid back by one
+ * mailbox_release() with the generation of that moment. */
+typedef void (*MailboxReady)(Mailbox *mailbox, Session *session, const GError *error,
+                             gpointer data);
+void mailbox_acquire(Mailbox *mailbox, CommandLane lane, MailboxReady ready, gpointer data);
+void mailbox_release(Mailbox *mailbox, guint generation);
+
+void mailbox_job_start(Job *job); /* NEED_MAILBOX */
+void mailbox_mark(Mailbox *mailbox, guint dirty);
+void mailbox_flush(Mailbox *mailbox); /* writes what the server said into the store */
+bool mailbox_is_watched(const Mailbox *mailbox);
+void mailbox_on_status(Mailbox *mailbox, const StatusItem *status);
+
+/* pool events */
+void mailbox_select_params(Engine *engine, const char *name, SelectParams *params);
+void mailbox_on_selected(Engine *engine, const char *name, Session *session,
+                         const SelectResult *result, const GError *error);
+void mailbox_on_untagged(Engine *engine, const char *name, Response *response);
+void mailbox_on_unselected(Engine *engine, const char *name);
+
+/* Decides what SELECT's answer leaves to do. */
+void resync_on_selected(Mailbox *mailbox, const SelectResult *result);
+void resync_soon(Mailbox *mailbox); /* runs after a moment, for many events at once */
+void resync_run(Mailbox *mailbox);  /* does what the dirty bits say, one phase after the other */
+
+/* --- fetching (structure.c, content.c) --- */
+
+void structure_job_start(Job *job);
+void content_job_start(Job *job);
+
+/* --- .imapfs/status (status.c) --- */
+
+void status_job_start(Job *job);
+
+/* An error from a tagged NO, BAD, or a lost command. Caller frees. */
+GError *error_from_result(CommandResult result, const Response *tagged, const char *what);

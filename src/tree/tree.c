@@ -193,13 +193,15 @@ TreeStatus call_need(const Call *call, NeedKind kind, guint32 box, guint32 uid)
     return TREE_NEED;
 }
 
-TreeStatus call_need_content(const Call *call, const ContentKey *key, const LayoutNode *part)
+TreeStatus call_need_content(const Call *call, const ContentKey *key, const LayoutNode *part,
+                             gint64 encoded_size)
 {
     Need *need = &call->ask->need;
 
     call_need(call, NEED_CONTENT, key->box, key->uid);
     need->content = key->kind;
     need->section = g_strdup(key->section);
+    need->encoded_size = encoded_size;
     if (part) {
         need->encoding = g_strdup(part->encoding);
         need->charset = g_strdup(part->charset);

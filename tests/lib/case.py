@@ -1,0 +1,95 @@
+"""The base of the tests that need processes: a time limit, mounts that are always unmounted."""
+import faulthandler
+import os
+import signal
+import sys
+import threading
+import unittest
+
+import mount as mounts
+import proc
+
+
+class TimeLimit(AssertionError):
+    pass
+
+
+class Watchdog:
+    """Ends a test that takes too long: raises TimeLimit in it, then frees it from a hanging file
+    system by killing the programs under test, then gives up on the whole run."""
+
+    def __init__(self, seconds):
+        self.seconds, self._over = seconds, threading.Event()
+        self._thread = threading.Thread(target=self._watch, daemon=True)
+
+    def __enter__(self):
+        signal.signal(signal.SIGALRM, self._alarm)
+        self._thread.start()
+
+    def __exit__(self, *_):
+        self._over.set()
+        self._thread.join()
+
+    def _alarm(self, _number, _frame):
+        if not self._over.is_set():
+            raise TimeLimit(f"not done within {self.seconds} s")
+
+    def _watch(self):
+        if self._over.wait(self.seconds):
+            return
+        faulthandler.dump_traceback(sys.stderr)
+        signal.pthread_kill(threading.main_thread().ident, signal.SIGALRM)
+        if self._over.wait(5):
+            return
+        mounts.kill_all()
+        if self._over.wait(30):
+            return
+        print("the run hangs for good", file=sys.stderr, flush=True)
+        proc.end_all()
+        os._exit(3)
+
+
+class Case(unittest.TestCase):
+    timeout = 60  # seconds, of one test
+
+    def run(self, result=None):
+        with Watchdog(self.timeout * float(os.environ.get("IMAPFS_PATIENCE") or 1)):
+            return super().run(result)
+
+    def mount(self, source, options=(), home=None, **more):
+        """A Mount that is unmounted and checked at the end of the test."""
+        made = mounts.Mount(source, options, home, **more)
+        self.addCleanup(made.finish)
+        return made
+
+    def refused(self, source, options=(), seconds=20):
+        """Starts the program where it must fail; returns its exit code and what it said."""
+        home = mounts.Home()
+        process = proc.Process(mounts.command(source, home.mountpoint, options),
+                               os.path.join(home.dir, "log"), env=home.env)
+        code = process.wait(seconds)
+        left = mounts.mounted(home.mountpoint)
+        process.end()
+        self.assertIsNotNone(code, f"it should have ended:\n{process.output()}")
+        self.assertFalse(left, "it left a mount behind")
+        self.assertEqual(home.reports(), "")
+        return code, process.output()
+
+    def soon(self, condition, seconds=15, what=""):
+        """Polls for what must become true; returns its value."""
+        return proc.wait_for(condition, seconds, 0.01, what)
+
+    def note(self, text):
+        """A measured figure, shown beside the test's name."""
+        self.notes = [*getattr(self, "notes", []), text]
+
+    def assert_fails(self, errnos, call, *arguments):
+        """call must raise OSError with one of these errnos."""
+        try:
+            result = call(*arguments)
+        except OSError as error:
+            self.assertIn(error.errno, errnos,
+                          f"{os.strerror(error.errno)} instead of "
+                          f"{[os.strerror(number) for number in errnos]}")
+            return error
+        self.fail(f"gave {str(result)[:200]!r} instead of an error")

@@ -1,0 +1,209 @@
+#!/usr/bin/env python3
+"""Runs the suites and counts single test cases.
+
+    run.py [-k PATTERN] [SUITE...]
+
+Suites: layers, unit and the other suites of meson (in $IMAPFS_BUILD, default build-test), server,
+mount. None named: all. The last line is "N passed, N failed" or "N passed, N failed, N skipped".
+"""
+import argparse
+import importlib.util
+import json
+import os
+import re
+import subprocess
+import sys
+import time
+import traceback
+import unittest
+
+sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
+import mount
+import proc
+
+PYTHON_SUITES = ("server", "mount")
+COLOUR = sys.stdout.isatty() and not os.environ.get("NO_COLOR")
+
+
+class Tally:
+    """Counts of one suite."""
+
+    def __init__(self, suite):
+        self.suite, self.started = suite, time.monotonic()
+        self.passed = self.failed = self.skipped = 0
+        self.failures = []
+
+    def count(self, verdict, name, note=""):
+        word = {"passed": "ok  ", "failed": "FAIL", "skipped": "skip"}[verdict]
+        setattr(self, verdict, getattr(self, verdict) + 1)
+        if verdict == "failed":
+            self.failures.append(name)
+            word = f"\033[31m{word}\033[0m" if COLOUR else word
+        print(f"{word} {name}{'  ' + note if note else ''}", flush=True)
+
+    def line(self):
+        return (f"{self.suite:<12} {self.passed:5} passed {self.failed:5} failed "
+                f"{self.skipped:5} skipped {time.monotonic() - self.started:8.1f} s")
+
+
+# --- layers -------------------------------------------------------------------------------------
+
+def run_layers(tally):
+    done = subprocess.run([sys.executable, os.path.join(proc.ROOT, "scripts", "check-layers")],
+                          capture_output=True, text=True, check=False)
+    if done.returncode:
+        print(done.stdout + done.stderr)
+    tally.count("failed" if done.returncode else "passed", "layers", done.stdout.split("\n")[-2])
+
+
+# --- meson --------------------------------------------------------------------------------------
+
+CMOCKA = re.compile(r"^\[\s+(OK|FAILED|SKIPPED)\s+\] (\w+)", re.MULTILINE)
+VERDICT = {"OK": "passed", "FAILED": "failed", "SKIPPED": "skipped"}
+
+
+def meson_suites():
+    """Names of meson's own suites in the build."""
+    listing = subprocess.run(["meson", "introspect", mount.BUILD, "--tests"], check=True,
+                             capture_output=True, text=True).stdout
+    return {suite.split(":")[-1] for test in json.loads(listing) for suite in test["suite"]}
+
+
+def run_meson(tally):
+    log = os.path.join(mount.BUILD, "meson-logs", f"testlog-{tally.suite}.json")
+    if os.path.exists(log):
+        os.unlink(log)
+    env = dict(os.environ)
+    corpus = os.path.join(proc.ROOT, "..", "shared", "corpus")
+    if os.path.isdir(corpus):
+        env.setdefault("IMAPFS_CORPUS", corpus)
+    subprocess.run(["meson", "test", "-C", mount.BUILD, "--no-rebuild", "--suite", tally.suite,
+                    "--num-processes", "2", "--logbase", f"testlog-{tally.suite}", "--quiet",
+                    "--timeout-multiplier", os.environ.get("IMAPFS_PATIENCE") or "1"],
+                   stdout=subprocess.DEVNULL, env=env, check=False)
+    with open(log) as lines:
+        for line in lines:
+            count_meson_test(tally, json.loads(line))
+
+
+def count_meson_test(tally, test):
+    """cmocka's own cases where the output names them, else the program as one case."""
+    output = test.get("stdout", "") + test.get("stderr", "")
+    name = test["name"].split(" / ")[-1]
+    cases = {case: verdict for verdict, case in CMOCKA.findall(output)}
+    for case, verdict in cases.items():
+        tally.count(VERDICT[verdict], f"{name}:{case}")
+    bad = test["result"] not in ("OK", "SKIP", "EXPECTEDFAIL")
+    if not cases or (bad and "FAILED" not in cases.values()):
+        verdict = "failed" if bad else "skipped" if test["result"] == "SKIP" else "passed"
+        tally.count(verdict, name, f"{test['result']} {test['duration']:.1f} s")
+    if bad:
+        print("    " + output[-6000:].replace("\n", "\n    "))
+
+
+# --- python -------------------------------------------------------------------------------------
+
+class Result(unittest.TestResult):
+    def __init__(self, tally):
+        super().__init__()
+        self.tally, self.started = tally, time.monotonic()
+        self.bad = None  # traceback of a failed subtest or cleanup
+
+    def startTest(self, test):
+        super().startTest(test)
+        self.started, self.bad = time.monotonic(), None
+
+    def name(self, test):
+        return re.sub(r"^(test_\w+\.)", f"{self.tally.suite}.", test.id())
+
+    def count(self, verdict, test, note=""):
+        notes = [f"{time.monotonic() - self.started:.2f} s", *getattr(test, "notes", []), note]
+        self.tally.count(verdict, self.name(test), "; ".join(filter(None, notes)))
+
+    def addSuccess(self, test):
+        self.count("passed", test)
+
+    def addFailure(self, test, err):
+        self.count("failed", test)
+        print("".join(traceback.format_exception(*err)), flush=True)
+
+    addError = addFailure
+
+    def addSkip(self, test, reason):
+        self.count("skipped", test, reason)
+
+    def addSubTest(self, test, subtest, err):
+        if err:
+            self.addFailure(subtest, err)
+
+
+def load(suite, pattern):
+    """The tests of one folder, those whose name matches."""
+    folder = os.path.join(proc.ROOT, "tests", suite)
+    tests = []
+    for file in sorted(os.listdir(folder)):
+        if not re.fullmatch(r"test_\w+\.py", file):
+            continue
+        spec = importlib.util.spec_from_file_location(file[:-3], os.path.join(folder, file))
+        module = importlib.util.module_from_spec(spec)
+        sys.modules[file[:-3]] = module
+        spec.loader.exec_module(module)
+        loader = unittest.TestLoader()
+        if pattern:
+            loader.testNamePatterns = [f"*{pattern}*" if "*" not in pattern else pattern]
+        tests.append(loader.loadTestsFromModule(module))
+    return unittest.TestSuite(tests)
+
+
+def run_python(tally, pattern):
+    if not os.access("/dev/fuse", os.R_OK | os.W_OK):
+        tally.count("skipped", tally.suite, "no /dev/fuse here")
+        return
+    load(tally.suite, pattern).run(Result(tally))
+    # what a class leaves behind when its setUpClass was killed half-way
+    mount.kill_all()
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__,
+                                     formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("-k", dest="pattern", help="only tests of this name (server, mount)")
+    parser.add_argument("suites", nargs="*")
+    options = parser.parse_args()
+    proc.end_on_signals()
+    meson = sorted(meson_suites(), key=lambda name: (name != "unit", name))
+    known = ["layers", *meson, *PYTHON_SUITES]
+    unknown = [name for name in options.suites if name not in known]
+    if unknown:
+        parser.error(f"no suite {', '.join(unknown)}; there are: {', '.join(known)}")
+    tallies = []
+    for suite in options.suites or known:
+        print(f"== {suite}", flush=True)
+        tallies.append(Tally(suite))
+        if suite == "layers":
+            run_layers(tallies[-1])
+        elif suite in PYTHON_SUITES:
+            run_python(tallies[-1], options.pattern)
+        else:
+            run_meson(tallies[-1])
+        tallies[-1].summary = tallies[-1].line()
+    return report(tallies)
+
+
+def report(tallies):
+    proc.end_all()
+    print("\n== summary")
+    for tally in tallies:
+        print(tally.summary)
+    for tally in tallies:
+        for name in tally.failures:
+            print(f"FAILED {name}")
+    passed, failed, skipped = (sum(getattr(t, kind) for t in tallies)
+                               for kind in ("passed", "failed", "skipped"))
+    print(f"{passed} passed, {failed} failed" + (f", {skipped} skipped" if skipped else ""),
+          flush=True)
+    return 1 if failed or not passed else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

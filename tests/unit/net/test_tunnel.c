@@ -1,0 +1,154 @@
+/* test_tunnel.c - commands behind tunnels: well behaved, gone, deaf, noisy. */
+#include "net_test.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <signal.h>
+#include <unistd.h>
+
+static Actor *tunnel(const char *command, const void *send, gsize length)
+{
+    GError *error = NULL;
+    Stream *stream = tunnel_stream_new(command, &error);
+    if (!stream)
+        fail_msg("%s: %s", command, error->message);
+    Actor *actor = actor_new(stream, send, length);
+    actor_go(actor);
+    return actor;
+}
+
+static bool log_has(const char *words)
+{
+    gsize length;
+    g_autofree char *ring = log_ring_dup(&length);
+    return g_strstr_len(ring, (gssize)length, words) != NULL;
+}
+
+static bool is_gone(pid_t pid)
+{
+    return kill(pid, 0) < 0 && errno == ESRCH;
+}
+
+/* The command's first line is its process id. */
+static pid_t first_line_pid(Actor *actor)
+{
+    run_until(memchr(actor->got->data ? actor->got->data : (guint8 *)"", '\n', actor->got->len));
+    return (pid_t)g_ascii_strtoll((const char *)actor->got->data, NULL, 10);
+}
+
+static void test_cat(void **state)
+{
+    g_autoptr(GByteArray) bytes = sample_bytes(1000000);
+    Actor *actor = tunnel("exec cat", bytes->data, bytes->len);
+    assert_true(stream_is_secure(actor->stream));
+    run_until(actor->got->len == bytes->len);
+    assert_bytes(actor->got, bytes->data, bytes->len);
+    guint64 in, out;
+    stream_counters(actor->stream, &in, &out);
+    assert_int_equal(in, bytes->len);
+    assert_int_equal(out, bytes->len);
+    assert_true(run_ready(100) < 100);
+    actor_free(actor);
+}
+
+static void test_exits(void **state)
+{
+    static const struct {
+        const char *command, *output, *log;
+    } table[] = {
+        {"echo hello; exit 0", "hello\n", "the command exited"},
+        {"exit 3", "", "exited with status 3"},
+        {"/no/such/command", "", "exited with status 127"},
+        {"kill -9 $$", "", "ended by signal 9"},
+    };
+    for (gsize i = 0; i < G_N_ELEMENTS(table); i++) {
+        Actor *actor = tunnel(table[i].command, NULL, 0);
+        run_until(actor->eof && log_has(table[i].log));
+        assert_bytes(actor->got, table[i].output, strlen(table[i].output));
+        actor_free(actor);
+    }
+    assert_true(log_has("/no/such/command")); /* the shell's own words, from standard error */
+}
+
+static void test_ends_with_stream(void **state)
+{
+    Actor *actor = tunnel("echo $$; exec cat", NULL, 0);
+    pid_t pid = first_line_pid(actor);
+    actor_free(actor);
+    run_until(is_gone(pid)); /* and reaped, else it would not be gone */
+}
+
+static void test_ignores_term(void **state)
+{
+    Actor *actor = tunnel("trap '' TERM; echo $$; exec sleep 1000", NULL, 0);
+    pid_t pid = first_line_pid(actor);
+    actor_free(actor);
+    run_until(is_gone(pid));
+}
+
+/* The shell dies of TERM at once, what it started does not. */
+static void test_group_ignores_term(void **state)
+{
+    Actor *actor = tunnel("(trap '' TERM; exec sleep 1000) & echo $!; wait", NULL, 0);
+    pid_t pid = first_line_pid(actor);
+    actor_free(actor);
+    run_until(is_gone(pid));
+}
+
+static void test_stderr(void **state)
+{
+    Actor *actor = tunnel("printf 'bad \\033[31m word\\r\\nno end' >&2; exec cat", NULL, 0);
+    run_until(log_has("tunnel: bad \\x1B[31m word"));
+    actor_free(actor); /* what was said last shows too */
+    run_until(log_has("tunnel: no end"));
+}
+
+static void test_stderr_flood(void **state)
+{
+    Actor *actor = tunnel("yes flood 2>/dev/null | head -n 200000 >&2; echo done", NULL, 0);
+    run_until(actor->eof);
+    assert_bytes(actor->got, "done\n", 5);
+    actor_free(actor);
+    gsize length;
+    g_autofree char *ring = log_ring_dup(&length);
+    guint n = 0;
+    for (const char *p = ring; (p = strstr(p, "tunnel: flood")); p++)
+        n++;
+    assert_in_range(n, 1, 100);
+}
+
+/* Its own session, three descriptors, no signal blocked or ignored. */
+static void test_environment(void **state)
+{
+    int leak = open("/dev/null", O_RDONLY); /* on purpose without O_CLOEXEC */
+    signal(SIGPIPE, SIG_IGN);
+    Actor *actor = tunnel("ls /proc/$$/fd | tr '\\n' ' '; cut -d' ' -f6 /proc/$$/stat; "
+                          "echo $$; grep SigIgn /proc/$$/status",
+                          NULL, 0);
+    run_until(actor->eof);
+    g_byte_array_append(actor->got, (const guint8 *)"", 1);
+    g_auto(GStrv) lines = g_strsplit((const char *)actor->got->data, "\n", -1);
+    assert_int_equal(g_strv_length(lines), 4);
+    g_autofree char *want = g_strdup_printf("0 1 2 %s", lines[1]);
+    assert_string_equal(lines[0], want);
+    assert_non_null(strstr(lines[2], "0000000000000000"));
+    actor_free(actor);
+    signal(SIGPIPE, SIG_DFL);
+    close(leak);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_cat),
+        cmocka_unit_test(test_exits),
+        cmocka_unit_test(test_ends_with_stream),
+        cmocka_unit_test(test_ignores_term),
+        cmocka_unit_test(test_group_ignores_term),
+        cmocka_unit_test(test_stderr),
+        cmocka_unit_test(test_stderr_flood),
+        cmocka_unit_test(test_environment),
+    };
+    log_set_target(LOG_TO_RING_ONLY);
+    return cmocka_run_group_tests_name("net/tunnel", tests, NULL, NULL);
+}

@@ -87,12 +87,22 @@ static const guint16 CP1252_HIGH[32] = {
     0x2013, 0x2014, 0x2dc,  0x2122, 0x161,  0x203a, 0x153,  0x9d,   0x17e,  0x178,
 };
 
+/* How iconv's charset forms characters. */
+typedef enum {
+    SHAPE_BYTES,
+    SHAPE_PAIRS,   /* a lead byte over 0x80 and a second byte: GB, Big5, EUC, Shift_JIS */
+    SHAPE_ISO2022, /* escape sequences, SO and SI */
+    SHAPE_UTF16,
+    SHAPE_UTF32,
+} Shape;
+
 typedef enum { KIND_GUESS, KIND_UTF8, KIND_CP1252, KIND_HZ, KIND_ICONV } Kind;
 
 struct Charset {
     Kind kind;
     iconv_t iconv;     /* KIND_ICONV and KIND_HZ */
-    guint unit;        /* bytes of a code unit, to skip a bad one */
+    Shape shape;       /* how much a bad character takes with it */
+    bool two_bytes;    /* SHAPE_ISO2022: in a set of two bytes a character */
     bool hz_shifted;   /* between ~{ and ~} */
     GByteArray *input; /* bytes that wait for more */
     bool guess_ascii;  /* KIND_GUESS: nothing over 0x7f yet */
@@ -163,20 +173,27 @@ static const char *label_resolve(const char *label, char clean[LABEL_MAX])
 
 static bool open_iconv(Charset *charset, const char *name)
 {
+    static const struct {
+        const char *prefix;
+        Shape shape;
+    } SHAPES[] = {
+        {"UTF-16", SHAPE_UTF16},     {"UCS-2", SHAPE_UTF16}, {"UTF-32", SHAPE_UTF32},
+        {"UCS-4", SHAPE_UTF32},      {"GB", SHAPE_PAIRS},    {"BIG5", SHAPE_PAIRS},
+        {"EUC", SHAPE_PAIRS},        {"CP932", SHAPE_PAIRS}, {"CP949", SHAPE_PAIRS},
+        {"ISO-2022", SHAPE_ISO2022}, {"JOHAB", SHAPE_PAIRS}, {"SHIFT", SHAPE_PAIRS},
+    };
     charset->iconv = iconv_open("UTF-8", name);
     if (charset->iconv == (iconv_t)-1) {
         charset->iconv = NULL;
         return false;
     }
-    char upper[LABEL_MAX];
-    g_strlcpy(upper, name, sizeof upper);
-    for (char *p = upper; *p; p++)
-        *p = g_ascii_toupper(*p);
-    charset->unit = 1;
-    if (g_str_has_prefix(upper, "UTF-16") || g_str_has_prefix(upper, "UCS-2"))
-        charset->unit = 2;
-    if (g_str_has_prefix(upper, "UTF-32") || g_str_has_prefix(upper, "UCS-4"))
-        charset->unit = 4;
+    charset->shape = SHAPE_BYTES;
+    for (guint i = 0; i < G_N_ELEMENTS(SHAPES); i++) {
+        if (g_ascii_strncasecmp(name, SHAPES[i].prefix, strlen(SHAPES[i].prefix)) == 0) {
+            charset->shape = SHAPES[i].shape;
+            break;
+        }
+    }
     return true;
 }
 
@@ -290,6 +307,41 @@ static void cp1252_convert(const guint8 *bytes, gsize length, GByteArray *out)
     g_byte_array_append(out, bytes + copied, (guint)(length - copied));
 }
 
+/* Where escape sequences leave ISO 2022 (RFC 1468, RFC 1557): "ESC $" and SO begin two bytes a
+ * character, "ESC (" and SI end it. */
+static void track_shifts(Charset *charset, const guint8 *from, const guint8 *to)
+{
+    for (const guint8 *p = from; p < to; p++) {
+        if (*p == 0x0e || *p == 0x0f)
+            charset->two_bytes = *p == 0x0e;
+        else if (*p == 0x1b && p + 1 < to && (p[1] == '$' || p[1] == '('))
+            charset->two_bytes = p[1] == '$';
+    }
+}
+
+/* How many bytes one U+FFFD stands for where iconv refuses what is at p, as the WHATWG standard has
+ * it: of a pair both, unless the second is ASCII. 0: it takes the next byte to tell. */
+static gsize bad_length(const Charset *charset, const guint8 *p, gsize left)
+{
+    switch (charset->shape) {
+    case SHAPE_UTF16:
+        return MIN(left, 2);
+    case SHAPE_UTF32:
+        return MIN(left, 4);
+    case SHAPE_PAIRS:
+        if (*p <= 0x80 || *p == 0xff)
+            return 1;
+        return left < 2 ? 0 : p[1] >= 0x80 ? 2 : 1;
+    case SHAPE_ISO2022:
+        if (!charset->two_bytes || *p <= 0x20 || *p >= 0x7f)
+            return 1;
+        return left < 2 ? 0 : p[1] > 0x20 && p[1] < 0x7f ? 2 : 1;
+    case SHAPE_BYTES:
+        break;
+    }
+    return 1;
+}
+
 /* Through iconv; returns the bytes used (an unfinished character at the end stays). */
 static gsize iconv_convert(Charset *charset, const guint8 *bytes, gsize length, GByteArray *out)
 {
@@ -299,18 +351,22 @@ static gsize iconv_convert(Charset *charset, const guint8 *bytes, gsize length, 
     while (left > 0) {
         char *to = buffer;
         gsize room = sizeof buffer;
-        gsize before = left;
+        const char *before = in;
         gsize result = iconv(charset->iconv, &in, &left, &to, &room);
         int err = errno;
         g_byte_array_append(out, (const guint8 *)buffer, (guint)(sizeof buffer - room));
+        if (charset->shape == SHAPE_ISO2022)
+            track_shifts(charset, (const guint8 *)before, (const guint8 *)in);
         if (result != (gsize)-1 || err == E2BIG) {
-            if (left == before && room == sizeof buffer)
+            if (in == before && room == sizeof buffer)
                 break; /* no progress: cannot happen, and must not hang */
             continue;
         }
         if (err == EINVAL)
             break;
-        gsize skip = MIN((gsize)charset->unit, left);
+        gsize skip = bad_length(charset, (const guint8 *)in, left);
+        if (skip == 0)
+            break;
         g_byte_array_append(out, (const guint8 *)REPLACEMENT, 3);
         in += skip;
         left -= skip;

@@ -32,14 +32,18 @@ typedef enum {
     TREE_ERROR, /* ask.err is the errno */
 } TreeStatus;
 
-/* One question. Made by the caller, kept over the retries. */
+/* One question. Made by the caller (zeroed), kept over the retries. */
 typedef struct {
-    bool settled; /* set by the caller after a NEED_MAILBOXES, NEED_MAILBOX or NEED_STATUS was
-                     answered, well or not: what the store has is then as good as it gets */
+    guint settled; /* bits 1 << NeedKind, see tree_ask_settle() */
     Need need;
     int err;
 } TreeAsk;
 void tree_ask_clear(TreeAsk *ask);
+/* The need was answered, well or not. For NEED_MAILBOXES, NEED_MAILBOX and NEED_STATUS the store is
+ * then as good as it gets: the next try is answered from it, unless it has nothing at all, which is
+ * told by the same need again. The other kinds are not noted. */
+void tree_ask_settle(TreeAsk *ask, NeedKind kind);
+bool tree_ask_is_settled(const TreeAsk *ask, NeedKind kind);
 
 typedef struct {
     guint64 ino;
@@ -48,7 +52,8 @@ typedef struct {
         attr_ttl; /* seconds; attr_ttl 0: the size is an estimate until it is opened */
 } TreeEntry;
 
-/* TREE_ERROR ENOENT is only said when the store is fresh or the ask is settled. */
+/* TREE_ERROR ENOENT is only said when the store is fresh or the ask is settled; out->entry_ttl is
+ * then how long the answer may be believed. ESTALE: the node asked about is no longer there. */
 TreeStatus tree_lookup(Tree *tree, TreeAsk *ask, guint64 parent, const char *name, TreeEntry *out);
 TreeStatus tree_getattr(Tree *tree, TreeAsk *ask, guint64 ino, TreeEntry *out);
 TreeStatus tree_readlink(Tree *tree, TreeAsk *ask, guint64 ino, char **target_out);
@@ -83,3 +88,13 @@ guint64 tree_ino_flags(guint32 box, guint32 uid);   /* its flags file */
 guint64 tree_ino_raw_box(guint32 box);              /* .imapfs/raw/MAILBOX */
 guint64 tree_ino_uid_dir(guint32 box);              /* MAILBOX/.uid */
 char *tree_message_entry_name(const char *name, guint32 uid); /* "NAME.UID"; caller frees */
+char *tree_raw_leaf(const char *leaf); /* a mailbox's name under .imapfs/raw; caller frees */
+/* Where a mailbox's directory and its raw directory are; names are the caller's to free. */
+typedef struct {
+    guint64 dir;
+    char *name;
+} TreePlace;
+bool tree_place_of_box(Tree *tree, guint32 box, TreePlace *place_out, TreePlace *raw_out);
+/* The mailbox whose listing a directory shows: -1 when it is no such directory, 0 for those that
+ * show mailboxes only. */
+gint64 tree_ino_listed_box(guint64 ino);

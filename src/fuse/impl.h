@@ -1,0 +1,137 @@
+/* impl.h - what the files of the front share.
+ *
+ * Layer fuse, private. Locks: Front.lock, Notifier.lock and Estimates.lock are leaves, never held
+ * while libfuse or the engine is called; libfuse's lock of a request may be held around Front.lock
+ * (on_interrupt), never the other way round. */
+#pragma once
+#include <fuse_lowlevel.h>
+
+#include "imapfs/fuse/front.h"
+
+/* --- notify.c --- */
+
+typedef struct Notifier Notifier;
+Notifier *notifier_new(Front *front);
+void notifier_free(Notifier *notifier); /* joins, if it was started */
+void notifier_start(Notifier *notifier);
+/* Asks it to end; front->wake_fd is written when it did. */
+void notifier_stop(Notifier *notifier);
+bool notifier_is_running(Notifier *notifier);
+/* The kernel keeps a listing of this directory: it is taken back when nobody watches over it. */
+void notifier_note_listing(Notifier *notifier, guint64 ino);
+
+/* --- estimates.c --- */
+
+/* The inodes whose size the kernel was told as an estimate. */
+typedef struct {
+    GMutex lock;
+    GHashTable *inodes; /* keys: gint64 * in place of a set of 64-bit numbers */
+} Estimates;
+void estimates_init(Estimates *estimates);
+void estimates_clear(Estimates *estimates);
+/* The kernel is being told this entry. */
+void estimates_note(Estimates *estimates, const TreeEntry *entry);
+/* Whether the kernel may hold an estimate; it is forgotten. */
+bool estimates_take(Estimates *estimates, guint64 ino);
+
+/* --- init.c --- */
+
+/* What the two hooks of fuse_session_custom_io() know about the INIT exchange. */
+typedef struct {
+    guint64 unique;    /* of the INIT request, 0 before it and after the answer */
+    guint32 add_flags; /* that libfuse forgets */
+} InitPatch;
+void init_patch_request(InitPatch *patch, const void *bytes, gsize length);
+/* Bytes written, as writev(2). */
+gssize init_patch_writev(InitPatch *patch, int fd, struct iovec *iov, int count);
+
+/* --- mount.c --- */
+
+bool mount_check(const FrontConfig *config, GError **error);
+/* Options as fuse_session_new() wants them. */
+bool mount_options(const FrontConfig *config, struct fuse_args *args, GError **error);
+void mount_log(enum fuse_log_level level, const char *format, va_list args);
+/* What libfuse complained about last on this thread, or "". */
+const char *mount_last_complaint(void);
+
+/* --- request.c --- */
+
+typedef struct Request Request;
+
+/* One kind of question. ask is run until it has an answer; then one of the others is run, once. */
+typedef struct {
+    const char *name;
+    TreeStatus (*ask)(Request *request);
+    void (*reply)(Request *request);
+    void (*fail)(Request *request, int err); /* NULL: fuse_reply_err */
+} RequestKind;
+
+struct Request {
+    Front *front;
+    fuse_req_t req;
+    const RequestKind *kind;
+    TreeAsk ask;
+
+    /* the question */
+    guint64 ino;
+    const char *name; /* libfuse's until the request waits, then own_name */
+    char *own_name;
+    gsize size;
+    guint64 offset;
+    struct fuse_file_info fi;
+
+    /* the answer */
+    TreeEntry entry;
+    TreeFile *file;
+    char *target;
+    GBytes *value;
+    struct statvfs statvfs;
+    char *buffer; /* of size bytes, the first used of them filled */
+    gsize used;
+
+    /* waiting; from here on under front->lock */
+    gint refs; /* atomic */
+    guint rounds;
+    NeedKind failed_kind;
+    int failed_errno; /* of the last wait, when it failed */
+    bool waits;       /* it is, or was, in front->waiting: others may see it */
+    guint64 handle;   /* of engine_want; 0 when not known yet, or done */
+    guint round;      /* tells a late handle from the current one */
+    bool interrupted;
+    bool claimed; /* somebody is replying, or has */
+    GList link;
+};
+
+Request *request_new(Front *front, fuse_req_t req, const RequestKind *kind, guint64 ino);
+/* Takes. Replies, now or later, exactly once. */
+void request_run(Request *request);
+/* Answers all that wait with EINTR. From the front thread, when front->stopping is set. */
+void requests_end(Front *front);
+/* No other thread is in the middle of a reply. */
+bool requests_are_quiet(Front *front);
+
+/* --- ops.c --- */
+
+extern const struct fuse_lowlevel_ops front_ops;
+
+/* --- front.c --- */
+
+struct Front {
+    struct fuse_session *session;
+    char *mountpoint;
+    Tree *tree;     /* both borrowed, and only during front_run() and */
+    Engine *engine; /* by requests that wait */
+    Notifier *notifier;
+    InitPatch init;
+    Estimates estimates;
+    int wake_fd;       /* eventfd: look up from /dev/fuse */
+    gint signal;       /* atomic: the signal that ends the mount, or 0 */
+    char *read_buffer; /* of the front thread */
+    gsize read_size;
+
+    GMutex lock;
+    bool stopping;
+    GQueue waiting;  /* of Request */
+    guint answering; /* requests being replied to by other threads than the front's */
+};
+void front_wake(Front *front);

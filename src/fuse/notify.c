@@ -1,0 +1,377 @@
+/* notify.c - the thread that tells the kernel what to forget.
+ *
+ * It alone calls fuse_lowlevel_notify_* (but for one harmless case in ops.c): these wait for locks
+ * in the kernel that are held while a LOOKUP or READ of ours is unanswered, so a thread that
+ * answers must never make them. Events that come faster than the kernel takes them are folded into
+ * "forget this whole mailbox". */
+#include "impl.h"
+
+#include <string.h>
+
+#define QUEUE_MAX 4096 /* single events kept */
+#define LISTING_CHECK_US (5 * G_TIME_SPAN_SECOND)
+
+typedef enum { BOX_ADDED, BOX_REMOVED, MSG_ADDED, MSG_REMOVED, FLAGS_CHANGED } EventKind;
+
+typedef struct {
+    EventKind kind;
+    guint32 box; /* the parent mailbox, for BOX_* */
+    guint32 id;  /* the mailbox or the UID */
+    char *name;
+} Event;
+
+struct Notifier {
+    Front *front;
+    GThread *thread;
+    GMutex lock;
+    GCond cond;
+    bool accepting, stopping, running;
+    GQueue events;        /* of Event */
+    GHashTable *changed;  /* boxes to forget as a whole */
+    GHashTable *listings; /* inode (gint64) of directories whose listing the kernel may keep */
+
+    /* of the thread, for one batch */
+    GHashTable *dirs; /* inode (gint64) -> whether the kernel knows it */
+};
+
+static void event_free(gpointer data)
+{
+    Event *event = data;
+
+    g_free(event->name);
+    g_free(event);
+}
+
+static GHashTable *inode_set(void)
+{
+    return g_hash_table_new_full(g_int64_hash, g_int64_equal, g_free, NULL);
+}
+
+Notifier *notifier_new(Front *front)
+{
+    Notifier *self = g_new0(Notifier, 1);
+
+    self->front = front;
+    g_mutex_init(&self->lock);
+    g_cond_init(&self->cond);
+    self->changed = g_hash_table_new(NULL, NULL);
+    self->listings = inode_set();
+    self->dirs = inode_set();
+    return self;
+}
+
+void notifier_free(Notifier *self)
+{
+    if (!self)
+        return;
+    notifier_stop(self);
+    g_clear_pointer(&self->thread, g_thread_join);
+    g_queue_clear_full(&self->events, event_free);
+    g_hash_table_unref(self->changed);
+    g_hash_table_unref(self->listings);
+    g_hash_table_unref(self->dirs);
+    g_mutex_clear(&self->lock);
+    g_cond_clear(&self->cond);
+    g_free(self);
+}
+
+/* --- what the kernel is told --- */
+
+/* Forgets a directory's listing and attributes, once a batch. False: the kernel does not know the
+ * directory, so it knows no name in it either. */
+static bool forget_listing(Notifier *self, guint64 ino)
+{
+    gint64 key = (gint64)ino;
+    gpointer known = NULL;
+
+    if (!g_hash_table_lookup_extended(self->dirs, &key, NULL, &known)) {
+        /* Offset 0, not -1: the listing goes whatever the directory's mtime was. */
+        int status = fuse_lowlevel_notify_inval_inode(self->front->session, ino, 0, 0);
+
+        known = GINT_TO_POINTER(status == 0);
+        g_hash_table_insert(self->dirs, g_memdup2(&key, sizeof(key)), known);
+    }
+    return GPOINTER_TO_INT(known);
+}
+
+/* A name that is new: whatever the kernel believes of it, mostly that it does not exist. */
+static void forget_name(Notifier *self, guint64 dir, const char *name)
+{
+    if (forget_listing(self, dir))
+        fuse_lowlevel_notify_inval_entry(self->front->session, dir, name, strlen(name));
+}
+
+static void forget_node(Notifier *self, guint64 dir, guint64 ino, const char *name)
+{
+    struct fuse_session *session = self->front->session;
+
+    if (forget_listing(self, dir) &&
+        fuse_lowlevel_notify_delete(session, dir, ino, name, strlen(name)) != 0)
+        fuse_lowlevel_notify_inval_entry(session, dir, name, strlen(name));
+}
+
+static void tell_box(Notifier *self, const Event *event)
+{
+    g_autofree char *raw_leaf = tree_raw_leaf(event->name);
+    guint64 dir = tree_ino_box(event->box), raw = tree_ino_raw_box(event->box);
+
+    if (event->kind == BOX_ADDED) {
+        forget_name(self, dir, event->name);
+        forget_name(self, raw, raw_leaf);
+    } else {
+        forget_node(self, dir, tree_ino_box(event->id), event->name);
+        forget_node(self, raw, tree_ino_raw_box(event->id), raw_leaf);
+    }
+}
+
+static void tell_message(Notifier *self, const Event *event)
+{
+    g_autofree char *name = tree_message_entry_name(event->name, event->id);
+    g_autofree char *uid = g_strdup_printf("%" G_GUINT32_FORMAT, event->id);
+    g_autofree char *eml = g_strconcat(uid, ".eml", NULL);
+    guint64 dir = tree_ino_box(event->box), raw = tree_ino_raw_box(event->box);
+
+    if (event->kind == MSG_ADDED)
+        forget_name(self, dir, name);
+    else
+        forget_node(self, dir, tree_ino_message(event->box, event->id), name);
+    forget_name(self, raw, eml);
+    forget_name(self, raw, uid);
+    forget_name(self, tree_ino_uid_dir(event->box), uid);
+}
+
+static void tell(Notifier *self, const Event *event)
+{
+    switch (event->kind) {
+    case BOX_ADDED:
+    case BOX_REMOVED:
+        tell_box(self, event);
+        break;
+    case MSG_ADDED:
+    case MSG_REMOVED:
+        tell_message(self, event);
+        break;
+    case FLAGS_CHANGED:
+        fuse_lowlevel_notify_inval_inode(self->front->session,
+                                         tree_ino_flags(event->box, event->id), 0, 0);
+        break;
+    }
+}
+
+/* The kernel has no call for "all names in this directory". Invalidating the directory's own name
+ * prunes what is cached below it; the name itself is looked up again by the next to use it. */
+static void tell_changed(Notifier *self, guint32 box)
+{
+    TreePlace place = {0}, raw = {0};
+
+    forget_listing(self, tree_ino_box(box));
+    forget_listing(self, tree_ino_raw_box(box));
+    if (!box)
+        return;
+    forget_listing(self, tree_ino_uid_dir(box));
+    if (!tree_place_of_box(self->front->tree, box, &place, &raw))
+        return;
+    fuse_lowlevel_notify_inval_entry(self->front->session, place.dir, place.name,
+                                     strlen(place.name));
+    fuse_lowlevel_notify_inval_entry(self->front->session, raw.dir, raw.name, strlen(raw.name));
+    g_free(place.name);
+    g_free(raw.name);
+}
+
+/* --- the thread --- */
+
+static bool is_watched(Notifier *self, gint64 ino)
+{
+    gint64 box = tree_ino_listed_box((guint64)ino);
+    Engine *engine = self->front->engine;
+
+    return engine_boxes_fresh(engine) && (box == 0 || engine_box_fresh(engine, (guint32)box));
+}
+
+/* A listing that nobody keeps up to date must not be the kernel's for long: the next ls has to ask
+ * for it, and so to confirm it. */
+static void check_listings(Notifier *self, GHashTable *listings)
+{
+    GHashTableIter iter;
+    gpointer key;
+
+    g_hash_table_iter_init(&iter, listings);
+    while (g_hash_table_iter_next(&iter, &key, NULL)) {
+        if (is_watched(self, *(gint64 *)key))
+            notifier_note_listing(self, *(guint64 *)key);
+        else
+            fuse_lowlevel_notify_inval_inode(self->front->session, *(guint64 *)key, 0, 0);
+    }
+    g_hash_table_unref(listings);
+}
+
+typedef struct {
+    GQueue events;
+    GHashTable *changed;
+    GHashTable *listings; /* NULL: it is not their time yet */
+} Batch;
+
+/* Waits for something to do. False: stop. */
+static bool take_batch(Notifier *self, gint64 *check_at, Batch *out)
+{
+    g_mutex_lock(&self->lock);
+    while (!self->stopping && self->events.length == 0 && g_hash_table_size(self->changed) == 0 &&
+           g_get_monotonic_time() < *check_at)
+        g_cond_wait_until(&self->cond, &self->lock, *check_at);
+    if (self->stopping) {
+        g_mutex_unlock(&self->lock);
+        return false;
+    }
+    *out = (Batch){.events = self->events, .changed = self->changed};
+    g_queue_init(&self->events);
+    self->changed = g_hash_table_new(NULL, NULL);
+    if (g_get_monotonic_time() >= *check_at) {
+        out->listings = self->listings;
+        self->listings = inode_set();
+        *check_at = g_get_monotonic_time() + LISTING_CHECK_US;
+    }
+    g_mutex_unlock(&self->lock);
+    return true;
+}
+
+static void tell_batch(Notifier *self, Batch *batch)
+{
+    GHashTableIter iter;
+    gpointer box;
+    Event *event;
+
+    g_hash_table_remove_all(self->dirs);
+    while ((event = g_queue_pop_head(&batch->events))) {
+        if (!g_hash_table_contains(batch->changed, GUINT_TO_POINTER(event->box)) ||
+            event->kind == FLAGS_CHANGED || event->kind == BOX_REMOVED)
+            tell(self, event);
+        event_free(event);
+    }
+    g_hash_table_iter_init(&iter, batch->changed);
+    while (g_hash_table_iter_next(&iter, &box, NULL))
+        tell_changed(self, GPOINTER_TO_UINT(box));
+    g_hash_table_unref(batch->changed);
+    if (batch->listings)
+        check_listings(self, batch->listings);
+}
+
+static gpointer notifier_thread(gpointer data)
+{
+    Notifier *self = data;
+    gint64 check_at = g_get_monotonic_time() + LISTING_CHECK_US;
+    Batch batch;
+
+    while (take_batch(self, &check_at, &batch))
+        tell_batch(self, &batch);
+    g_mutex_lock(&self->lock);
+    self->running = false;
+    g_mutex_unlock(&self->lock);
+    front_wake(self->front);
+    return NULL;
+}
+
+void notifier_start(Notifier *self)
+{
+    self->accepting = self->running = true;
+    self->thread = g_thread_new("notifier", notifier_thread, self);
+}
+
+void notifier_stop(Notifier *self)
+{
+    g_mutex_lock(&self->lock);
+    self->stopping = true;
+    self->accepting = false;
+    g_cond_signal(&self->cond);
+    g_mutex_unlock(&self->lock);
+}
+
+bool notifier_is_running(Notifier *self)
+{
+    bool running;
+
+    g_mutex_lock(&self->lock);
+    running = self->running;
+    g_mutex_unlock(&self->lock);
+    return running;
+}
+
+void notifier_note_listing(Notifier *self, guint64 ino)
+{
+    gint64 key = (gint64)ino;
+
+    if (tree_ino_listed_box(ino) < 0)
+        return;
+    g_mutex_lock(&self->lock);
+    if (self->accepting && !g_hash_table_contains(self->listings, &key))
+        g_hash_table_add(self->listings, g_memdup2(&key, sizeof(key)));
+    g_mutex_unlock(&self->lock);
+}
+
+/* --- events, on the loop --- */
+
+static void change(Notifier *self, guint32 box)
+{
+    g_hash_table_add(self->changed, GUINT_TO_POINTER(box));
+}
+
+static void push(Front *front, EventKind kind, guint32 box, guint32 id, const char *name)
+{
+    Notifier *self = front->notifier;
+
+    g_mutex_lock(&self->lock);
+    if (!self->accepting) {
+        /* Before the first request and after the last the kernel keeps nothing. */
+    } else if (self->events.length >= QUEUE_MAX && kind != FLAGS_CHANGED && kind != BOX_REMOVED) {
+        change(self, box);
+    } else {
+        Event event = {kind, box, id, g_strdup(name)};
+        g_queue_push_tail(&self->events, g_memdup2(&event, sizeof(event)));
+    }
+    g_cond_signal(&self->cond);
+    g_mutex_unlock(&self->lock);
+}
+
+static void on_box_added(guint32 parent, guint32 box, const char *leaf, gpointer data)
+{
+    push(data, BOX_ADDED, parent, box, leaf);
+}
+
+static void on_box_removed(guint32 parent, guint32 box, const char *leaf, gpointer data)
+{
+    push(data, BOX_REMOVED, parent, box, leaf);
+}
+
+static void on_msg_added(guint32 box, guint32 uid, const char *name, gpointer data)
+{
+    push(data, MSG_ADDED, box, uid, name);
+}
+
+static void on_msg_removed(guint32 box, guint32 uid, const char *name, gpointer data)
+{
+    push(data, MSG_REMOVED, box, uid, name);
+}
+
+static void on_flags_changed(guint32 box, guint32 uid, gpointer data)
+{
+    push(data, FLAGS_CHANGED, box, uid, NULL);
+}
+
+static void on_box_changed(guint32 box, gpointer data)
+{
+    Notifier *self = ((Front *)data)->notifier;
+
+    g_mutex_lock(&self->lock);
+    if (self->accepting)
+        change(self, box);
+    g_cond_signal(&self->cond);
+    g_mutex_unlock(&self->lock);
+}
+
+const EngineEvents front_events = {
+    .box_added = on_box_added,
+    .box_removed = on_box_removed,
+    .msg_added = on_msg_added,
+    .msg_removed = on_msg_removed,
+    .flags_changed = on_flags_changed,
+    .box_changed = on_box_changed,
+};

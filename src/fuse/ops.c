@@ -1,0 +1,430 @@
+/* ops.c - the operations of the kernel, as a table: which question each is, and how its answer is
+ * told.
+ *
+ * Nothing here waits: questions go through request_run(), and what is asked of an open file (READ)
+ * is local by then. This version changes nothing: whatever would is answered EROFS. */
+#include "impl.h"
+
+#include <errno.h>
+#include <string.h>
+
+static Request *request_of(fuse_req_t req, const RequestKind *kind, fuse_ino_t ino)
+{
+    return request_new(fuse_req_userdata(req), req, kind, ino);
+}
+
+static struct fuse_entry_param entry_param(Front *front, const TreeEntry *entry)
+{
+    estimates_note(&front->estimates, entry);
+    return (struct fuse_entry_param){.ino = entry->ino,
+                                     .attr = entry->st,
+                                     .entry_timeout = entry->entry_ttl,
+                                     .attr_timeout = entry->attr_ttl};
+}
+
+/* --- lookup --- */
+
+static TreeStatus lookup_ask(Request *r)
+{
+    return tree_lookup(r->front->tree, &r->ask, r->ino, r->name, &r->entry);
+}
+
+static void lookup_reply(Request *r)
+{
+    struct fuse_entry_param param = entry_param(r->front, &r->entry);
+
+    fuse_reply_entry(r->req, &param);
+}
+
+static void lookup_fail(Request *r, int err)
+{
+    struct fuse_entry_param none = {.entry_timeout = r->entry.entry_ttl};
+
+    if (err == ENOENT && none.entry_timeout > 0)
+        fuse_reply_entry(r->req, &none); /* the kernel may keep this one */
+    else
+        fuse_reply_err(r->req, err);
+}
+
+static const RequestKind lookup_kind = {"lookup", lookup_ask, lookup_reply, lookup_fail};
+
+static void op_lookup(fuse_req_t req, fuse_ino_t parent, const char *name)
+{
+    Request *r = request_of(req, &lookup_kind, parent);
+
+    r->name = name;
+    request_run(r);
+}
+
+static void forget(Front *front, fuse_ino_t ino)
+{
+    estimates_take(&front->estimates, ino);
+}
+
+static void op_forget(fuse_req_t req, fuse_ino_t ino, uint64_t nlookup)
+{
+    forget(fuse_req_userdata(req), ino);
+    fuse_reply_none(req);
+}
+
+static void op_forget_multi(fuse_req_t req, size_t count, struct fuse_forget_data *forgets)
+{
+    for (size_t i = 0; i < count; i++)
+        forget(fuse_req_userdata(req), forgets[i].ino);
+    fuse_reply_none(req);
+}
+
+/* --- getattr, readlink, statfs --- */
+
+static TreeStatus getattr_ask(Request *r)
+{
+    return tree_getattr(r->front->tree, &r->ask, r->ino, &r->entry);
+}
+
+static void getattr_reply(Request *r)
+{
+    estimates_note(&r->front->estimates, &r->entry);
+    fuse_reply_attr(r->req, &r->entry.st, r->entry.attr_ttl);
+}
+
+static const RequestKind getattr_kind = {"getattr", getattr_ask, getattr_reply, NULL};
+
+static void op_getattr(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
+{
+    request_run(request_of(req, &getattr_kind, ino));
+}
+
+static TreeStatus readlink_ask(Request *r)
+{
+    return tree_readlink(r->front->tree, &r->ask, r->ino, &r->target);
+}
+
+static void readlink_reply(Request *r)
+{
+    fuse_reply_readlink(r->req, r->target);
+}
+
+static const RequestKind readlink_kind = {"readlink", readlink_ask, readlink_reply, NULL};
+
+static void op_readlink(fuse_req_t req, fuse_ino_t ino)
+{
+    request_run(request_of(req, &readlink_kind, ino));
+}
+
+static TreeStatus statfs_ask(Request *r)
+{
+    return tree_statfs(r->front->tree, &r->ask, &r->statvfs);
+}
+
+static void statfs_reply(Request *r)
+{
+    fuse_reply_statfs(r->req, &r->statvfs);
+}
+
+static const RequestKind statfs_kind = {"statfs", statfs_ask, statfs_reply, NULL};
+
+static void op_statfs(fuse_req_t req, fuse_ino_t ino)
+{
+    request_run(request_of(req, &statfs_kind, ino));
+}
+
+/* --- listings --- */
+
+/* ENOSYS: the kernel then opens directories by itself and keeps their listings. */
+static void op_opendir(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
+{
+    fuse_reply_err(req, ENOSYS);
+}
+
+static bool put(Request *r, gsize needed)
+{
+    if (needed > r->size - r->used)
+        return false;
+    r->used += needed;
+    return true;
+}
+
+static bool add_name(const char *name, const TreeEntry *entry, guint64 cookie, gpointer data)
+{
+    Request *r = data;
+
+    return put(r, fuse_add_direntry(r->req, r->buffer + r->used, r->size - r->used, name,
+                                    &entry->st, (off_t)cookie));
+}
+
+static bool add_entry(const char *name, const TreeEntry *entry, guint64 cookie, gpointer data)
+{
+    Request *r = data;
+    struct fuse_entry_param param = {.attr = entry->st};
+
+    /* "." and ".." go without attributes: number 0 says so. */
+    if (strcmp(name, ".") != 0 && strcmp(name, "..") != 0)
+        param = entry_param(r->front, entry);
+    return put(r, fuse_add_direntry_plus(r->req, r->buffer + r->used, r->size - r->used, name,
+                                         &param, (off_t)cookie));
+}
+
+static TreeStatus list(Request *r, bool full)
+{
+    r->used = 0;
+    if (!r->buffer)
+        r->buffer = g_malloc(r->size);
+    return tree_readdir(r->front->tree, &r->ask, r->ino, r->offset, full,
+                        full ? add_entry : add_name, r);
+}
+
+static TreeStatus readdir_ask(Request *r)
+{
+    return list(r, false);
+}
+
+static TreeStatus readdirplus_ask(Request *r)
+{
+    return list(r, true);
+}
+
+static void readdir_reply(Request *r)
+{
+    if (r->offset == 0)
+        notifier_note_listing(r->front->notifier, r->ino);
+    fuse_reply_buf(r->req, r->buffer, r->used);
+}
+
+static const RequestKind readdir_kind = {"readdir", readdir_ask, readdir_reply, NULL};
+static const RequestKind readdirplus_kind = {"readdirplus", readdirplus_ask, readdir_reply, NULL};
+
+static void start_list(fuse_req_t req, const RequestKind *kind, fuse_ino_t ino, size_t size,
+                       off_t offset)
+{
+    Request *r = request_of(req, kind, ino);
+
+    r->size = size;
+    r->offset = (guint64)offset;
+    request_run(r);
+}
+
+static void op_readdir(fuse_req_t req, fuse_ino_t ino, size_t size, off_t offset,
+                       struct fuse_file_info *fi)
+{
+    start_list(req, &readdir_kind, ino, size, offset);
+}
+
+static void op_readdirplus(fuse_req_t req, fuse_ino_t ino, size_t size, off_t offset,
+                           struct fuse_file_info *fi)
+{
+    start_list(req, &readdirplus_kind, ino, size, offset);
+}
+
+/* --- files --- */
+
+static TreeStatus open_ask(Request *r)
+{
+    return tree_open(r->front->tree, &r->ask, r->ino, &r->file);
+}
+
+static void open_reply(Request *r)
+{
+    r->fi.fh = (uintptr_t)r->file;
+    r->fi.direct_io = tree_file_volatile(r->file);
+    r->fi.keep_cache = !r->fi.direct_io;
+    r->fi.noflush = 1;
+    /* The size is exact from now on. Offset -1 waits for no page and no lock, so it is the one
+     * notification that may be sent from here. */
+    if (estimates_take(&r->front->estimates, r->ino))
+        fuse_lowlevel_notify_inval_inode(r->front->session, r->ino, -1, 0);
+    if (fuse_reply_open(r->req, &r->fi) == 0)
+        r->file = NULL; /* RELEASE will come */
+}
+
+static const RequestKind open_kind = {"open", open_ask, open_reply, NULL};
+
+static void op_open(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
+{
+    Request *r;
+
+    if ((fi->flags & O_ACCMODE) != O_RDONLY || fi->flags & O_TRUNC) {
+        fuse_reply_err(req, EROFS);
+        return;
+    }
+    r = request_of(req, &open_kind, ino);
+    r->fi = *fi;
+    request_run(r);
+}
+
+static void op_read(fuse_req_t req, fuse_ino_t ino, size_t size, off_t offset,
+                    struct fuse_file_info *fi)
+{
+    Front *front = fuse_req_userdata(req);
+    int err = EIO;
+    gssize n;
+
+    if (front->read_size < size) {
+        g_free(front->read_buffer);
+        front->read_buffer = g_malloc(size);
+        front->read_size = size;
+    }
+    n = tree_file_read((TreeFile *)(uintptr_t)fi->fh, front->read_buffer, size, (guint64)offset,
+                       &err);
+    if (n < 0)
+        fuse_reply_err(req, err);
+    else
+        fuse_reply_buf(req, front->read_buffer, (size_t)n);
+}
+
+static void op_release(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
+{
+    tree_file_close((TreeFile *)(uintptr_t)fi->fh);
+    fuse_reply_err(req, 0);
+}
+
+/* --- extended attributes --- */
+
+static TreeStatus getxattr_ask(Request *r)
+{
+    return tree_getxattr(r->front->tree, &r->ask, r->ino, r->name, &r->value);
+}
+
+static TreeStatus listxattr_ask(Request *r)
+{
+    return tree_listxattr(r->front->tree, &r->ask, r->ino, &r->value);
+}
+
+static void xattr_reply(Request *r)
+{
+    gsize length = 0;
+    const char *bytes = g_bytes_get_data(r->value, &length);
+
+    if (r->size == 0)
+        fuse_reply_xattr(r->req, length);
+    else if (length > r->size)
+        fuse_reply_err(r->req, ERANGE);
+    else
+        fuse_reply_buf(r->req, bytes, length);
+}
+
+static const RequestKind getxattr_kind = {"getxattr", getxattr_ask, xattr_reply, NULL};
+static const RequestKind listxattr_kind = {"listxattr", listxattr_ask, xattr_reply, NULL};
+
+static void op_getxattr(fuse_req_t req, fuse_ino_t ino, const char *name, size_t size)
+{
+    Request *r = request_of(req, &getxattr_kind, ino);
+
+    r->name = name;
+    r->size = size;
+    request_run(r);
+}
+
+static void op_listxattr(fuse_req_t req, fuse_ino_t ino, size_t size)
+{
+    Request *r = request_of(req, &listxattr_kind, ino);
+
+    r->size = size;
+    request_run(r);
+}
+
+/* --- what would change something --- */
+
+static void op_mknod(fuse_req_t req, fuse_ino_t parent, const char *name, mode_t mode, dev_t rdev)
+{
+    fuse_reply_err(req, EROFS);
+}
+
+static void op_mkdir(fuse_req_t req, fuse_ino_t parent, const char *name, mode_t mode)
+{
+    fuse_reply_err(req, EROFS);
+}
+
+static void op_remove(fuse_req_t req, fuse_ino_t parent, const char *name)
+{
+    fuse_reply_err(req, EROFS);
+}
+
+static void op_symlink(fuse_req_t req, const char *target, fuse_ino_t parent, const char *name)
+{
+    fuse_reply_err(req, EROFS);
+}
+
+static void op_rename(fuse_req_t req, fuse_ino_t parent, const char *name, fuse_ino_t new_parent,
+                      const char *new_name, unsigned int flags)
+{
+    fuse_reply_err(req, EROFS);
+}
+
+static void op_link(fuse_req_t req, fuse_ino_t ino, fuse_ino_t parent, const char *name)
+{
+    fuse_reply_err(req, EROFS);
+}
+
+static void op_create(fuse_req_t req, fuse_ino_t parent, const char *name, mode_t mode,
+                      struct fuse_file_info *fi)
+{
+    fuse_reply_err(req, EROFS);
+}
+
+static void op_setattr(fuse_req_t req, fuse_ino_t ino, struct stat *attr, int to_set,
+                       struct fuse_file_info *fi)
+{
+    fuse_reply_err(req, EROFS);
+}
+
+static void op_setxattr(fuse_req_t req, fuse_ino_t ino, const char *name, const char *value,
+                        size_t size, int flags)
+{
+    fuse_reply_err(req, EROFS);
+}
+
+static void op_removexattr(fuse_req_t req, fuse_ino_t ino, const char *name)
+{
+    fuse_reply_err(req, EROFS);
+}
+
+static void op_write(fuse_req_t req, fuse_ino_t ino, const char *bytes, size_t size, off_t offset,
+                     struct fuse_file_info *fi)
+{
+    fuse_reply_err(req, EROFS);
+}
+
+/* --- the table --- */
+
+static void op_init(void *userdata, struct fuse_conn_info *connection)
+{
+    /* The kernel's 12 hold up every other large read once 12 wait. */
+    connection->max_background = 256;
+    connection->congestion_threshold = 192;
+    /* So that O_TRUNC comes as a SETATTR and is never lost, should opens go unanswered one day. */
+    connection->want &= ~FUSE_CAP_ATOMIC_O_TRUNC;
+    connection->want |= connection->capable & FUSE_CAP_CACHE_SYMLINKS;
+}
+
+/* No flush: the answer ENOSYS that libfuse gives without it also spares kernels that do not know
+ * FOPEN_NOFLUSH a request per close. No access: the kernel checks modes itself (allow_other), or
+ * nobody but the owner gets in. */
+const struct fuse_lowlevel_ops front_ops = {
+    .init = op_init,
+    .lookup = op_lookup,
+    .forget = op_forget,
+    .forget_multi = op_forget_multi,
+    .getattr = op_getattr,
+    .readlink = op_readlink,
+    .statfs = op_statfs,
+    .opendir = op_opendir,
+    .readdir = op_readdir,
+    .readdirplus = op_readdirplus,
+    .open = op_open,
+    .read = op_read,
+    .release = op_release,
+    .getxattr = op_getxattr,
+    .listxattr = op_listxattr,
+    .mknod = op_mknod,
+    .mkdir = op_mkdir,
+    .unlink = op_remove,
+    .rmdir = op_remove,
+    .symlink = op_symlink,
+    .rename = op_rename,
+    .link = op_link,
+    .create = op_create,
+    .setattr = op_setattr,
+    .setxattr = op_setxattr,
+    .removexattr = op_removexattr,
+    .write = op_write,
+};

@@ -1,0 +1,140 @@
+/* boxes.c - child mailboxes of a directory, as the tree and as .imapfs/raw show them.
+ *
+ * Under raw/ a message's directory is called by its UID, so a mailbox called "2024" or "7.eml" has
+ * its first digit percent-encoded there. name_mailbox_level() encodes '%' itself, so this is as
+ * reversible as that. */
+#include <string.h>
+
+#include "imapfs/mime/name.h"
+#include "node.h"
+
+static bool looks_raw(const char *name)
+{
+    return uid_parse(name, "") || uid_parse(name, ".eml");
+}
+
+char *boxes_raw_leaf(const char *leaf)
+{
+    return looks_raw(leaf) ? g_strdup_printf("%%%02X%s", (guchar)leaf[0], leaf + 1)
+                           : g_strdup(leaf);
+}
+
+/* The leaf behind "%32024", or NULL. */
+static char *raw_leaf_decode(const char *name)
+{
+    g_autofree char *leaf = NULL;
+
+    if (name[0] != '%' || name[1] != '3' || !g_ascii_isdigit(name[2]))
+        return NULL;
+    leaf = g_strdup(name + 2);
+    return looks_raw(leaf) ? g_steal_pointer(&leaf) : NULL;
+}
+
+static Node node_of_box(const StoreBox *box, bool raw)
+{
+    guint slot = raw ? SLOT_RAW_BOX : SLOT_BOX;
+
+    return (Node){.number = ino_pack(box->id, 0, slot),
+                  .ino = {box->id, 0, slot},
+                  .kind = raw ? &kind_raw_box : &kind_mailbox,
+                  .box = *box};
+}
+
+static bool find(const Call *call, guint32 parent, const char *name, bool raw, StoreBox *out)
+{
+    g_autofree char *leaf = raw ? raw_leaf_decode(name) : NULL;
+
+    return store_box_by_leaf(call->reader, parent, leaf ? leaf : name, out);
+}
+
+TreeStatus boxes_lookup(const Call *call, guint32 parent, const char *name, bool raw,
+                        TreeEntry *out)
+{
+    g_auto(StoreBox) box = {0};
+    TreeStatus status;
+
+    if (find(call, parent, name, raw, &box)) {
+        Node node = node_of_box(&box, raw);
+        node_entry(call, &node, out);
+        return TREE_OK;
+    }
+    status = call_boxes_fresh(call);
+    if (status != TREE_OK)
+        return status;
+    return call_negative(
+        call, engine_boxes_fresh(call->tree->config.engine) ? NODE_NEGATIVE_TTL : 0, out);
+}
+
+typedef struct {
+    const Listing *listing;
+    bool raw;
+    bool more; /* the buffer is not full */
+} BoxWalk;
+
+static bool list_one(const StoreBox *box, gpointer data)
+{
+    BoxWalk *walk = data;
+    Node node = node_of_box(box, walk->raw);
+    g_autofree char *name = walk->raw ? boxes_raw_leaf(box->leaf) : g_strdup(box->leaf);
+
+    walk->more = listing_add(walk->listing, COOKIE_BOX + box->id, name, &node);
+    return walk->more;
+}
+
+bool boxes_list(const Listing *listing, guint32 parent, bool raw)
+{
+    BoxWalk walk = {.listing = listing, .raw = raw, .more = true};
+
+    if (listing->after < COOKIE_MESSAGE)
+        store_box_children(listing->call->reader, parent,
+                           listing->after > COOKIE_BOX ? (guint32)(listing->after - COOKIE_BOX) : 0,
+                           list_one, &walk);
+    return walk.more;
+}
+
+/* The last answer of boxes_raw_path(): message.eml of one mailbox after the other is asked for, and
+ * a mailbox's id never changes its name. */
+typedef struct {
+    guint64 serial;
+    guint32 box;
+    guint depth;
+    char *path;
+} RawPath;
+
+static void raw_path_free(gpointer data)
+{
+    RawPath *path = data;
+
+    g_free(path->path);
+    g_free(path);
+}
+
+static GPrivate last_path = G_PRIVATE_INIT(raw_path_free);
+
+const char *boxes_raw_path(const Call *call, guint32 box, guint *depth_out)
+{
+    RawPath *last = g_private_get(&last_path);
+    g_autofree char *path = NULL;
+    guint depth = 0;
+
+    if (last && last->serial == call->tree->serial && last->box == box) {
+        *depth_out = last->depth;
+        return last->path;
+    }
+    for (guint32 id = box; id; depth++) {
+        g_auto(StoreBox) row = {0};
+        g_autofree char *leaf = NULL, *below = g_steal_pointer(&path);
+
+        if (depth > LIMIT_MAILBOX_DEPTH || !store_box_by_id(call->reader, id, &row))
+            return NULL;
+        leaf = boxes_raw_leaf(row.leaf);
+        path = below ? g_strdup_printf("%s/%s", leaf, below) : g_steal_pointer(&leaf);
+        id = row.parent;
+    }
+    if (!last)
+        g_private_set(&last_path, last = g_new0(RawPath, 1));
+    g_free(last->path);
+    *last = (RawPath){call->tree->serial, box, depth, g_steal_pointer(&path)};
+    *depth_out = last->depth;
+    return last->path;
+}

@@ -1,0 +1,123 @@
+/* file.c - an open file: a content, or a text made when it was opened, or a message's flags.
+ *
+ * A file holds its content until it is closed, whatever is evicted or expunged meanwhile. Flags are
+ * the exception: their bytes are made for every read, since the kernel may ask an old open for a
+ * page that it will then show to new ones. */
+#include <errno.h>
+#include <string.h>
+
+#include "imapfs/base/error.h"
+#include "imapfs/base/log.h"
+#include "node.h"
+
+struct TreeFile {
+    Content *content;
+    GBytes *text;
+    bool is_volatile;
+    Tree *flags_of; /* NULL unless it is a flags file */
+    guint32 box, uid;
+    guint64 size;
+};
+
+TreeFile *file_of_content(Content *content)
+{
+    TreeFile *file = g_new0(TreeFile, 1);
+
+    file->content = content;
+    file->size = content_size(content);
+    return file;
+}
+
+TreeFile *file_of_text(char *text, bool is_volatile)
+{
+    TreeFile *file = g_new0(TreeFile, 1);
+
+    file->size = strlen(text);
+    file->text = g_bytes_new_take(text, file->size);
+    file->is_volatile = is_volatile;
+    return file;
+}
+
+TreeFile *file_of_flags(Tree *tree, guint32 box, const StoreMsg *msg)
+{
+    TreeFile *file = g_new0(TreeFile, 1);
+    g_autofree char *text = part_flags_text(msg);
+
+    file->flags_of = tree;
+    file->box = box;
+    file->uid = msg->uid;
+    file->size = strlen(text);
+    return file;
+}
+
+TreeStatus file_open_content(const Call *call, const ContentKey *key, const LayoutNode *part,
+                             TreeFile **file_out)
+{
+    Content *content = content_open(call->reader, key);
+
+    if (!content)
+        return call_need_content(call, key, part);
+    *file_out = file_of_content(content);
+    return TREE_OK;
+}
+
+void tree_file_close(TreeFile *file)
+{
+    if (!file)
+        return;
+    g_clear_pointer(&file->content, content_unref);
+    g_clear_pointer(&file->text, g_bytes_unref);
+    g_free(file);
+}
+
+guint64 tree_file_size(const TreeFile *file)
+{
+    return file->size;
+}
+
+bool tree_file_volatile(const TreeFile *file)
+{
+    return file->is_volatile;
+}
+
+static gssize copy_out(const char *bytes, gsize length, void *buffer, gsize size, guint64 offset)
+{
+    if (offset >= length)
+        return 0;
+    size = MIN(size, length - (gsize)offset);
+    memcpy(buffer, bytes + offset, size);
+    return (gssize)size;
+}
+
+static gssize read_flags(TreeFile *file, void *buffer, gsize size, guint64 offset, int *err_out)
+{
+    g_auto(StoreMsg) msg = {0};
+    g_autofree char *text = NULL;
+
+    if (!store_msg_get(store_reader(file->flags_of->config.store), file->box, file->uid, &msg)) {
+        *err_out = ESTALE;
+        return -1;
+    }
+    text = part_flags_text(&msg);
+    return copy_out(text, strlen(text), buffer, size, offset);
+}
+
+gssize tree_file_read(TreeFile *file, void *buffer, gsize size, guint64 offset, int *err_out)
+{
+    g_autoptr(GError) error = NULL;
+    gssize n;
+
+    if (file->flags_of)
+        return read_flags(file, buffer, size, offset, err_out);
+    if (file->text) {
+        gsize length = 0;
+        const char *bytes = g_bytes_get_data(file->text, &length);
+        return copy_out(bytes, length, buffer, size, offset);
+    }
+    n = content_read(file->content, buffer, size, offset, &error);
+    if (n < 0) {
+        log_warn("tree", "read: %s", error->message);
+        *err_out = imapfs_error_to_errno(error);
+    }
+    return n;
+}

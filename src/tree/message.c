@@ -1,0 +1,82 @@
+/* message.c - the directories of a message: its own, attachments/, and those of nested messages.
+ *
+ * What is in them is immutable: it follows from the structure of the message alone. */
+#include <string.h>
+
+#include "node.h"
+
+static bool is_child(const LayoutNode *part, guint index, guint parent)
+{
+    return index != LAYOUT_INDEX_DIR && part->parent == parent;
+}
+
+/* Index of the child of that name, 0 for none. */
+static guint find_child(const Layout *layout, guint parent, const char *name, guint end)
+{
+    for (guint i = LAYOUT_INDEX_HEADERS; i < MIN(end, layout->nodes->len); i++) {
+        const LayoutNode *part = g_ptr_array_index(layout->nodes, i);
+        if (is_child(part, i, parent) && strcmp(part->name, name) == 0)
+            return i;
+    }
+    return 0;
+}
+
+static TreeStatus message_lookup(const Call *call, const Node *dir, const char *name,
+                                 TreeEntry *out)
+{
+    const Layout *layout = call->tree->bare;
+    guint index = 0;
+    TreeStatus status;
+    Node node;
+
+    /* headers.txt, flags and message.eml are in every message, whatever its structure is. */
+    if (dir->ino.slot == LAYOUT_INDEX_DIR)
+        index = find_child(layout, LAYOUT_INDEX_DIR, name, LAYOUT_INDEX_FIRST_PART);
+    if (!index) {
+        status = layout_load(call, dir->ino.box, dir->ino.uid, &layout);
+        if (status != TREE_OK)
+            return status;
+        index = find_child(layout, dir->ino.slot, name, G_MAXUINT);
+    }
+    if (!index)
+        return call_negative(call, NODE_TTL, out);
+    node_of_layout(&node, dir, layout, index);
+    node_entry(call, &node, out);
+    return TREE_OK;
+}
+
+static guint64 parent_number(const Node *dir)
+{
+    if (dir->ino.slot == LAYOUT_INDEX_DIR)
+        return tree_ino_box(dir->ino.box);
+    return ino_pack(dir->ino.box, dir->ino.uid, dir->part->parent);
+}
+
+static TreeStatus message_readdir(const Node *dir, Listing *listing)
+{
+    const Layout *layout = NULL;
+    TreeStatus status = layout_load(listing->call, dir->ino.box, dir->ino.uid, &layout);
+    bool more;
+
+    if (status != TREE_OK)
+        return status;
+    more = listing_add_dots(listing, dir, parent_number(dir));
+    for (guint i = LAYOUT_INDEX_HEADERS; more && i < layout->nodes->len; i++) {
+        const LayoutNode *part = g_ptr_array_index(layout->nodes, i);
+        Node node;
+
+        if (!is_child(part, i, dir->ino.slot))
+            continue;
+        node_of_layout(&node, dir, layout, i);
+        more = listing_add(listing, COOKIE_MESSAGE + i, part->name, &node);
+    }
+    return TREE_OK;
+}
+
+const NodeKind kind_message = {
+    .name = "message",
+    .mode = MODE_DIR,
+    .xattrs = XATTR_OF_MESSAGE,
+    .lookup = message_lookup,
+    .readdir = message_readdir,
+};

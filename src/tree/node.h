@@ -1,0 +1,168 @@
+/* node.h - what the files of the tree share: a node, a kind of node, and the call being answered.
+ *
+ * Layer tree, private. A Node is made anew for every call from the bits of its inode number and the
+ * rows of the store; nothing of it is kept. */
+#pragma once
+#include "imapfs/base/limits.h"
+#include "imapfs/mime/layout.h"
+#include "imapfs/tree/ino.h"
+#include "imapfs/tree/tree.h"
+
+#define NODE_TTL 3600.0       /* the notifier takes back what changes sooner */
+#define NODE_NEGATIVE_TTL 5.0 /* "no such name" in a mailbox whose rows are the server's */
+
+struct Tree {
+    TreeConfig config;
+    char *account;
+    guint64 serial; /* tells the entries of two trees in a thread's cache apart */
+    Layout *bare;   /* layout_new(NULL): headers.txt, flags, message.eml, PROBLEM.txt */
+};
+
+/* One call of tree.h. */
+typedef struct {
+    Tree *tree;
+    StoreReader *reader;
+    TreeAsk *ask;
+} Call;
+
+/* Slots of box 0, uid 0 (the fixed nodes) and of uid 0 in a mailbox. */
+enum { SLOT_ROOT = TREE_ROOT_INO, SLOT_CONTROL, SLOT_STATUS, SLOT_LOG, SLOT_RAW_TOP };
+enum { SLOT_BOX = 1, SLOT_UID_DIR, SLOT_RAW_BOX };
+
+/* Slots of a message: the index of a node in its layout, or that plus SLOT_RAW for the exact bytes
+ * of its section. The first three nodes of a layout have no section of their own, so their numbers
+ * serve the directory UID/, UID.eml and .uid/UID. */
+#define SLOT_RAW (1u << (INO_SLOT_BITS - 1))
+enum { SLOT_RAW_DIR = SLOT_RAW, SLOT_RAW_EML, SLOT_UID_LINK };
+#define SLOT_LAYOUT_MAX SLOT_RAW /* a layout with more nodes cannot be shown */
+
+typedef struct NodeKind NodeKind;
+
+typedef struct {
+    guint64 number;
+    Ino ino;
+    const NodeKind *kind;
+    StoreBox box;           /* nodes of a mailbox */
+    StoreMsg msg;           /* nodes of a message */
+    const Layout *layout;   /* nodes in a message's directory: borrowed from the thread's cache, */
+    const LayoutNode *part; /* good until the next layout_load() */
+} Node;
+void node_clear(Node *node);
+G_DEFINE_AUTO_CLEANUP_CLEAR_FUNC(Node, node_clear)
+G_DEFINE_AUTO_CLEANUP_CLEAR_FUNC(StoreBox, store_box_clear)
+G_DEFINE_AUTO_CLEANUP_CLEAR_FUNC(StoreMsg, store_msg_clear)
+
+/* A listing under way. Cookies of one directory ascend; 1 and 2 are "." and "..". */
+typedef struct {
+    const Call *call;
+    guint64 after;
+    bool full;
+    TreeAdd add;
+    gpointer data;
+} Listing;
+#define COOKIE_DOT 1
+#define COOKIE_DOTDOT 2
+#define COOKIE_BOX (1ull << 33)     /* + id of a child mailbox */
+#define COOKIE_MESSAGE (2ull << 33) /* + UID, or what else a directory counts by */
+
+/* What a node can do; NULL: ENOTDIR, EISDIR or EINVAL, whichever fits. */
+struct NodeKind {
+    const char *name;
+    mode_t mode; /* type and permissions */
+    guint xattrs;
+    /* Completes an entry that node_entry() began: size, times, and ttls where they are not long. */
+    void (*fill)(const Call *call, const Node *node, TreeEntry *out);
+    TreeStatus (*lookup)(const Call *call, const Node *dir, const char *name, TreeEntry *out);
+    TreeStatus (*readdir)(const Node *dir, Listing *listing);
+    TreeStatus (*open)(const Call *call, const Node *node, TreeFile **file_out);
+    TreeStatus (*readlink)(const Call *call, const Node *node, char **target_out);
+};
+enum {
+    XATTR_OF_BOX = 1 << 0,
+    XATTR_OF_MESSAGE = 1 << 1,
+    XATTR_OF_PART = 1 << 2,    /* has a section and a type */
+    XATTR_OF_CONTENT = 1 << 3, /* may be cached */
+};
+
+#define MODE_DIR (S_IFDIR | 0500)
+#define MODE_FILE (S_IFREG | 0400)
+#define MODE_LINK (S_IFLNK | 0777)
+
+extern const NodeKind kind_root;                                     /* top.c */
+extern const NodeKind kind_control, kind_status, kind_log;           /* control.c */
+extern const NodeKind kind_raw_top, kind_raw_box;                    /* raw.c */
+extern const NodeKind kind_raw_dir, kind_raw_eml, kind_raw_section;  /* raw.c */
+extern const NodeKind kind_mailbox, kind_uid_dir, kind_uid_link;     /* mailbox.c */
+extern const NodeKind kind_message;                                  /* message.c */
+extern const NodeKind kind_part, kind_flags, kind_problem, kind_eml; /* part.c */
+
+/* --- tree.c --- */
+
+/* Which node a number means, with its rows. ESTALE: no longer there. */
+TreeStatus node_load(const Call *call, guint64 number, Node *out);
+/* The child of a message's directory at an index of its layout. Borrows msg and layout. */
+void node_of_layout(Node *out, const Node *of, const Layout *layout, guint index);
+void node_entry(const Call *call, const Node *node, TreeEntry *out);
+
+TreeStatus call_error(const Call *call, int err);
+/* ENOENT, which may be believed for that long. */
+TreeStatus call_negative(const Call *call, double ttl, TreeEntry *out);
+/* Names what is missing; of the strings copies are kept. */
+TreeStatus call_need(const Call *call, NeedKind kind, guint32 box, guint32 uid);
+TreeStatus call_need_content(const Call *call, const ContentKey *key, const LayoutNode *part);
+
+/* TREE_OK when a listing, or a "no such name", may be given from the store. */
+TreeStatus call_boxes_fresh(const Call *call);
+TreeStatus call_messages_fresh(const Call *call, const StoreBox *box);
+
+bool box_is_selectable(const StoreBox *box);
+void entry_set_size(TreeEntry *entry, guint64 size);
+void entry_set_seconds(TreeEntry *entry, gint64 seconds);
+void entry_set_ns(TreeEntry *entry, gint64 ns);
+/* The exact size when it is known, else the estimate with attr_ttl 0. */
+void entry_set_content_size(const Call *call, const ContentKey *key, guint64 estimate,
+                            TreeEntry *entry);
+
+/* False when the caller's buffer is full. */
+bool listing_add(const Listing *listing, guint64 cookie, const char *name, const Node *node);
+bool listing_add_dots(const Listing *listing, const Node *dir, guint64 parent);
+
+/* Digits without a leading zero, 1 to 2^32-1, up to suffix and the end; 0 for anything else. */
+guint32 uid_parse(const char *text, const char *suffix);
+
+/* --- boxes.c: child mailboxes, in the tree and in .imapfs/raw --- */
+
+TreeStatus boxes_lookup(const Call *call, guint32 parent, const char *name, bool raw,
+                        TreeEntry *out);
+bool boxes_list(const Listing *listing, guint32 parent, bool raw);
+/* The name of a mailbox in raw/: its leaf, but for one that could be a message's. Caller frees. */
+char *boxes_raw_leaf(const char *leaf);
+/* "A/B" under raw/, and how many levels that are; NULL when it is gone. Borrowed from the thread
+ * until the next call. */
+const char *boxes_raw_path(const Call *call, guint32 box, guint *depth_out);
+
+/* --- layouts.c --- */
+
+/* The layout of a message, from a small cache of the thread. */
+TreeStatus layout_load(const Call *call, guint32 box, guint32 uid, const Layout **out);
+void layouts_forget(Tree *tree); /* this thread's */
+
+/* --- part.c --- */
+
+ContentKind part_content_kind(LayoutKind kind);
+/* One flag a line. Caller frees. */
+char *part_flags_text(const StoreMsg *msg);
+
+/* --- file.c --- */
+
+TreeFile *file_of_content(Content *content);          /* takes */
+TreeFile *file_of_text(char *text, bool is_volatile); /* takes */
+TreeFile *file_of_flags(Tree *tree, guint32 box, const StoreMsg *msg);
+/* Opens a content or asks for it. */
+TreeStatus file_open_content(const Call *call, const ContentKey *key, const LayoutNode *part,
+                             TreeFile **file_out);
+
+/* --- xattr.c --- */
+
+TreeStatus xattr_get(const Call *call, const Node *node, const char *name, GBytes **value_out);
+TreeStatus xattr_list(const Call *call, const Node *node, GBytes **names_out);

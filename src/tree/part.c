@@ -1,0 +1,161 @@
+/* part.c - the files of a message: headers.txt, flags, bodies, attachments, message.eml.
+ *
+ * A size is exact when the store knows it, else the best estimate, which the kernel may not keep;
+ * opening a file is what makes its size exact. */
+#include <string.h>
+
+#include "imapfs/wire/flags.h"
+#include "node.h"
+
+#define HEADERS_ESTIMATE 4096
+
+static const char problem_text[] =
+    "The parts of this message cannot be shown: the server does not tell its structure,\n"
+    "or the structure is over a limit. The message itself is in message.eml.\n";
+
+ContentKind part_content_kind(LayoutKind kind)
+{
+    switch (kind) {
+    case LAYOUT_HEADERS:
+        return CONTENT_HEADERS;
+    case LAYOUT_TEXT:
+        return CONTENT_TEXT;
+    case LAYOUT_HTML:
+        return CONTENT_HTML;
+    case LAYOUT_PART:
+        return CONTENT_DECODED;
+    default:
+        return CONTENT_RAW;
+    }
+}
+
+static ContentKey content_key(const Node *node)
+{
+    return (ContentKey){.box = node->ino.box,
+                        .uid = node->ino.uid,
+                        .kind = part_content_kind(node->part->kind),
+                        .section = node->part->section};
+}
+
+static void part_fill(const Call *call, const Node *node, TreeEntry *out)
+{
+    ContentKey key = content_key(node);
+    guint64 estimate =
+        node->part->kind == LAYOUT_HEADERS ? HEADERS_ESTIMATE : layout_estimate_size(node->part);
+
+    entry_set_content_size(call, &key, estimate, out);
+}
+
+static TreeStatus part_open(const Call *call, const Node *node, TreeFile **file_out)
+{
+    ContentKey key = content_key(node);
+
+    return file_open_content(call, &key, node->part, file_out);
+}
+
+char *part_flags_text(const StoreMsg *msg)
+{
+    GString *text = g_string_new(NULL);
+    g_auto(GStrv) words = g_strsplit(msg->flags ? msg->flags : "", " ", -1);
+
+    for (char **word = words; *word; word++) {
+        if (**word)
+            g_string_append_printf(text, "%s\n", *word);
+    }
+    return g_string_free(text, FALSE);
+}
+
+static void flags_fill(const Call *call, const Node *node, TreeEntry *out)
+{
+    g_autofree char *text = part_flags_text(&node->msg);
+
+    entry_set_size(out, strlen(text));
+}
+
+static TreeStatus flags_open(const Call *call, const Node *node, TreeFile **file_out)
+{
+    *file_out = file_of_flags(call->tree, node->ino.box, &node->msg);
+    return TREE_OK;
+}
+
+static void problem_fill(const Call *call, const Node *node, TreeEntry *out)
+{
+    entry_set_size(out, strlen(problem_text));
+}
+
+static TreeStatus problem_open(const Call *call, const Node *node, TreeFile **file_out)
+{
+    *file_out = file_of_text(g_strdup(problem_text), false);
+    return TREE_OK;
+}
+
+/* "../../../.imapfs/raw/A/B/7.eml" from A/B/NAME.7/message.eml; for a nested message the section of
+ * its part stands in the place of ".eml". NULL when the mailbox is gone. */
+static char *eml_target(const Call *call, const Node *node)
+{
+    guint ups = 0;
+    const char *path = boxes_raw_path(call, node->ino.box, &ups);
+    GString *target;
+
+    if (!path)
+        return NULL;
+    for (guint i = node->part->parent; i;) {
+        const LayoutNode *above = g_ptr_array_index(node->layout->nodes, i);
+        i = above->parent;
+        ups++;
+    }
+    target = g_string_new(NULL);
+    for (ups++; ups; ups--)
+        g_string_append(target, "../");
+    g_string_append_printf(target, ".imapfs/raw/%s/%" G_GUINT32_FORMAT, path, node->ino.uid);
+    if (*node->part->section)
+        g_string_append_printf(target, "/%s", node->part->section);
+    else
+        g_string_append(target, ".eml");
+    return g_string_free(target, FALSE);
+}
+
+static void eml_fill(const Call *call, const Node *node, TreeEntry *out)
+{
+    g_autofree char *target = eml_target(call, node);
+
+    entry_set_size(out, target ? strlen(target) : 0);
+}
+
+static TreeStatus eml_readlink(const Call *call, const Node *node, char **target_out)
+{
+    char *target = eml_target(call, node);
+
+    if (!target)
+        return call_error(call, ESTALE);
+    *target_out = target;
+    return TREE_OK;
+}
+
+const NodeKind kind_part = {
+    .name = "part",
+    .mode = MODE_FILE,
+    .xattrs = XATTR_OF_MESSAGE | XATTR_OF_PART | XATTR_OF_CONTENT,
+    .fill = part_fill,
+    .open = part_open,
+};
+const NodeKind kind_flags = {
+    .name = "flags",
+    .mode = MODE_FILE,
+    .xattrs = XATTR_OF_MESSAGE,
+    .fill = flags_fill,
+    .open = flags_open,
+};
+const NodeKind kind_problem = {
+    .name = "problem",
+    .mode = MODE_FILE,
+    .xattrs = XATTR_OF_MESSAGE,
+    .fill = problem_fill,
+    .open = problem_open,
+};
+const NodeKind kind_eml = {
+    .name = "eml",
+    .mode = MODE_LINK,
+    .fill = eml_fill,
+    .readlink = eml_readlink,
+};

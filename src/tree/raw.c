@@ -1,0 +1,213 @@
+/* raw.c - .imapfs/raw: the exact bytes of messages (MAILBOX/UID.eml) and of parts
+ * (MAILBOX/UID/SECTION).
+ *
+ * The directories UID/ are found by name and not listed, so that a walk through raw/ reads every
+ * message once. */
+#include <string.h>
+
+#include "node.h"
+
+static TreeStatus raw_top_lookup(const Call *call, const Node *dir, const char *name,
+                                 TreeEntry *out)
+{
+    return boxes_lookup(call, 0, name, true, out);
+}
+
+static TreeStatus raw_top_readdir(const Node *dir, Listing *listing)
+{
+    TreeStatus status = listing->after ? TREE_OK : call_boxes_fresh(listing->call);
+
+    if (status == TREE_OK && listing_add_dots(listing, dir, ino_pack(0, 0, SLOT_CONTROL)))
+        boxes_list(listing, 0, true);
+    return status;
+}
+
+static void raw_top_fill(const Call *call, const Node *node, TreeEntry *out)
+{
+    gint64 changed = store_top_changed(call->reader);
+
+    if (changed)
+        entry_set_ns(out, changed);
+}
+
+static Node raw_node(guint32 box, const StoreMsg *msg, guint slot)
+{
+    return (Node){.number = ino_pack(box, msg->uid, slot),
+                  .ino = {box, msg->uid, slot},
+                  .kind = slot == SLOT_RAW_DIR ? &kind_raw_dir : &kind_raw_eml,
+                  .msg = *msg};
+}
+
+static TreeStatus raw_box_lookup(const Call *call, const Node *dir, const char *name,
+                                 TreeEntry *out)
+{
+    guint32 eml = uid_parse(name, ".eml"), uid = eml ? eml : uid_parse(name, "");
+    g_auto(StoreMsg) msg = {0};
+    TreeStatus status;
+
+    if (!uid)
+        return boxes_lookup(call, dir->ino.box, name, true, out);
+    if (store_msg_get(call->reader, dir->ino.box, uid, &msg)) {
+        Node node = raw_node(dir->ino.box, &msg, eml ? SLOT_RAW_EML : SLOT_RAW_DIR);
+        node_entry(call, &node, out);
+        return TREE_OK;
+    }
+    status = call_messages_fresh(call, &dir->box);
+    if (status != TREE_OK)
+        return status;
+    return call_negative(
+        call, engine_box_fresh(call->tree->config.engine, dir->ino.box) ? NODE_NEGATIVE_TTL : 0,
+        out);
+}
+
+typedef struct {
+    const Listing *listing;
+    guint32 box;
+} RawWalk;
+
+static bool list_eml(const StoreMsg *msg, gpointer data)
+{
+    RawWalk *walk = data;
+    Node node = raw_node(walk->box, msg, SLOT_RAW_EML);
+    char name[32];
+
+    g_snprintf(name, sizeof(name), "%" G_GUINT32_FORMAT ".eml", msg->uid);
+    return listing_add(walk->listing, COOKIE_MESSAGE + msg->uid, name, &node);
+}
+
+static TreeStatus raw_box_readdir(const Node *dir, Listing *listing)
+{
+    RawWalk walk = {.listing = listing, .box = dir->ino.box};
+    guint64 after = listing->after > COOKIE_MESSAGE ? listing->after - COOKIE_MESSAGE : 0;
+    TreeStatus status = TREE_OK;
+
+    if (!listing->after)
+        status = call_boxes_fresh(listing->call);
+    if (!listing->after && status == TREE_OK)
+        status = call_messages_fresh(listing->call, &dir->box);
+    if (status != TREE_OK)
+        return status;
+    if (listing_add_dots(listing, dir, tree_ino_raw_box(dir->box.parent)) &&
+        boxes_list(listing, dir->ino.box, true) && after < G_MAXUINT32)
+        store_msg_each(listing->call->reader, dir->ino.box, (guint32)after, list_eml, &walk);
+    return TREE_OK;
+}
+
+/* --- UID/ --- */
+
+static bool has_section(const LayoutNode *part)
+{
+    return part->section && *part->section &&
+           (part->kind == LAYOUT_TEXT || part->kind == LAYOUT_HTML || part->kind == LAYOUT_PART ||
+            part->kind == LAYOUT_EML);
+}
+
+static Node section_node(const Node *of, const Layout *layout, guint index)
+{
+    Node node;
+
+    node_of_layout(&node, of, layout, index);
+    node.ino.slot |= SLOT_RAW;
+    node.number = ino_pack(node.ino.box, node.ino.uid, node.ino.slot);
+    node.kind = &kind_raw_section;
+    return node;
+}
+
+static TreeStatus raw_dir_lookup(const Call *call, const Node *dir, const char *name,
+                                 TreeEntry *out)
+{
+    const Layout *layout = NULL;
+    TreeStatus status = layout_load(call, dir->ino.box, dir->ino.uid, &layout);
+
+    if (status != TREE_OK)
+        return status;
+    for (guint i = LAYOUT_INDEX_FIRST_PART; i < layout->nodes->len; i++) {
+        const LayoutNode *part = g_ptr_array_index(layout->nodes, i);
+        if (has_section(part) && strcmp(part->section, name) == 0) {
+            Node node = section_node(dir, layout, i);
+            node_entry(call, &node, out);
+            return TREE_OK;
+        }
+    }
+    return call_negative(call, NODE_TTL, out);
+}
+
+static TreeStatus raw_dir_readdir(const Node *dir, Listing *listing)
+{
+    const Layout *layout = NULL;
+    TreeStatus status = layout_load(listing->call, dir->ino.box, dir->ino.uid, &layout);
+    bool more;
+
+    if (status != TREE_OK)
+        return status;
+    more = listing_add_dots(listing, dir, tree_ino_raw_box(dir->ino.box));
+    for (guint i = LAYOUT_INDEX_FIRST_PART; more && i < layout->nodes->len; i++) {
+        const LayoutNode *part = g_ptr_array_index(layout->nodes, i);
+        if (has_section(part)) {
+            Node node = section_node(dir, layout, i);
+            more = listing_add(listing, COOKIE_MESSAGE + i, part->section, &node);
+        }
+    }
+    return TREE_OK;
+}
+
+/* --- the bytes --- */
+
+static ContentKey raw_key(const Node *node)
+{
+    return (ContentKey){.box = node->ino.box,
+                        .uid = node->ino.uid,
+                        .kind = CONTENT_RAW,
+                        .section = node->part ? node->part->section : ""};
+}
+
+static void raw_fill(const Call *call, const Node *node, TreeEntry *out)
+{
+    ContentKey key = raw_key(node);
+    guint64 told = node->part ? node->part->encoded_size : MAX(node->msg.size, 1);
+
+    entry_set_content_size(call, &key, told, out);
+}
+
+static TreeStatus raw_open(const Call *call, const Node *node, TreeFile **file_out)
+{
+    ContentKey key = raw_key(node);
+
+    return file_open_content(call, &key, NULL, file_out);
+}
+
+const NodeKind kind_raw_top = {
+    .name = "raw-top",
+    .mode = MODE_DIR,
+    .fill = raw_top_fill,
+    .lookup = raw_top_lookup,
+    .readdir = raw_top_readdir,
+};
+const NodeKind kind_raw_box = {
+    .name = "raw-box",
+    .mode = MODE_DIR,
+    .xattrs = XATTR_OF_BOX,
+    .lookup = raw_box_lookup,
+    .readdir = raw_box_readdir,
+};
+const NodeKind kind_raw_dir = {
+    .name = "raw-dir",
+    .mode = MODE_DIR,
+    .xattrs = XATTR_OF_MESSAGE,
+    .lookup = raw_dir_lookup,
+    .readdir = raw_dir_readdir,
+};
+const NodeKind kind_raw_eml = {
+    .name = "raw-eml",
+    .mode = MODE_FILE,
+    .xattrs = XATTR_OF_MESSAGE | XATTR_OF_CONTENT,
+    .fill = raw_fill,
+    .open = raw_open,
+};
+const NodeKind kind_raw_section = {
+    .name = "raw-section",
+    .mode = MODE_FILE,
+    .xattrs = XATTR_OF_MESSAGE | XATTR_OF_PART | XATTR_OF_CONTENT,
+    .fill = raw_fill,
+    .open = raw_open,
+};

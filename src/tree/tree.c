@@ -1,0 +1,474 @@
+/* tree.c - from an inode number to a node, and from a question to the kind that answers it.
+ *
+ * Nothing is remembered between two calls: a number is unpacked, the rows it names are read, and
+ * the table of kinds does the rest. */
+#include "imapfs/tree/tree.h"
+
+#include <errno.h>
+#include <string.h>
+
+#include "imapfs/base/clock.h"
+#include "imapfs/wire/response.h"
+#include "node.h"
+
+Tree *tree_new(const TreeConfig *config)
+{
+    static gint serials;
+    Tree *tree = g_new0(Tree, 1);
+
+    tree->config = *config;
+    tree->account = g_strdup(config->account);
+    tree->config.account = tree->account;
+    tree->serial = (guint64)g_atomic_int_add(&serials, 1) + 1;
+    tree->bare = layout_new(NULL);
+    return tree;
+}
+
+void tree_free(Tree *tree)
+{
+    if (!tree)
+        return;
+    layouts_forget(tree);
+    layout_free(tree->bare);
+    g_free(tree->account);
+    g_free(tree);
+}
+
+void tree_ask_clear(TreeAsk *ask)
+{
+    need_clear(&ask->need);
+    memset(ask, 0, sizeof(*ask));
+}
+
+void tree_ask_settle(TreeAsk *ask, NeedKind kind)
+{
+    if (kind == NEED_MAILBOXES || kind == NEED_MAILBOX || kind == NEED_STATUS)
+        ask->settled |= 1u << kind;
+}
+
+bool tree_ask_is_settled(const TreeAsk *ask, NeedKind kind)
+{
+    return ask->settled & (1u << kind);
+}
+
+/* --- nodes --- */
+
+void node_clear(Node *node)
+{
+    store_box_clear(&node->box);
+    store_msg_clear(&node->msg);
+    memset(node, 0, sizeof(*node));
+}
+
+static const NodeKind *const fixed_kinds[] = {
+    [SLOT_ROOT] = &kind_root, [SLOT_CONTROL] = &kind_control, [SLOT_STATUS] = &kind_status,
+    [SLOT_LOG] = &kind_log,   [SLOT_RAW_TOP] = &kind_raw_top,
+};
+static const NodeKind *const box_kinds[] = {
+    [SLOT_BOX] = &kind_mailbox,
+    [SLOT_UID_DIR] = &kind_uid_dir,
+    [SLOT_RAW_BOX] = &kind_raw_box,
+};
+/* Nodes that every layout has need no structure to be known. */
+static const NodeKind *const message_kinds[] = {
+    [LAYOUT_INDEX_DIR] = &kind_message,
+    [LAYOUT_INDEX_HEADERS] = &kind_part,
+    [LAYOUT_INDEX_FLAGS] = &kind_flags,
+    [LAYOUT_INDEX_EML] = &kind_eml,
+};
+static const NodeKind *const raw_kinds[] = {
+    [SLOT_RAW_DIR - SLOT_RAW] = &kind_raw_dir,
+    [SLOT_RAW_EML - SLOT_RAW] = &kind_raw_eml,
+    [SLOT_UID_LINK - SLOT_RAW] = &kind_uid_link,
+};
+static const NodeKind *const layout_kinds[] = {
+    [LAYOUT_MESSAGE_DIR] = &kind_message, [LAYOUT_HEADERS] = &kind_part,
+    [LAYOUT_FLAGS] = &kind_flags,         [LAYOUT_EML] = &kind_eml,
+    [LAYOUT_ATTACHMENTS] = &kind_message, [LAYOUT_TEXT] = &kind_part,
+    [LAYOUT_HTML] = &kind_part,           [LAYOUT_PART] = &kind_part,
+    [LAYOUT_PROBLEM] = &kind_problem,
+};
+#define KIND_AT(table, i) ((i) < G_N_ELEMENTS(table) ? (table)[i] : NULL)
+
+static void take_part(Node *node, const Layout *layout, guint index)
+{
+    node->layout = layout;
+    node->part = g_ptr_array_index(layout->nodes, index);
+}
+
+/* A node of a message whose kind stands in its layout. */
+static TreeStatus load_from_layout(const Call *call, Node *node)
+{
+    guint index = node->ino.slot & (SLOT_RAW - 1);
+    const Layout *layout = NULL;
+    TreeStatus status = layout_load(call, node->ino.box, node->ino.uid, &layout);
+
+    if (status != TREE_OK)
+        return status;
+    if (index >= layout->nodes->len)
+        return call_error(call, ESTALE);
+    take_part(node, layout, index);
+    node->kind = node->ino.slot & SLOT_RAW ? &kind_raw_section : layout_kinds[node->part->kind];
+    return TREE_OK;
+}
+
+static TreeStatus load_of_message(const Call *call, Node *node)
+{
+    guint slot = node->ino.slot;
+
+    if (!store_msg_get(call->reader, node->ino.box, node->ino.uid, &node->msg))
+        return call_error(call, ESTALE);
+    if (slot & SLOT_RAW)
+        node->kind = KIND_AT(raw_kinds, slot - SLOT_RAW);
+    else if ((node->kind = KIND_AT(message_kinds, slot)))
+        take_part(node, call->tree->bare, slot);
+    return node->kind ? TREE_OK : load_from_layout(call, node);
+}
+
+TreeStatus node_load(const Call *call, guint64 number, Node *out)
+{
+    out->number = number;
+    out->ino = ino_unpack(number);
+    if (out->ino.uid)
+        return load_of_message(call, out);
+    out->kind =
+        out->ino.box ? KIND_AT(box_kinds, out->ino.slot) : KIND_AT(fixed_kinds, out->ino.slot);
+    if (!out->kind)
+        return call_error(call, ESTALE);
+    if (out->ino.box && !store_box_by_id(call->reader, out->ino.box, &out->box))
+        return call_error(call, ESTALE);
+    return TREE_OK;
+}
+
+void node_of_layout(Node *out, const Node *of, const Layout *layout, guint index)
+{
+    *out = (Node){.ino = {of->ino.box, of->ino.uid, index}, .msg = of->msg};
+    out->number = ino_pack(of->ino.box, of->ino.uid, index);
+    take_part(out, layout, index);
+    out->kind = layout_kinds[out->part->kind];
+}
+
+void node_entry(const Call *call, const Node *node, TreeEntry *out)
+{
+    const TreeConfig *config = &call->tree->config;
+
+    memset(out, 0, sizeof(*out));
+    out->ino = node->number;
+    out->entry_ttl = out->attr_ttl = NODE_TTL;
+    out->st.st_ino = node->number;
+    out->st.st_mode = node->kind->mode;
+    out->st.st_nlink = 1;
+    out->st.st_uid = config->uid;
+    out->st.st_gid = config->gid;
+    out->st.st_blksize = 4096;
+    if (node->ino.uid)
+        entry_set_seconds(out, node->msg.internaldate);
+    else if (node->ino.box && node->box.changed_ns)
+        entry_set_ns(out, node->box.changed_ns);
+    else
+        entry_set_ns(out, config->mounted_ns);
+    if (node->kind->fill)
+        node->kind->fill(call, node, out);
+}
+
+/* --- answers --- */
+
+TreeStatus call_error(const Call *call, int err)
+{
+    call->ask->err = err;
+    return TREE_ERROR;
+}
+
+TreeStatus call_negative(const Call *call, double ttl, TreeEntry *out)
+{
+    memset(out, 0, sizeof(*out));
+    out->entry_ttl = ttl;
+    return call_error(call, ENOENT);
+}
+
+TreeStatus call_need(const Call *call, NeedKind kind, guint32 box, guint32 uid)
+{
+    need_clear(&call->ask->need);
+    call->ask->need = (Need){.kind = kind, .box = box, .uid = uid};
+    return TREE_NEED;
+}
+
+TreeStatus call_need_content(const Call *call, const ContentKey *key, const LayoutNode *part)
+{
+    Need *need = &call->ask->need;
+
+    call_need(call, NEED_CONTENT, key->box, key->uid);
+    need->content = key->kind;
+    need->section = g_strdup(key->section);
+    if (part) {
+        need->encoding = g_strdup(part->encoding);
+        need->charset = g_strdup(part->charset);
+    }
+    return TREE_NEED;
+}
+
+bool box_is_selectable(const StoreBox *box)
+{
+    return !(box->attributes & (LIST_NOSELECT | LIST_NONEXISTENT));
+}
+
+TreeStatus call_boxes_fresh(const Call *call)
+{
+    bool settled = tree_ask_is_settled(call->ask, NEED_MAILBOXES);
+
+    if (store_boxes_synced(call->reader) &&
+        (settled || engine_boxes_fresh(call->tree->config.engine)))
+        return TREE_OK;
+    return call_need(call, NEED_MAILBOXES, 0, 0);
+}
+
+TreeStatus call_messages_fresh(const Call *call, const StoreBox *box)
+{
+    bool settled = tree_ask_is_settled(call->ask, NEED_MAILBOX);
+
+    if (!box_is_selectable(box))
+        return TREE_OK;
+    if (box->listed && (settled || engine_box_fresh(call->tree->config.engine, box->id)))
+        return TREE_OK;
+    return call_need(call, NEED_MAILBOX, box->id, 0);
+}
+
+void entry_set_size(TreeEntry *entry, guint64 size)
+{
+    entry->st.st_size = (off_t)MIN(size, (guint64)G_MAXINT64);
+    entry->st.st_blocks = entry->st.st_size / 512 + (entry->st.st_size % 512 != 0);
+}
+
+void entry_set_seconds(TreeEntry *entry, gint64 seconds)
+{
+    struct timespec time = {.tv_sec = seconds};
+
+    entry->st.st_mtim = entry->st.st_ctim = entry->st.st_atim = time;
+}
+
+void entry_set_ns(TreeEntry *entry, gint64 ns)
+{
+    struct timespec time = {.tv_sec = ns / 1000000000, .tv_nsec = ns % 1000000000};
+
+    entry->st.st_mtim = entry->st.st_ctim = entry->st.st_atim = time;
+}
+
+void entry_set_content_size(const Call *call, const ContentKey *key, guint64 estimate,
+                            TreeEntry *entry)
+{
+    gint64 exact = store_size_get(call->reader, key->box, key->uid, key->kind, key->section);
+
+    entry_set_size(entry, exact >= 0 ? (guint64)exact : estimate);
+    if (exact < 0)
+        entry->attr_ttl = 0;
+}
+
+bool listing_add(const Listing *listing, guint64 cookie, const char *name, const Node *node)
+{
+    TreeEntry entry = {.ino = node->number};
+
+    if (cookie <= listing->after)
+        return true;
+    if (listing->full)
+        node_entry(listing->call, node, &entry);
+    entry.st.st_ino = node->number;
+    entry.st.st_mode = node->kind->mode;
+    return listing->add(name, &entry, cookie, listing->data);
+}
+
+bool listing_add_dots(const Listing *listing, const Node *dir, guint64 parent)
+{
+    Node above = {.number = parent, .kind = dir->kind, .ino = ino_unpack(parent)};
+    Listing names = *listing;
+
+    names.full = false; /* the kernel takes no attributes from these two */
+    return listing_add(&names, COOKIE_DOT, ".", dir) &&
+           listing_add(&names, COOKIE_DOTDOT, "..", &above);
+}
+
+guint32 uid_parse(const char *text, const char *suffix)
+{
+    guint64 value = 0;
+    const char *p = text;
+
+    if (*p == '0')
+        return 0;
+    for (; g_ascii_isdigit(*p) && p - text < 10; p++)
+        value = value * 10 + (guint64)(*p - '0');
+    return value <= G_MAXUINT32 && strcmp(p, suffix) == 0 ? (guint32)value : 0;
+}
+
+/* --- questions --- */
+
+static Call call_of(Tree *tree, TreeAsk *ask)
+{
+    return (Call){.tree = tree, .reader = store_reader(tree->config.store), .ask = ask};
+}
+
+TreeStatus tree_lookup(Tree *tree, TreeAsk *ask, guint64 parent, const char *name, TreeEntry *out)
+{
+    Call call = call_of(tree, ask);
+    g_auto(Node) dir = {0};
+    TreeStatus status = node_load(&call, parent, &dir);
+
+    if (status != TREE_OK)
+        return status;
+    if (!dir.kind->lookup)
+        return call_error(&call, ENOTDIR);
+    if (strlen(name) > LIMIT_NAME)
+        return call_error(&call, ENAMETOOLONG);
+    return dir.kind->lookup(&call, &dir, name, out);
+}
+
+TreeStatus tree_getattr(Tree *tree, TreeAsk *ask, guint64 ino, TreeEntry *out)
+{
+    Call call = call_of(tree, ask);
+    g_auto(Node) node = {0};
+    TreeStatus status = node_load(&call, ino, &node);
+
+    if (status == TREE_OK)
+        node_entry(&call, &node, out);
+    return status;
+}
+
+TreeStatus tree_readlink(Tree *tree, TreeAsk *ask, guint64 ino, char **target_out)
+{
+    Call call = call_of(tree, ask);
+    g_auto(Node) node = {0};
+    TreeStatus status = node_load(&call, ino, &node);
+
+    if (status != TREE_OK)
+        return status;
+    return node.kind->readlink ? node.kind->readlink(&call, &node, target_out)
+                               : call_error(&call, EINVAL);
+}
+
+TreeStatus tree_readdir(Tree *tree, TreeAsk *ask, guint64 ino, guint64 after, bool full,
+                        TreeAdd add, gpointer data)
+{
+    Call call = call_of(tree, ask);
+    Listing listing = {.call = &call, .after = after, .full = full, .add = add, .data = data};
+    g_auto(Node) dir = {0};
+    TreeStatus status = node_load(&call, ino, &dir);
+
+    if (status != TREE_OK)
+        return status;
+    return dir.kind->readdir ? dir.kind->readdir(&dir, &listing) : call_error(&call, ENOTDIR);
+}
+
+TreeStatus tree_open(Tree *tree, TreeAsk *ask, guint64 ino, TreeFile **file_out)
+{
+    Call call = call_of(tree, ask);
+    g_auto(Node) node = {0};
+    TreeStatus status = node_load(&call, ino, &node);
+
+    if (status != TREE_OK)
+        return status;
+    if (node.kind->open)
+        return node.kind->open(&call, &node, file_out);
+    return call_error(&call, S_ISDIR(node.kind->mode) ? EISDIR : ELOOP);
+}
+
+TreeStatus tree_getxattr(Tree *tree, TreeAsk *ask, guint64 ino, const char *name,
+                         GBytes **value_out)
+{
+    Call call = call_of(tree, ask);
+    g_auto(Node) node = {0};
+    TreeStatus status;
+
+    /* Asked for by ls on every file, and told before anything is read: after this answer ls asks
+     * no more on the whole mount. */
+    if (!g_str_has_prefix(name, "user."))
+        return call_error(&call, EOPNOTSUPP);
+    status = node_load(&call, ino, &node);
+    return status == TREE_OK ? xattr_get(&call, &node, name, value_out) : status;
+}
+
+TreeStatus tree_listxattr(Tree *tree, TreeAsk *ask, guint64 ino, GBytes **names_out)
+{
+    Call call = call_of(tree, ask);
+    g_auto(Node) node = {0};
+    TreeStatus status = node_load(&call, ino, &node);
+
+    return status == TREE_OK ? xattr_list(&call, &node, names_out) : status;
+}
+
+static bool count_messages(const StoreBox *box, gpointer data)
+{
+    *(guint64 *)data += box->exists;
+    return true;
+}
+
+TreeStatus tree_statfs(Tree *tree, TreeAsk *ask, struct statvfs *out)
+{
+    Call call = call_of(tree, ask);
+    guint64 messages = 0, bytes = 0, contents = 0;
+
+    store_box_all(call.reader, count_messages, &messages);
+    content_stats(tree->config.store, &bytes, &contents);
+    memset(out, 0, sizeof(*out));
+    out->f_bsize = out->f_frsize = 4096;
+    out->f_blocks = bytes / 4096 + 1; /* what is kept here, all of it in use */
+    out->f_files = messages;
+    out->f_namemax = LIMIT_NAME;
+    return TREE_OK;
+}
+
+/* --- numbers --- */
+
+guint64 tree_ino_box(guint32 box)
+{
+    return box ? ino_pack(box, 0, SLOT_BOX) : TREE_ROOT_INO;
+}
+
+guint64 tree_ino_message(guint32 box, guint32 uid)
+{
+    return ino_pack(box, uid, LAYOUT_INDEX_DIR);
+}
+
+guint64 tree_ino_flags(guint32 box, guint32 uid)
+{
+    return ino_pack(box, uid, LAYOUT_INDEX_FLAGS);
+}
+
+guint64 tree_ino_raw_box(guint32 box)
+{
+    return box ? ino_pack(box, 0, SLOT_RAW_BOX) : ino_pack(0, 0, SLOT_RAW_TOP);
+}
+
+guint64 tree_ino_uid_dir(guint32 box)
+{
+    return ino_pack(box, 0, SLOT_UID_DIR);
+}
+
+gint64 tree_ino_listed_box(guint64 number)
+{
+    Ino ino = ino_unpack(number);
+
+    if (ino.uid)
+        return -1;
+    if (ino.box)
+        return ino.box;
+    return ino.slot == SLOT_ROOT || ino.slot == SLOT_RAW_TOP ? 0 : -1;
+}
+
+char *tree_message_entry_name(const char *name, guint32 uid)
+{
+    return g_strdup_printf("%s.%" G_GUINT32_FORMAT, name, uid);
+}
+
+char *tree_raw_leaf(const char *leaf)
+{
+    return boxes_raw_leaf(leaf);
+}
+
+bool tree_place_of_box(Tree *tree, guint32 box, TreePlace *place_out, TreePlace *raw_out)
+{
+    g_auto(StoreBox) row = {0};
+
+    if (!store_box_by_id(store_reader(tree->config.store), box, &row))
+        return false;
+    *place_out = (TreePlace){tree_ino_box(row.parent), g_strdup(row.leaf)};
+    *raw_out = (TreePlace){tree_ino_raw_box(row.parent), boxes_raw_leaf(row.leaf)};
+    return true;
+}

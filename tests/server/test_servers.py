@@ -45,7 +45,7 @@ class Contract:
         with cls.server.client() as client:
             cls.populate(client)
         source, options = cls.server.source()
-        cls.shared = mounts.Mount(source, [*options, "poll=1"])
+        cls.shared = mounts.Mount(source, [*options, "poll=5"])
         cls.addClassCleanup(cls.shared.finish)
 
     @classmethod
@@ -69,7 +69,7 @@ class Contract:
 
     def fresh(self, *options, home=None):
         source, more = self.server.source()
-        return self.mount(source, [*more, "poll=1", *options], home)
+        return self.mount(source, [*more, "poll=5", *options], home)
 
     def each_message(self, name="INBOX"):
         """(path of the message's directory, uid, Mail) of a mailbox in the shared mount."""

@@ -17,11 +17,12 @@
 #define HTML TEXT("html", "(\"charset\" \"utf-8\") NIL NIL \"quoted-printable\" 20 1")
 #define PLAIN_AS(disposition) TEXT("plain", "NIL NIL NIL \"7bit\" 10 1 NIL " disposition)
 #define NAMED(name) "(\"filename\" \"" name "\")"
-#define PDF(name)                                                                             \
-    "(\"application\" \"pdf\" (\"name\" \"" name "\") NIL NIL \"base64\" 1000 NIL (\"attachment\" " \
+#define PDF(name)                                      \
+    "(\"application\" \"pdf\" (\"name\" \"" name       \
+    "\") NIL NIL \"base64\" 1000 NIL (\"attachment\" " \
     "NIL))"
 #define ENVELOPE "(NIL NIL NIL NIL NIL NIL NIL NIL NIL NIL)"
-#define MESSAGE_OF(encoding, body)                                                           \
+#define MESSAGE_OF(encoding, body) \
     "(\"message\" \"rfc822\" NIL NIL NIL \"" encoding "\" 500 " ENVELOPE " " body " 10)"
 #define MESSAGE(body) MESSAGE_OF("7bit", body)
 
@@ -76,18 +77,20 @@ static const struct {
     {"several of both", "(" PLAIN HTML PLAIN HTML " \"mixed\")",
      "body.txt=1 body.html=2 body-2.txt=3 body-2.html=4"},
     {"related",
-     "((" HTML "(\"image\" \"png\" NIL \"<x>\" NIL \"base64\" 99)" TEXT("html", "NIL NIL NIL \"7bit\" 5 1")
-     " \"related\")" PDF("a.pdf") " \"mixed\")",
+     "((" HTML "(\"image\" \"png\" NIL \"<x>\" NIL \"base64\" 99)" TEXT(
+         "html", "NIL NIL NIL \"7bit\" 5 1") " \"related\")" PDF("a.pdf") " \"mixed\")",
      "body.html=1.1 attachments/part-1.2.png=1.2 attachments/part-1.3.html=1.3 "
      "attachments/a.pdf=2"},
     {"alternative with related",
      "(" PLAIN "(" HTML "(\"image\" \"gif\" (\"name\" \"l.gif\") \"<x>\" NIL \"base64\" 99) "
      "\"related\") \"alternative\")",
      "body.txt=1 body.html=2.1 attachments/l.gif=2.2"},
-    {"calendar in alternative", "(" PLAIN TEXT("calendar", "NIL NIL NIL \"7bit\" 9 1") " \"alternative\")",
+    {"calendar in alternative",
+     "(" PLAIN TEXT("calendar", "NIL NIL NIL \"7bit\" 9 1") " \"alternative\")",
      "body.txt=1 attachments/part-2.ics=2"},
     {"signed",
-     "(" PLAIN "(\"application\" \"pgp-signature\" (\"name\" \"signature.asc\") NIL NIL \"7bit\" 99) "
+     "(" PLAIN
+     "(\"application\" \"pgp-signature\" (\"name\" \"signature.asc\") NIL NIL \"7bit\" 99) "
      "\"signed\")",
      "body.txt=1 attachments/signature.asc=2"},
     {"signed without a name",
@@ -98,8 +101,8 @@ static const struct {
      "\"octet-stream\" (\"name\" \"encrypted.asc\") NIL NIL \"7bit\" 99) \"encrypted\")",
      "attachments/part-1.asc=1 attachments/encrypted.asc=2"},
     {"report",
-     "(" PLAIN "(\"message\" \"delivery-status\" NIL NIL NIL \"7bit\" 9)"
-     TEXT("rfc822-headers", "NIL NIL NIL \"7bit\" 9 1") " \"report\")",
+     "(" PLAIN "(\"message\" \"delivery-status\" NIL NIL NIL \"7bit\" 9)" TEXT(
+         "rfc822-headers", "NIL NIL NIL \"7bit\" 9 1") " \"report\")",
      "body.txt=1 attachments/part-2.txt=2 attachments/part-3.txt=3"},
     {"nested message", "(" PLAIN MESSAGE(PLAIN) " \"mixed\")",
      "body.txt=1 attachments/part-2.message/headers.txt=2 attachments/part-2.message/message.eml=2 "
@@ -131,8 +134,7 @@ static const struct {
      "(\"a\" \"b\" NIL NIL NIL \"7bit\" 1 NIL (\"attachment\" (\"filename*\" "
      "\"iso-8859-1'en'%e9.pdf\")))",
      "attachments/\xc3\xa9.pdf=1"},
-    {"name in RFC 2047",
-     "(\"a\" \"b\" (\"name\" \"=?iso-8859-1?Q?=E9.pdf?=\") NIL NIL \"7bit\" 1)",
+    {"name in RFC 2047", "(\"a\" \"b\" (\"name\" \"=?iso-8859-1?Q?=E9.pdf?=\") NIL NIL \"7bit\" 1)",
      "attachments/\xc3\xa9.pdf=1"},
 };
 
@@ -234,8 +236,9 @@ static void test_corpus(void **state)
 /* A structure made by chance: any tree of any kinds, names from a few. */
 static void random_part(GRand *rand, GString *out, guint depth)
 {
-    static const char *const LEAVES[] = {PLAIN, HTML, PDF("a.pdf"), PDF("part-1.message"),
-                                         PDF("..."), PLAIN_AS("(\"attachment\" NIL)")};
+    static const char *const LEAVES[] = {PLAIN,        HTML,
+                                         PDF("a.pdf"), PDF("part-1.message"),
+                                         PDF("..."),   PLAIN_AS("(\"attachment\" NIL)")};
     static const char *const KINDS[] = {"mixed", "alternative", "related", "digest", "signed"};
     guint choice = g_rand_int_range(rand, 0, depth > 6 ? 6 : 10);
     if (choice < 6) {
@@ -348,7 +351,8 @@ static void test_node_limit(void **state)
     for (guint i = 1; i <= 100; i++) {
         BodyPart *chain = deep(98);
         add_child(body, chain);
-        for (BodyPart *at = chain; at; at = at->children ? g_ptr_array_index(at->children, 0) : NULL) {
+        for (BodyPart *at = chain; at;
+             at = at->children ? g_ptr_array_index(at->children, 0) : NULL) {
             char *section = g_strdup_printf("%u%s", i, at->section + 1);
             g_free(at->section);
             at->section = section;
@@ -385,8 +389,8 @@ static void test_estimate(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_table),  cmocka_unit_test(test_corpus),
-        cmocka_unit_test(test_random), cmocka_unit_test(test_limits),
+        cmocka_unit_test(test_table),      cmocka_unit_test(test_corpus),
+        cmocka_unit_test(test_random),     cmocka_unit_test(test_limits),
         cmocka_unit_test(test_node_limit), cmocka_unit_test(test_estimate),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -198,17 +198,24 @@ static void check(const BodyPart *body)
     assert_int_equal(g_hash_table_size(sections), 0);
 }
 
-static void test_corpus(void **state)
+static char *load_corpus(void)
 {
     const char *dir = g_getenv("IMAPFS_CORPUS");
     g_autofree char *here = g_path_get_dirname(__FILE__);
     g_autofree char *fallback = g_build_filename(here, "../../../../shared/corpus", NULL);
     g_autofree char *path = g_build_filename(dir ? dir : fallback, "EXPECT.jsonl", NULL);
-    g_autofree char *all = NULL;
-    if (!g_file_get_contents(path, &all, NULL, NULL)) {
+    char *all = NULL;
+    if (!g_file_get_contents(path, &all, NULL, NULL))
         print_message("no corpus at %s\n", path);
+    return all;
+}
+
+static void test_corpus(void **state)
+{
+    char *loaded = load_corpus();
+    if (!loaded)
         skip();
-    }
+    g_autofree char *all = loaded;
     sqlite3 *db;
     assert_int_equal(sqlite3_open(":memory:", &db), SQLITE_OK);
     sqlite3_stmt *row;

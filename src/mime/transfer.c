@@ -15,11 +15,13 @@ struct Transfer {
     /* base64 */
     guint32 bits;
     guint sextets;
+    bool padded, in_padding; /* a text has ended; its '=' may go on */
+    bool skip_line;          /* what is left of a long line that is no base64 */
     /* quoted-printable */
     QpState qp;
     guint8 held[BLANKS_MAX]; /* blanks in QP_TEXT; what stood after '=' in the other states */
     guint n_held;
-    /* uuencode, yEnc */
+    /* uuencode, yEnc; base64 after padding */
     guint8 line[LINE_MAX_KEPT];
     guint n_line;
     bool inside, escaped;
@@ -85,30 +87,94 @@ static void base64_flush(Transfer *t, GByteArray *out)
     t->bits = 0;
 }
 
-static void base64_feed(Transfer *t, const guint8 *in, gsize length, GByteArray *out)
+static void base64_data(Transfer *t, const guint8 *in, gsize length, GByteArray *out)
 {
     guint8 buffer[3 * 1024];
     guint n = 0;
     for (gsize i = 0; i < length; i++) {
         int value = sextet_value(in[i]);
-        if (value >= 0) {
-            t->bits = t->bits << 6 | (guint32)value;
-            if (++t->sextets == 4) {
-                buffer[n++] = (guint8)(t->bits >> 16);
-                buffer[n++] = (guint8)(t->bits >> 8);
-                buffer[n++] = (guint8)t->bits;
-                t->sextets = 0;
-                t->bits = 0;
-            }
-        }
-        if (n == sizeof buffer || in[i] == '=') {
+        if (value < 0)
+            continue;
+        t->bits = t->bits << 6 | (guint32)value;
+        if (++t->sextets < 4)
+            continue;
+        buffer[n++] = (guint8)(t->bits >> 16);
+        buffer[n++] = (guint8)(t->bits >> 8);
+        buffer[n++] = (guint8)t->bits;
+        t->sextets = 0;
+        t->bits = 0;
+        if (n == sizeof buffer) {
             g_byte_array_append(out, buffer, n);
             n = 0;
         }
-        if (in[i] == '=') /* the end of a text; another may follow (concatenated chunks) */
-            base64_flush(t, out);
     }
     g_byte_array_append(out, buffer, n);
+}
+
+/* Whether the line kept is base64 that goes on after padding, which is then decoded.
+ *
+ * After padding a text has ended. Another may follow (chunks that were encoded one by one), but
+ * what follows most often is a list's footer in plain words: so a line counts only if it is nothing
+ * but whole groups, or too long for a line of words. */
+static bool base64_line_after_padding(Transfer *t, GByteArray *out)
+{
+    guint n = t->n_line, groups = 0;
+    t->n_line = 0;
+    while (n > 0 && (t->line[n - 1] == '\r' || t->line[n - 1] == ' '))
+        n--;
+    for (guint i = 0; i < n; i++) {
+        if (sextet_value(t->line[i]) < 0 && t->line[i] != '=')
+            return false;
+        groups++;
+    }
+    if (groups == 0 || (groups % 4 != 0 && n < LINE_MAX_KEPT))
+        return false;
+    t->padded = t->line[n - 1] == '=';
+    for (const guint8 *p = t->line, *end = p + n; p < end;) {
+        const guint8 *padding = memchr(p, '=', (gsize)(end - p));
+        const guint8 *stop = padding ? padding : end;
+        base64_data(t, p, (gsize)(stop - p), out);
+        if (padding)
+            base64_flush(t, out);
+        p = stop + 1;
+    }
+    return true;
+}
+
+static void base64_feed(Transfer *t, const guint8 *in, gsize length, GByteArray *out)
+{
+    while (length > 0) {
+        if (!t->padded) {
+            const guint8 *padding = memchr(in, '=', length);
+            gsize n = padding ? (gsize)(padding - in) : length;
+            base64_data(t, in, n, out);
+            if (padding && t->sextets > 0) {
+                base64_flush(t, out);
+                t->padded = true;
+                t->in_padding = true;
+            }
+            n += padding != NULL;
+            in += n;
+            length -= n;
+            continue;
+        }
+        guint8 c = *in++;
+        length--;
+        if (t->in_padding && c == '=')
+            continue;
+        t->in_padding = false;
+        if (c != '\n' && !t->skip_line)
+            t->line[t->n_line++] = c;
+        if (c == '\n' || t->n_line == LINE_MAX_KEPT)
+            t->skip_line = !base64_line_after_padding(t, out) && c != '\n';
+    }
+}
+
+static void base64_finish(Transfer *t, GByteArray *out)
+{
+    if (t->padded)
+        base64_line_after_padding(t, out);
+    base64_flush(t, out);
 }
 
 /* --- quoted-printable (RFC 2045 6.7) --- */
@@ -339,7 +405,7 @@ void transfer_feed(Transfer *transfer, const void *bytes, gsize length, GByteArr
 void transfer_finish(Transfer *transfer, GByteArray *out)
 {
     if (transfer->kind == TRANSFER_BASE64)
-        base64_flush(transfer, out);
+        base64_finish(transfer, out);
     else if (transfer->kind == TRANSFER_QP)
         qp_finish(transfer, out);
     else if (transfer->kind == TRANSFER_UUENCODE && transfer->n_line > 0)

@@ -1,9 +1,10 @@
 /* content.h - bytes of parts and messages that can be fetched again.
  *
  * Layer store. Small contents are packed in content.db, large ones are files named by a number.
- * Readers: any thread. Writers: the loop. A content is visible when content_commit() returned true
- * and whole, or (progressive) as far as it was written. Contents are immutable; the least recently
- * used are evicted when the cache is over its size, never one that is open or being written. */
+ * Readers: any thread. Writers: the loop. A content is visible, whole, when content_commit() has
+ * returned true; inside a batch, when content_batch_end() has. Contents are immutable; the least
+ * recently used are evicted when the cache is over its size, never one that is open or being
+ * written, nor (for 10 s) one that was written and not opened yet. */
 #pragma once
 #include "imapfs/store/store.h"
 
@@ -15,7 +16,8 @@ typedef struct {
 
 /* --- reading --- */
 typedef struct Content Content;
-/* NULL when it is not there. Stays readable until closed, whatever is evicted or expunged. */
+/* NULL when it is not there, or was damaged (it is then dropped, so that it is fetched again).
+ * Stays readable until closed, whatever is evicted or expunged; closed before store_close. */
 Content *content_open(StoreReader *reader, const ContentKey *key);
 Content *content_ref(Content *content);
 void content_unref(Content *content);
@@ -32,14 +34,17 @@ typedef struct ContentWriter ContentWriter;
 ContentWriter *content_begin(Store *store, const ContentKey *key, guint64 size_hint,
                              GError **error);
 bool content_write(ContentWriter *writer, const void *bytes, gsize length, GError **error);
-/* Makes it visible and records its exact size in the index (store_size_put). Frees the writer. */
+/* Makes it visible and records its exact size in the index (store_size_put). Frees the writer, also
+ * when it fails. */
 bool content_commit(ContentWriter *writer, GError **error);
 void content_abort(ContentWriter *writer);
 
-/* Many small contents in one transaction: between these, commits are gathered. Loop only. */
+/* Many small contents in one transaction: between these, commits are gathered. Loop only. When the
+ * end fails, some or all of the batch are not there. */
 bool content_batch_begin(Store *store, GError **error);
 bool content_batch_end(Store *store, GError **error);
 
-/* Evicts until under the size, at most budget_us of work a call; true when there is more to do. */
+/* Evicts until under the size, about budget_us of work a call; true when there is more to do now.
+ */
 bool content_evict(Store *store, gint64 budget_us);
 void content_stats(Store *store, guint64 *bytes_out, guint64 *count_out);

@@ -5,7 +5,7 @@
  * lock, a leaf: a StoreTxn begins and ends inside one function. Rows hold what the server last said
  * and nothing else. A mailbox row's id is the identity of (account, name, UIDVALIDITY): when the
  * server changes UIDVALIDITY the mailbox gets a new id, so (box, uid) names one message for ever.
- */
+ * A store is not carried across fork(): open it afterwards. */
 #pragma once
 #include <glib.h>
 #include <stdbool.h>
@@ -29,7 +29,11 @@ Store *store_open(const StoreConfig *config, GError **error);
 void store_close(Store *store);
 G_DEFINE_AUTOPTR_CLEANUP_FUNC(Store, store_close)
 
+/* Never NULL. Reads have no error: one that fails answers as if nothing was there, and says so in
+ * the log. Who must not take that for a fact asks afterwards: false, with the first failure of this
+ * thread's reads since it was last asked. */
 StoreReader *store_reader(Store *store);
+bool store_reader_check(StoreReader *reader, GError **error);
 
 /* --- mailboxes --- */
 
@@ -112,7 +116,8 @@ gint64 store_size_get(StoreReader *reader, guint32 box, guint32 uid, ContentKind
 
 /* Waits for the writer lock. durable: fsynced at commit (log rows); else only consistent. */
 StoreTxn *store_begin(Store *store, bool durable, GError **error);
-/* Ends it either way; on failure everything is as before. */
+/* Ends it either way; on failure everything is as before. When a write inside the transaction has
+ * failed, the commit fails too. */
 bool store_commit(StoreTxn *txn, GError **error);
 void store_rollback(StoreTxn *txn);
 StoreReader *store_txn_reader(StoreTxn *txn); /* sees the transaction's own writes */
@@ -133,12 +138,14 @@ bool store_boxes_reconcile(StoreTxn *txn, const StoreListing *listings, guint n,
  * bumps changed_ns of its parent. The old id's rows are gone. */
 bool store_box_renew(StoreTxn *txn, guint32 box, guint32 uidvalidity, gint64 now_ns,
                      guint32 *new_id_out, GError **error);
-/* uidvalidity (only from 0), uidnext, highestmodseq, exists, listed, synced_ns, permanent_flags,
- * read_only of the row with box->id. */
+/* uidvalidity (only from 0; another one than the row's is an error), uidnext, highestmodseq,
+ * exists, listed, synced_ns, permanent_flags, read_only of the row with box->id. */
 bool store_box_update(StoreTxn *txn, const StoreBox *box, GError **error);
 bool store_box_touch(StoreTxn *txn, guint32 box, gint64 now_ns, GError **error); /* changed_ns */
 
-/* Inserts or replaces; a row that is there keeps its structure. *new_out: it was not there. */
+/* Inserts; or updates flags, modseq (unless 0), and message_id and emailid if they were not known.
+ * A row that is there keeps the rest, as that is immutable, and its structure. *new_out (or NULL):
+ * it was not there. */
 bool store_msg_put(StoreTxn *txn, guint32 box, const StoreMsg *msg, bool *new_out, GError **error);
 /* *changed_out false when they were the same already, or the message is not known. modseq 0: leave.
  */
@@ -148,10 +155,12 @@ bool store_msg_set_flags(StoreTxn *txn, guint32 box, guint32 uid, const char *fl
  */
 bool store_msg_remove(StoreTxn *txn, guint32 box, const UidSet *uids, UidSet *removed_out,
                       GError **error);
+/* Structures and sizes of messages that are not (or no longer) known are not kept: no error. */
 bool store_structure_put(StoreTxn *txn, guint32 box, guint32 uid, const char *text, GError **error);
 bool store_size_put(StoreTxn *txn, guint32 box, guint32 uid, ContentKind kind, const char *section,
                     guint64 size, GError **error);
 
 /* Small facts by name, of the account: last good mechanism, capabilities, schema notes. */
-char *store_meta_get(StoreReader *reader, const char *key);
+char *store_meta_get(StoreReader *reader, const char *key); /* caller frees */
+/* value NULL: forget it. */
 bool store_meta_put(StoreTxn *txn, const char *key, const char *value, GError **error);

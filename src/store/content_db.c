@@ -1,0 +1,379 @@
+/* content_db.c - the cache's database and directory of files: opening, transactions, taking out.
+ *
+ * The rule: whatever is wrong with it, it may be dropped; a row without its file or a file without
+ * its row is never served. Rows of another index are never served either: their numbers mean other
+ * messages. */
+#include "private.h"
+
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <string.h>
+#include <unistd.h>
+#include "content_private.h"
+#include "imapfs/base/error.h"
+#include "imapfs/base/fault.h"
+#include "imapfs/base/log.h"
+#include "schema.h"
+
+#define USES_WORTH_WRITING 256 /* with a transaction that is made for something else */
+
+void content_file_name(guint64 id, char name[20])
+{
+    g_snprintf(name, 20, "%016" G_GINT64_MODIFIER "x", id);
+}
+
+/* 0 when it is not one of ours. */
+static guint64 id_of_file(const char *name, bool *unfinished_out)
+{
+    gsize length = strspn(name, "0123456789abcdef");
+    *unfinished_out = strcmp(name + length, CONTENT_TEMP_SUFFIX) == 0;
+    if (length != 16 || (name[length] != '\0' && !*unfinished_out))
+        return 0;
+    return g_ascii_strtoull(name, NULL, 16);
+}
+
+/* --- opening --- */
+
+typedef bool (*FileFunc)(Store *store, guint64 id, bool unfinished, GError **error);
+
+/* Unlinks the files of which wanted says false. */
+static bool sweep_files(Store *store, FileFunc wanted, GError **error)
+{
+    int fd = openat(store->files.fd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    DIR *dir = fd >= 0 ? fdopendir(fd) : NULL;
+    if (dir == NULL) {
+        db_set_errno(store->files.path, "cannot be listed", errno, error);
+        if (fd >= 0)
+            close(fd);
+        return false;
+    }
+    GError *problem = NULL;
+    for (struct dirent *entry; problem == NULL && (entry = readdir(dir)) != NULL;) {
+        bool unfinished;
+        guint64 id = id_of_file(entry->d_name, &unfinished);
+        if (id != 0 && !wanted(store, id, unfinished, &problem) && problem == NULL)
+            unlinkat(store->files.fd, entry->d_name, 0);
+    }
+    closedir(dir);
+    if (problem != NULL)
+        g_propagate_error(error, problem);
+    return problem == NULL;
+}
+
+static bool want_none(Store *store, guint64 id, bool unfinished, GError **error)
+{
+    return false;
+}
+
+static bool want_with_row(Store *store, guint64 id, bool unfinished, GError **error)
+{
+    static const char sql[] = "SELECT 1 FROM content WHERE id = ? AND place = 1";
+    if (unfinished)
+        return false;
+    Query query;
+    query_open(&query, store->content.db, sql);
+    query_int(&query, (gint64)id);
+    bool found = query_step(&query);
+    return query_close(&query, error) && found;
+}
+
+static bool drop_everything(Store *store, GError **error)
+{
+    static const char *const names[] = {"content.db", "content.db-wal", "content.db-shm"};
+    for (gsize i = 0; i < G_N_ELEMENTS(names); i++)
+        if (unlinkat(store->cache.fd, names[i], 0) != 0 && errno != ENOENT) {
+            db_set_errno("content", "the old cache cannot be removed", errno, error);
+            return false;
+        }
+    return sweep_files(store, want_none, error);
+}
+
+/* *stale_out: it is of another index. */
+static bool check_generation(Db *db, const char *generation, bool *stale_out, GError **error)
+{
+    Query query;
+    query_open(&query, db, "INSERT INTO state(id, generation) VALUES(1, ?) ON CONFLICT DO NOTHING");
+    query_text(&query, generation);
+    if (!query_run(&query, error))
+        return false;
+    query_open(&query, db, "SELECT generation FROM state");
+    *stale_out = query_step(&query) && g_strcmp0(query_get_text(&query, 0), generation) != 0;
+    return query_close(&query, error);
+}
+
+static bool open_once(Store *store, const char *generation, bool *useless_out, GError **error)
+{
+    *useless_out = false;
+    if (!dir_prepare_file(&store->cache, "content.db", error))
+        return false;
+    bool unknown = false, stale = false;
+    g_autoptr(Db) db = db_open(store->content_path, "content", true, CONTENT_CACHE_KIB,
+                               &store->content_damaged, error);
+    if (db != NULL && schema_migrate(db, &schema_content, &unknown, error) &&
+        check_generation(db, generation, &stale, error) && !stale) {
+        store->content.db = g_steal_pointer(&db);
+        return true;
+    }
+    if (stale)
+        g_set_error(error, IMAPFS_ERROR, IMAPFS_ERROR_STORE, "content: it is of another index");
+    *useless_out = unknown || stale || g_atomic_int_get(&store->content_damaged) != 0;
+    return false;
+}
+
+static bool load_totals(ContentStore *self, GError **error)
+{
+    gint64 bytes, count, last;
+    if (!db_get_int(self->db, "SELECT bytes FROM state", &bytes, error) ||
+        !db_get_int(self->db, "SELECT count FROM state", &count, error) ||
+        !db_get_int(self->db, "SELECT coalesce(max(id), 0) FROM content", &last, error))
+        return false;
+    self->bytes = (guint64)bytes;
+    self->count = (guint64)count;
+    self->next_id = (guint64)last + 1;
+    return true;
+}
+
+static void init(ContentStore *self)
+{
+    pthread_mutex_init(&self->lock, NULL);
+    pthread_mutex_init(&self->use_lock, NULL);
+    self->writers = g_hash_table_new(g_direct_hash, g_direct_equal);
+    self->pending = g_ptr_array_new();
+    self->open = g_hash_table_new_full(g_int64_hash, g_int64_equal, g_free, NULL);
+    self->touched = g_hash_table_new_full(g_int64_hash, g_int64_equal, g_free, g_free);
+    self->fresh = g_hash_table_new_full(g_int64_hash, g_int64_equal, g_free, g_free);
+    self->bad = g_hash_table_new_full(g_int64_hash, g_int64_equal, g_free, NULL);
+}
+
+bool content_store_open(Store *store, const char *generation, bool unclean, GError **error)
+{
+    ContentStore *self = &store->content;
+    init(self);
+    bool useless;
+    g_autoptr(GError) problem = NULL;
+    if (!open_once(store, generation, &useless, &problem)) {
+        if (!useless) {
+            g_propagate_prefixed_error(error, g_steal_pointer(&problem), "%s: ", store->cache.path);
+            return false;
+        }
+        log_warn("store", "the cache is dropped: %s", problem->message);
+        if (!drop_everything(store, error))
+            return false;
+        g_atomic_int_set(&store->content_damaged, 0);
+        if (!open_once(store, generation, &useless, error))
+            return false;
+    }
+    return (!unclean || sweep_files(store, want_with_row, error)) && load_totals(self, error);
+}
+
+static void flush_last_uses(Store *store)
+{
+    ContentTxn txn;
+    if (content_uses_pending(store) == 0 || !content_txn_begin(&txn, store, NULL))
+        return;
+    txn.with_uses = true;
+    content_txn_commit(&txn, NULL); /* no loss: those contents look less used */
+}
+
+void content_store_close(Store *store)
+{
+    ContentStore *self = &store->content;
+    if (self->writers == NULL)
+        return; /* never opened */
+    if (self->db != NULL) {
+        g_autoptr(GError) error = NULL;
+        if (self->batching && !content_batch_end(store, &error))
+            log_warn("store", "contents are lost at the end: %s", error->message);
+        flush_last_uses(store);
+    }
+    g_clear_pointer(&self->db, db_close);
+    g_clear_error(&self->batch_error);
+    g_hash_table_unref(self->writers);
+    g_ptr_array_unref(self->pending);
+    g_hash_table_unref(self->open);
+    g_hash_table_unref(self->touched);
+    g_hash_table_unref(self->fresh);
+    g_hash_table_unref(self->bad);
+    pthread_mutex_destroy(&self->lock);
+    pthread_mutex_destroy(&self->use_lock);
+}
+
+/* --- transactions --- */
+
+bool content_txn_begin(ContentTxn *txn, Store *store, GError **error)
+{
+    pthread_mutex_lock(&store->content.lock);
+    if (!db_exec(store->content.db, "BEGIN IMMEDIATE", error)) {
+        pthread_mutex_unlock(&store->content.lock);
+        return false;
+    }
+    *txn = (ContentTxn){.store = store, .unlink = g_array_new(FALSE, FALSE, sizeof(guint64))};
+    return true;
+}
+
+static void end(ContentTxn *txn)
+{
+    pthread_mutex_unlock(&txn->store->content.lock);
+    g_array_unref(txn->unlink);
+}
+
+void content_txn_rollback(ContentTxn *txn)
+{
+    Db *db = txn->store->content.db;
+    if (!sqlite3_get_autocommit(db->handle))
+        db_exec(db, "ROLLBACK", NULL);
+    end(txn);
+}
+
+static bool write_totals(ContentTxn *txn, GError **error)
+{
+    static const char sql[] = "UPDATE state SET bytes = ?, count = ?";
+    ContentStore *self = &txn->store->content;
+    if (txn->bytes == 0 && txn->count == 0)
+        return true;
+    Query query;
+    query_open(&query, self->db, sql);
+    query_int(&query, (gint64)self->bytes + txn->bytes);
+    query_int(&query, (gint64)self->count + txn->count);
+    return query_run(&query, error);
+}
+
+static bool do_commit(ContentTxn *txn, GError **error)
+{
+    Db *db = txn->store->content.db;
+    bool uses = txn->with_uses || content_uses_pending(txn->store) >= USES_WORTH_WRITING;
+    if ((uses && !content_uses_write(txn->store, error)) || !write_totals(txn, error))
+        return false;
+    int err = fault_errno("content.commit");
+    if (err != 0) {
+        db_set_errno("content", "commit", err, error);
+        return false;
+    }
+    return db_exec(db, "COMMIT", error);
+}
+
+bool content_txn_commit(ContentTxn *txn, GError **error)
+{
+    ContentStore *self = &txn->store->content;
+    if (!do_commit(txn, error)) {
+        content_txn_rollback(txn);
+        return false;
+    }
+    self->bytes += (guint64)txn->bytes;
+    self->count += (guint64)txn->count;
+    for (guint i = 0; i < txn->unlink->len; i++) {
+        char name[20];
+        content_file_name(g_array_index(txn->unlink, guint64, i), name);
+        unlinkat(txn->store->files.fd, name, 0);
+    }
+    db_checkpoint_if_due(self->db);
+    end(txn);
+    return true;
+}
+
+bool content_txn_remove(ContentTxn *txn, guint64 id, guint64 size, ContentPlace place,
+                        GError **error)
+{
+    static const char sql_row[] = "DELETE FROM content WHERE id = ?";
+    static const char sql_blob[] = "DELETE FROM blob WHERE id = ?";
+    Db *db = txn->store->content.db;
+    Query query;
+    query_open(&query, db, sql_row);
+    query_int(&query, (gint64)id);
+    if (!query_run(&query, error))
+        return false;
+    if (sqlite3_changes(db->handle) == 0)
+        return true; /* another took it out before */
+    txn->bytes -= (gint64)size;
+    txn->count--;
+    if (place == PLACE_FILE) {
+        g_array_append_val(txn->unlink, id);
+        return true;
+    }
+    query_open(&query, db, sql_blob);
+    query_int(&query, (gint64)id);
+    return query_run(&query, error);
+}
+
+/* --- taking out --- */
+
+typedef struct {
+    guint64 id, size;
+    ContentPlace place;
+} Victim;
+
+static bool remove_range(ContentTxn *txn, const PurgeRange *range, GError **error)
+{
+    static const char sql[] =
+        "SELECT id, size, place FROM content WHERE box = ? AND uid BETWEEN ? AND ?";
+    g_autoptr(GArray) victims = g_array_new(FALSE, FALSE, sizeof(Victim));
+    Query query;
+    query_open(&query, txn->store->content.db, sql);
+    query_int(&query, range->box);
+    query_int(&query, range->lo);
+    query_int(&query, range->hi);
+    while (query_step(&query)) {
+        Victim victim = {(guint64)query_get_int(&query, 0), (guint64)query_get_int(&query, 1),
+                         (ContentPlace)query_get_int(&query, 2)};
+        g_array_append_val(victims, victim);
+    }
+    if (!query_close(&query, error))
+        return false;
+    for (guint i = 0; i < victims->len; i++) {
+        Victim *victim = &g_array_index(victims, Victim, i);
+        if (!content_txn_remove(txn, victim->id, victim->size, victim->place, error))
+            return false;
+    }
+    return true;
+}
+
+bool content_purge(Store *store, const GArray *ranges, GError **error)
+{
+    ContentTxn txn;
+    if (!content_txn_begin(&txn, store, error))
+        return false;
+    for (guint i = 0; i < ranges->len; i++) {
+        const PurgeRange *range = &g_array_index(ranges, PurgeRange, i);
+        if (range->reused)
+            content_writers_kill(store, range->box);
+        if (!remove_range(&txn, range, error)) {
+            content_txn_rollback(&txn);
+            return false;
+        }
+    }
+    return content_txn_commit(&txn, error);
+}
+
+static bool drop_row(Store *store, guint64 id, bool *found_out, GError **error)
+{
+    static const char sql[] = "SELECT size, place FROM content WHERE id = ?";
+    ContentTxn txn;
+    if (!content_txn_begin(&txn, store, error))
+        return false;
+    Query query;
+    query_open(&query, store->content.db, sql);
+    query_int(&query, (gint64)id);
+    bool found = query_step(&query);
+    guint64 size = found ? (guint64)query_get_int(&query, 0) : 0;
+    ContentPlace place = found ? (ContentPlace)query_get_int(&query, 1) : PLACE_BLOB;
+    *found_out = found;
+    if (!query_close(&query, error) ||
+        (found && !content_txn_remove(&txn, id, size, place, error))) {
+        content_txn_rollback(&txn);
+        return false;
+    }
+    return content_txn_commit(&txn, error);
+}
+
+void content_drop(Store *store, guint64 id, const char *why)
+{
+    g_autoptr(GError) error = NULL;
+    bool found = true;
+    if (!drop_row(store, id, &found, &error)) {
+        log_error("store", "a damaged content (%s) cannot be dropped: %s", why, error->message);
+        content_uses_mark_bad(store, id);
+    } else if (found) { /* else it was evicted just now, which is why it looked odd */
+        log_warn("store", "a damaged content was dropped: %s", why);
+    }
+}

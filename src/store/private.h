@@ -1,0 +1,144 @@
+/* private.h - what the files of the store share.
+ *
+ * Locks, each held inside one function and in this order: the writer lock (index.db's writer; from
+ * store_begin to store_commit), ContentStore.lock (content.db's writer), ContentStore.use_lock (the
+ * tables of what is open or was used). pthread mutexes, as the thread sanitizer knows them. */
+#pragma once
+#include <pthread.h>
+#include "db.h"
+#include "dir.h"
+#include "imapfs/store/content.h"
+#include "imapfs/store/store.h"
+
+/* --- readers (reader.c) --- */
+
+struct StoreReader {
+    Store *store;    /* atomic; NULL once the store is closed */
+    Db *index;       /* NULL when it could not be opened: failure says why */
+    Db *content;     /* made when first asked for */
+    GError *failure; /* first since store_reader_check */
+};
+/* Ends a read: remembers its failure, if any, for store_reader_check. False when it failed. */
+bool reader_close_query(StoreReader *reader, Query *query);
+/* Starts one; false (and remembered) when there is no connection. */
+bool reader_open_query(StoreReader *reader, Query *query, const char *sql);
+bool reader_open_content_query(StoreReader *reader, Query *query, const char *sql);
+void readers_close_all(Store *store);
+
+/* --- the writing transaction (txn.c) --- */
+
+struct StoreTxn {
+    Store *store;
+    StoreReader reader; /* over the writer's connection */
+    bool failed;        /* something in it failed: it can only be rolled back */
+    GArray *purge;      /* of PurgeRange: contents that go with what was removed */
+};
+typedef struct {
+    guint32 box, lo, hi;
+    bool reused; /* the number gets a new meaning: what is left behind would be a wrong byte */
+} PurgeRange;
+
+bool txn_open_query(StoreTxn *txn, Query *query, const char *sql, GError **error);
+bool txn_run_query(StoreTxn *txn, Query *query, GError **error);
+bool txn_close_query(StoreTxn *txn, Query *query, GError **error);
+int txn_changes(StoreTxn *txn); /* rows of the last statement */
+void txn_purge(StoreTxn *txn, guint32 box, guint32 lo, guint32 hi, bool reused);
+/* Fails the transaction for a reason of ours. Returns false. */
+bool txn_refuse(StoreTxn *txn, GError **error, int code, const char *format, ...)
+    G_GNUC_PRINTF(4, 5);
+/* Removes all messages, structures, sizes of a mailbox, and has its contents purged. */
+bool txn_empty_box(StoreTxn *txn, guint32 box, GError **error);
+
+/* --- mailboxes (boxes.c, box_id.c) --- */
+
+#define BOX_COLUMNS                                                                        \
+    "id, parent, name, leaf, delimiter, attributes, uidvalidity, uidnext, highestmodseq, " \
+    "n_exists, listed, synced_ns, changed_ns, permanent_flags, read_only"
+void box_borrow(Query *query, StoreBox *out); /* the row the query stands on */
+StoreBox box_copy(const StoreBox *box);
+/* changed_ns of a mailbox's directory (0: the top), later than it ever was. */
+bool box_bump(StoreTxn *txn, guint32 box, gint64 now_ns, GError **error);
+
+/* Gives out ids: ascending while there are new ones, then the smallest that are free. */
+typedef struct {
+    guint32 next;     /* first id never given out */
+    guint32 cursor;   /* no free one below */
+    guint32 max;      /* STORE_MAX_BOX_ID, or less in tests */
+    guint8 *used;     /* one bit an id: a mailbox has it */
+    guint8 *retiring; /* and had it before this transaction: only if nothing else is left */
+} BoxIds;
+bool box_ids_load(StoreTxn *txn, BoxIds *ids, GError **error);
+void box_ids_retire(BoxIds *ids, guint32 id);
+guint32 box_ids_take(BoxIds *ids, StoreTxn *txn); /* 0: none left */
+bool box_ids_save(StoreTxn *txn, BoxIds *ids, GError **error);
+void box_ids_clear(BoxIds *ids);
+
+/* --- content --- */
+
+typedef struct {
+    pthread_mutex_t lock; /* db and what is up to `dead` */
+    Db *db;
+    guint64 bytes, count; /* of what is committed */
+    GHashTable *writers;  /* ContentWriter * that are not freed yet */
+
+    /* The loop's own. */
+    bool batching;
+    GPtrArray *pending; /* of ContentWriter *: finished, in no transaction yet */
+    gsize pending_bytes;
+    GError *batch_error; /* why some of the batch was lost */
+
+    guint64 next_id; /* atomic */
+
+    pthread_mutex_t use_lock;
+    GHashTable *open;    /* id -> Content * that exist */
+    GHashTable *touched; /* id -> when it was used (ms): not in db yet */
+    GHashTable *fresh;   /* id -> until when (monotonic us) it stays though nobody opened it yet */
+    guint fresh_prune_at;
+    GHashTable *bad; /* ids found damaged that could not be taken out of db */
+} ContentStore;
+
+struct Store {
+    guint64 cache_size;
+    Dir state, cache, files;
+    int state_lock, cache_lock;
+    char *index_path, *content_path;
+    gint index_damaged, content_damaged; /* atomic; told by SQLite while running */
+
+    pthread_mutex_t writer_lock; /* writer, txn */
+    Db *writer;
+    StoreTxn txn;
+
+    GPtrArray *readers; /* under the lock in reader.c */
+    ContentStore content;
+};
+
+#define INDEX_CACHE_KIB 2048
+#define CONTENT_CACHE_KIB 1024
+
+/* content_db.c: the file behind it. generation: of the index. unclean: was not closed. */
+bool content_store_open(Store *store, const char *generation, bool unclean, GError **error);
+void content_store_close(Store *store);
+
+typedef enum { PLACE_BLOB, PLACE_FILE } ContentPlace;
+
+/* A transaction of content.db. Holds the lock from begin to the end; files of rows that went are
+ * unlinked after the commit. */
+typedef struct {
+    Store *store;
+    gint64 bytes, count; /* what it adds */
+    GArray *unlink;      /* of guint64: ids */
+    bool with_uses;      /* write the times of last use, even if they are few */
+} ContentTxn;
+bool content_txn_begin(ContentTxn *txn, Store *store, GError **error);
+bool content_txn_remove(ContentTxn *txn, guint64 id, guint64 size, ContentPlace place,
+                        GError **error);
+/* Ends it either way. */
+bool content_txn_commit(ContentTxn *txn, GError **error);
+void content_txn_rollback(ContentTxn *txn);
+void content_file_name(guint64 id, char name[20]);
+
+/* Of the messages that a committed StoreTxn removed. Called with the writer lock held. */
+bool content_purge(Store *store, const GArray *ranges, GError **error);
+void content_writers_kill(Store *store, guint32 box); /* under lock */
+/* Takes a damaged one out. Any thread. */
+void content_drop(Store *store, guint64 id, const char *why);

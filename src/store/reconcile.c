@@ -1,0 +1,526 @@
+/* reconcile.c - what LIST said, whole, becomes the mailbox rows.
+ *
+ * The rule: a name that stays keeps its id and its leaf. The order:
+ *   want      every listed name and the levels above it
+ *   load      the rows there are
+ *   remove    rows nobody wants
+ *   keep      rows that stay where they are hold their file names
+ *   place     the others, parents first: new rows, and rows whose parent is another now
+ *   finish    times of directories whose entries changed
+ * Also here: a mailbox that the server made anew (store_box_renew). */
+#include "private.h"
+
+#include <string.h>
+#include "imapfs/base/error.h"
+#include "imapfs/base/limits.h"
+#include "imapfs/base/log.h"
+#include "imapfs/mime/name.h"
+#include "imapfs/wire/response.h"
+
+#define RAW_MARK '\001' /* in front of names that could not be decoded (wire/mailbox_name.h) */
+
+typedef struct {
+    char *name;
+    char delimiter;
+    guint32 attributes;
+    guint depth; /* 0 at the top */
+    bool placed; /* its row is where it belongs */
+} Level;
+
+typedef struct {
+    StoreTxn *txn;
+    gint64 now_ns;
+    GHashTable *wanted;  /* name -> Level * */
+    GHashTable *known;   /* name -> StoreBox *, as the rows are */
+    GHashTable *leaves;  /* "PARENT/LEAF" that are taken */
+    GHashTable *touched; /* ids of directories whose entries changed */
+    BoxIds ids;
+    GArray *added_out, *removed_out;
+} Reconcile;
+
+/* --- levels --- */
+
+/* Where the last level begins in a name; 0 when the name is at the top. A delimiter in front of
+ * everything belongs to the first level. */
+static gsize last_level(const char *name, char delimiter)
+{
+    gsize start = name[0] == RAW_MARK ? 1 : 0;
+    const char *at = delimiter > 0 ? strrchr(name, delimiter) : NULL;
+    return at == NULL || (gsize)(at - name) <= start ? 0 : (gsize)(at - name) + 1;
+}
+
+/* A raw name's upper levels are raw only if they need to be: as they would have been decoded. */
+static void unmark(char *name, char delimiter)
+{
+    if (name[0] != RAW_MARK)
+        return;
+    for (const char *at = name + 1; *at != '\0'; at++)
+        if (*at < 0x20 || *at > 0x7e || *at == '&')
+            return;
+    memmove(name, name + 1, strlen(name));
+    if (g_ascii_strncasecmp(name, "INBOX", 5) == 0 && (name[5] == '\0' || name[5] == delimiter))
+        memcpy(name, "INBOX", 5);
+}
+
+/* NULL at the top. Caller frees. */
+static char *parent_name(const char *name, char delimiter)
+{
+    gsize level = last_level(name, delimiter);
+    if (level == 0)
+        return NULL;
+    char *out = g_strndup(name, level - 1);
+    unmark(out, delimiter);
+    return out;
+}
+
+static guint depth_of(const char *name, char delimiter)
+{
+    guint depth = 0;
+    for (g_autofree char *at = g_strdup(name); depth <= LIMIT_MAILBOX_DEPTH; depth++) {
+        char *up = parent_name(at, delimiter);
+        if (up == NULL)
+            break;
+        g_free(at);
+        at = up;
+    }
+    return depth;
+}
+
+static void level_free(gpointer data)
+{
+    Level *level = data;
+    g_free(level->name);
+    g_free(level);
+}
+
+static void box_free(gpointer data)
+{
+    store_box_clear(data);
+    g_free(data);
+}
+
+/* --- want --- */
+
+static void want_name(Reconcile *self, const char *name, char delimiter, guint32 attributes)
+{
+    if ((attributes & LIST_NONEXISTENT) != 0)
+        attributes |= LIST_NOSELECT; /* RFC 9051 7.3.1 */
+    Level *level = g_hash_table_lookup(self->wanted, name);
+    if (level != NULL) { /* listed twice, or made up before: absent only if all say so */
+        const guint32 absent = LIST_NONEXISTENT | LIST_NOSELECT;
+        level->attributes = ((level->attributes | attributes) & ~absent) |
+                            (level->attributes & attributes & absent);
+        level->delimiter = level->delimiter != '\0' ? level->delimiter : delimiter;
+        return;
+    }
+    level = g_new0(Level, 1);
+    level->name = g_strdup(name);
+    level->delimiter = delimiter;
+    level->attributes = attributes;
+    level->depth = depth_of(name, delimiter);
+    g_hash_table_insert(self->wanted, level->name, level);
+}
+
+static bool is_usable(const char *name, char delimiter)
+{
+    const char *why = NULL;
+    if (name == NULL || name[0] == '\0')
+        why = "it has no name";
+    else if (strlen(name) > LIMIT_MAILBOX_NAME || !g_utf8_validate(name, -1, NULL))
+        why = "its name is too long or broken";
+    else if (depth_of(name, delimiter) >= LIMIT_MAILBOX_DEPTH)
+        why = "it has too many levels";
+    if (why != NULL)
+        log_warn("store", "a mailbox is left out: %s", why);
+    return why == NULL;
+}
+
+static bool want_listing(Reconcile *self, const StoreListing *listing, GError **error)
+{
+    char delimiter = listing->delimiter > 0 ? listing->delimiter : '\0';
+    if (!is_usable(listing->name, delimiter))
+        return true;
+    g_autofree char *name = g_strdup(listing->name);
+    gsize length = strlen(name);
+    /* "Public/" is how some servers list a place that only holds others. */
+    if ((listing->attributes & (LIST_NOSELECT | LIST_NONEXISTENT)) != 0 && length > 1 &&
+        name[length - 1] == delimiter)
+        name[length - 1] = '\0';
+    want_name(self, name, delimiter, listing->attributes);
+    char *up;
+    while ((up = parent_name(name, delimiter)) != NULL) {
+        g_free(name);
+        name = up;
+        if (g_hash_table_contains(self->wanted, name))
+            break; /* and so are those above */
+        want_name(self, name, delimiter, LIST_NONEXISTENT);
+    }
+    if (g_hash_table_size(self->wanted) > LIMIT_MAILBOXES)
+        return txn_refuse(self->txn, error, IMAPFS_ERROR_TOO_BIG,
+                          "the server has more than %d mailboxes", LIMIT_MAILBOXES);
+    return true;
+}
+
+/* --- load --- */
+
+static bool load_row(const StoreBox *row, gpointer data)
+{
+    Reconcile *self = data;
+    StoreBox *box = g_new(StoreBox, 1);
+    *box = box_copy(row);
+    g_hash_table_insert(self->known, box->name, box);
+    return true;
+}
+
+static bool load(Reconcile *self, GError **error)
+{
+    StoreReader *reader = &self->txn->reader;
+    store_box_all(reader, load_row, self);
+    if (!store_reader_check(reader, error)) {
+        self->txn->failed = true;
+        return false;
+    }
+    return box_ids_load(self->txn, &self->ids, error);
+}
+
+static void touch(Reconcile *self, guint32 directory)
+{
+    g_hash_table_add(self->touched, GUINT_TO_POINTER(directory));
+}
+
+/* --- remove --- */
+
+static bool delete_row(Reconcile *self, guint32 id, GError **error)
+{
+    static const char sql[] = "DELETE FROM box WHERE id = ?";
+    Query query;
+    if (!txn_empty_box(self->txn, id, error) || !txn_open_query(self->txn, &query, sql, error))
+        return false;
+    query_int(&query, id);
+    return txn_run_query(self->txn, &query, error);
+}
+
+static bool remove_unwanted(Reconcile *self, GError **error)
+{
+    GHashTableIter iter;
+    gpointer key, value;
+    g_hash_table_iter_init(&iter, self->known);
+    while (g_hash_table_iter_next(&iter, &key, &value)) {
+        StoreBox *box = value;
+        if (g_hash_table_contains(self->wanted, key))
+            continue;
+        if (!delete_row(self, box->id, error))
+            return false;
+        box_ids_retire(&self->ids, box->id);
+        touch(self, box->parent);
+        if (self->removed_out != NULL) {
+            StoreBox copy = box_copy(box);
+            g_array_append_val(self->removed_out, copy);
+        }
+        g_hash_table_iter_remove(&iter);
+    }
+    return true;
+}
+
+/* --- keep --- */
+
+static char *leaf_key(guint32 parent, const char *leaf)
+{
+    return g_strdup_printf("%u/%s", parent, leaf);
+}
+
+/* The id of the directory a name is in. False when that has no row yet. */
+static bool find_parent(Reconcile *self, const Level *level, guint32 *parent_out)
+{
+    g_autofree char *up = parent_name(level->name, level->delimiter);
+    StoreBox *row = up != NULL ? g_hash_table_lookup(self->known, up) : NULL;
+    if (up != NULL && row == NULL)
+        return false;
+    *parent_out = row != NULL ? row->id : 0;
+    return true;
+}
+
+/* It held messages and does not any more: they go, and their numbers are never used for others, as
+ * uidvalidity stays. */
+static bool hollow_out(Reconcile *self, guint32 id, GError **error)
+{
+    static const char sql[] =
+        "UPDATE box SET uidnext = 0, highestmodseq = 0, n_exists = 0, listed = 0, synced_ns = 0,"
+        " permanent_flags = NULL, read_only = 0 WHERE id = ?";
+    Query query;
+    if (!txn_empty_box(self->txn, id, error) || !txn_open_query(self->txn, &query, sql, error))
+        return false;
+    query_int(&query, id);
+    touch(self, id);
+    return txn_run_query(self->txn, &query, error);
+}
+
+static bool update_row(Reconcile *self, StoreBox *row, const Level *level, GError **error)
+{
+    static const char sql[] = "UPDATE box SET attributes = ?, delimiter = ? WHERE id = ?";
+    if (row->attributes == level->attributes && row->delimiter == level->delimiter)
+        return true;
+    bool hollow =
+        (level->attributes & LIST_NOSELECT) != 0 && (row->attributes & LIST_NOSELECT) == 0;
+    row->attributes = level->attributes;
+    row->delimiter = level->delimiter;
+    Query query;
+    if (!txn_open_query(self->txn, &query, sql, error))
+        return false;
+    query_int(&query, row->attributes);
+    query_int(&query, row->delimiter);
+    query_int(&query, row->id);
+    return txn_run_query(self->txn, &query, error) && (!hollow || hollow_out(self, row->id, error));
+}
+
+/* Out of the way, so that names can be exchanged. */
+static bool unplace(Reconcile *self, StoreBox *row, GError **error)
+{
+    static const char sql[] = "UPDATE box SET parent = -1, leaf = name WHERE id = ?";
+    Query query;
+    touch(self, row->parent);
+    if (!txn_open_query(self->txn, &query, sql, error))
+        return false;
+    query_int(&query, row->id);
+    return txn_run_query(self->txn, &query, error);
+}
+
+static bool keep_rows(Reconcile *self, GError **error)
+{
+    GHashTableIter iter;
+    gpointer value;
+    g_hash_table_iter_init(&iter, self->wanted);
+    while (g_hash_table_iter_next(&iter, NULL, &value)) {
+        Level *level = value;
+        StoreBox *row = g_hash_table_lookup(self->known, level->name);
+        guint32 parent;
+        if (row == NULL)
+            continue;
+        if (!update_row(self, row, level, error))
+            return false;
+        level->placed = find_parent(self, level, &parent) && parent == row->parent;
+        if (level->placed)
+            g_hash_table_add(self->leaves, leaf_key(parent, row->leaf));
+        else if (!unplace(self, row, error))
+            return false;
+    }
+    return true;
+}
+
+/* --- place --- */
+
+/* At most LIMIT_NAME bytes; a cut one ends in a checksum of the whole. */
+static char *fit_leaf(char *leaf)
+{
+    gsize length = strlen(leaf);
+    if (length <= LIMIT_NAME)
+        return leaf;
+    g_autofree char *sum = g_compute_checksum_for_string(G_CHECKSUM_SHA256, leaf, -1);
+    gsize keep = LIMIT_NAME - 10;
+    while (keep > 0 && ((guchar)leaf[keep] & 0xc0) == 0x80)
+        keep--;
+    char *out = g_strdup_printf("%.*s~%.8s", (int)keep, leaf, sum);
+    g_free(leaf);
+    return out;
+}
+
+/* Two names may have one leaf ("a/b" and "a.b" where namespaces have different delimiters): the
+ * second gets a number. Takes the leaf's place. Caller frees. */
+static char *take_leaf(Reconcile *self, guint32 parent, const Level *level)
+{
+    const char *text = level->name + last_level(level->name, level->delimiter);
+    g_autofree char *base = fit_leaf(name_mailbox_level(text));
+    char *leaf = g_strdup(base);
+    for (guint n = 2; !g_hash_table_add(self->leaves, leaf_key(parent, leaf)); n++) {
+        g_free(leaf);
+        int keep = MIN((int)strlen(base), LIMIT_NAME - 14);
+        while (keep > 0 && base[keep] != '\0' && ((guchar)base[keep] & 0xc0) == 0x80)
+            keep--;
+        leaf = g_strdup_printf("%.*s (%u)", keep, base, n);
+    }
+    return leaf;
+}
+
+static bool move_row(Reconcile *self, StoreBox *row, GError **error)
+{
+    static const char sql[] = "UPDATE box SET parent = ?, leaf = ? WHERE id = ?";
+    Query query;
+    if (!txn_open_query(self->txn, &query, sql, error))
+        return false;
+    query_int(&query, row->parent);
+    query_text(&query, row->leaf);
+    query_int(&query, row->id);
+    return txn_run_query(self->txn, &query, error);
+}
+
+static bool insert_row(Reconcile *self, const StoreBox *row, GError **error)
+{
+    static const char sql[] =
+        "INSERT INTO box(id, parent, name, leaf, delimiter, attributes, changed_ns)"
+        " VALUES(?, ?, ?, ?, ?, ?, ?)";
+    Query query;
+    if (!txn_open_query(self->txn, &query, sql, error))
+        return false;
+    query_int(&query, row->id);
+    query_int(&query, row->parent);
+    query_text(&query, row->name);
+    query_text(&query, row->leaf);
+    query_int(&query, row->delimiter);
+    query_int(&query, row->attributes);
+    query_int(&query, row->changed_ns);
+    return txn_run_query(self->txn, &query, error);
+}
+
+static StoreBox *make_row(Reconcile *self, const Level *level, GError **error)
+{
+    guint32 id = box_ids_take(&self->ids, self->txn);
+    if (id == 0) {
+        txn_refuse(self->txn, error, IMAPFS_ERROR_TOO_BIG, "there are no mailbox numbers left");
+        return NULL;
+    }
+    StoreBox *row = g_new0(StoreBox, 1);
+    row->id = id;
+    row->name = g_strdup(level->name);
+    row->delimiter = level->delimiter;
+    row->attributes = level->attributes;
+    row->changed_ns = self->now_ns;
+    g_hash_table_insert(self->known, row->name, row);
+    return row;
+}
+
+static bool place(Reconcile *self, Level *level, GError **error)
+{
+    StoreBox *row = g_hash_table_lookup(self->known, level->name);
+    bool is_new = row == NULL;
+    if (is_new && (row = make_row(self, level, error)) == NULL)
+        return false;
+    guint32 parent = 0;
+    if (!find_parent(self, level, &parent)) /* cannot be: parents come first */
+        return txn_refuse(self->txn, error, IMAPFS_ERROR_STORE, "a mailbox has lost its parent");
+    row->parent = parent;
+    g_free(row->leaf);
+    row->leaf = take_leaf(self, parent, level);
+    touch(self, parent);
+    if (!(is_new ? insert_row(self, row, error) : move_row(self, row, error)))
+        return false;
+    if (is_new && self->added_out != NULL) {
+        StoreBox copy = box_copy(row);
+        g_array_append_val(self->added_out, copy);
+    }
+    return true;
+}
+
+static gint by_depth(gconstpointer a, gconstpointer b)
+{
+    const Level *one = *(Level *const *)a, *two = *(Level *const *)b;
+    return one->depth != two->depth ? (one->depth < two->depth ? -1 : 1)
+                                    : strcmp(one->name, two->name);
+}
+
+static bool place_rest(Reconcile *self, GError **error)
+{
+    g_autoptr(GPtrArray) rest = g_ptr_array_new();
+    GHashTableIter iter;
+    gpointer value;
+    g_hash_table_iter_init(&iter, self->wanted);
+    while (g_hash_table_iter_next(&iter, NULL, &value))
+        if (!((Level *)value)->placed)
+            g_ptr_array_add(rest, value);
+    g_ptr_array_sort(rest, by_depth);
+    for (guint i = 0; i < rest->len; i++)
+        if (!place(self, rest->pdata[i], error))
+            return false;
+    return true;
+}
+
+/* --- finish --- */
+
+static bool finish(Reconcile *self, GError **error)
+{
+    static const char sql[] = "UPDATE account SET boxes_synced_ns = ?";
+    GHashTableIter iter;
+    gpointer key;
+    g_hash_table_iter_init(&iter, self->touched);
+    while (g_hash_table_iter_next(&iter, &key, NULL))
+        if (!box_bump(self->txn, GPOINTER_TO_UINT(key), self->now_ns, error))
+            return false;
+    Query query;
+    if (!txn_open_query(self->txn, &query, sql, error))
+        return false;
+    query_int(&query, self->now_ns);
+    return txn_run_query(self->txn, &query, error) && box_ids_save(self->txn, &self->ids, error);
+}
+
+static bool run(Reconcile *self, const StoreListing *listings, guint n, GError **error)
+{
+    for (guint i = 0; i < n; i++)
+        if (!want_listing(self, &listings[i], error))
+            return false;
+    return load(self, error) && remove_unwanted(self, error) && keep_rows(self, error) &&
+           place_rest(self, error) && finish(self, error);
+}
+
+bool store_boxes_reconcile(StoreTxn *txn, const StoreListing *listings, guint n, gint64 now_ns,
+                           GArray *added_out, GArray *removed_out, GError **error)
+{
+    Reconcile self = {
+        .txn = txn,
+        .now_ns = now_ns,
+        .wanted = g_hash_table_new_full(g_str_hash, g_str_equal, NULL, level_free),
+        .known = g_hash_table_new_full(g_str_hash, g_str_equal, NULL, box_free),
+        .leaves = g_hash_table_new_full(g_str_hash, g_str_equal, g_free, NULL),
+        .touched = g_hash_table_new(g_direct_hash, g_direct_equal),
+        .added_out = added_out,
+        .removed_out = removed_out,
+    };
+    bool ok = run(&self, listings, n, error);
+    g_hash_table_unref(self.wanted);
+    g_hash_table_unref(self.known);
+    g_hash_table_unref(self.leaves);
+    g_hash_table_unref(self.touched);
+    box_ids_clear(&self.ids);
+    return ok;
+}
+
+/* --- renew --- */
+
+static bool renumber(StoreTxn *txn, guint32 from, guint32 to, guint32 uidvalidity, GError **error)
+{
+    static const char sql_row[] =
+        "UPDATE box SET id = ?, uidvalidity = ?, uidnext = 0, highestmodseq = 0, n_exists = 0,"
+        " listed = 0, synced_ns = 0, permanent_flags = NULL, read_only = 0 WHERE id = ?";
+    static const char sql_children[] = "UPDATE box SET parent = ? WHERE parent = ?";
+    Query query;
+    if (!txn_open_query(txn, &query, sql_row, error))
+        return false;
+    query_int(&query, to);
+    query_int(&query, uidvalidity);
+    query_int(&query, from);
+    if (!txn_run_query(txn, &query, error) || !txn_open_query(txn, &query, sql_children, error))
+        return false;
+    query_int(&query, to);
+    query_int(&query, from);
+    return txn_run_query(txn, &query, error);
+}
+
+bool store_box_renew(StoreTxn *txn, guint32 box, guint32 uidvalidity, gint64 now_ns,
+                     guint32 *new_id_out, GError **error)
+{
+    StoreBox row;
+    if (!store_box_by_id(&txn->reader, box, &row))
+        return txn_refuse(txn, error, IMAPFS_ERROR_NOT_FOUND, "mailbox %u is not known", box);
+    guint32 parent = row.parent;
+    store_box_clear(&row);
+    BoxIds ids = {0};
+    bool ok = box_ids_load(txn, &ids, error);
+    guint32 id = ok ? box_ids_take(&ids, txn) : 0;
+    if (ok && id == 0)
+        ok = txn_refuse(txn, error, IMAPFS_ERROR_TOO_BIG, "there are no mailbox numbers left");
+    ok = ok && txn_empty_box(txn, box, error) && renumber(txn, box, id, uidvalidity, error) &&
+         box_bump(txn, id, now_ns, error) && box_bump(txn, parent, now_ns, error) &&
+         box_ids_save(txn, &ids, error);
+    box_ids_clear(&ids);
+    if (ok)
+        *new_id_out = id;
+    return ok;
+}

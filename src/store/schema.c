@@ -1,0 +1,95 @@
+/* schema.c - versions of the database files, and the way from each to the next.
+ *
+ * The rule: a step that was released is never edited; a change is a new step at the end. */
+#include "schema.h"
+
+#include "imapfs/base/error.h"
+
+/* Version 1. msg_uid repeats the key of msg without its texts: counting, listing UIDs and finding
+ * what has no structure read a twentieth of the pages. */
+static const char index_1[] =
+    "CREATE TABLE account(id INTEGER PRIMARY KEY CHECK (id = 1), name TEXT NOT NULL,"
+    " generation TEXT NOT NULL, next_box INTEGER NOT NULL DEFAULT 1,"
+    " boxes_synced_ns INTEGER NOT NULL DEFAULT 0, top_changed_ns INTEGER NOT NULL DEFAULT 0);"
+    "CREATE TABLE meta(key TEXT PRIMARY KEY, value TEXT) WITHOUT ROWID;"
+    "CREATE TABLE box(id INTEGER PRIMARY KEY, parent INTEGER NOT NULL, name TEXT NOT NULL,"
+    " leaf TEXT NOT NULL, delimiter INTEGER NOT NULL, attributes INTEGER NOT NULL,"
+    " uidvalidity INTEGER NOT NULL DEFAULT 0, uidnext INTEGER NOT NULL DEFAULT 0,"
+    " highestmodseq INTEGER NOT NULL DEFAULT 0, n_exists INTEGER NOT NULL DEFAULT 0,"
+    " listed INTEGER NOT NULL DEFAULT 0, synced_ns INTEGER NOT NULL DEFAULT 0,"
+    " changed_ns INTEGER NOT NULL DEFAULT 0, permanent_flags TEXT,"
+    " read_only INTEGER NOT NULL DEFAULT 0);"
+    "CREATE UNIQUE INDEX box_name ON box(name);"
+    "CREATE UNIQUE INDEX box_leaf ON box(parent, leaf);"
+    "CREATE INDEX box_parent ON box(parent);"
+    "CREATE TABLE msg(box INTEGER NOT NULL, uid INTEGER NOT NULL, name TEXT NOT NULL,"
+    " sender TEXT NOT NULL, subject TEXT NOT NULL, message_id TEXT,"
+    " internaldate INTEGER NOT NULL, zone INTEGER NOT NULL, size INTEGER NOT NULL,"
+    " flags TEXT NOT NULL, modseq INTEGER NOT NULL, emailid TEXT,"
+    " has_structure INTEGER NOT NULL DEFAULT 0, PRIMARY KEY (box, uid)) WITHOUT ROWID;"
+    "CREATE INDEX msg_uid ON msg(box, uid, has_structure);"
+    "CREATE TABLE structure(box INTEGER NOT NULL, uid INTEGER NOT NULL, text TEXT NOT NULL,"
+    " PRIMARY KEY (box, uid)) WITHOUT ROWID;"
+    "CREATE TABLE size(box INTEGER NOT NULL, uid INTEGER NOT NULL, kind INTEGER NOT NULL,"
+    " section TEXT NOT NULL, size INTEGER NOT NULL,"
+    " PRIMARY KEY (box, uid, kind, section)) WITHOUT ROWID;";
+
+static const char *const index_steps[] = {index_1};
+const Schema schema_index = {0x696d6678 /* "imfx" */, index_steps, G_N_ELEMENTS(index_steps)};
+
+/* Version 1. state.generation ties the file to one index: ids of another mean other messages.
+ * place: 0 in blob, 1 a file. used: milliseconds since 1970. */
+static const char content_1[] =
+    "CREATE TABLE state(id INTEGER PRIMARY KEY CHECK (id = 1), generation TEXT NOT NULL,"
+    " bytes INTEGER NOT NULL DEFAULT 0, count INTEGER NOT NULL DEFAULT 0);"
+    "CREATE TABLE content(id INTEGER PRIMARY KEY, box INTEGER NOT NULL, uid INTEGER NOT NULL,"
+    " kind INTEGER NOT NULL, section TEXT NOT NULL, size INTEGER NOT NULL, crc INTEGER NOT NULL,"
+    " place INTEGER NOT NULL, used INTEGER NOT NULL);"
+    "CREATE UNIQUE INDEX content_key ON content(box, uid, kind, section);"
+    "CREATE INDEX content_used ON content(used);"
+    "CREATE TABLE blob(id INTEGER PRIMARY KEY, bytes BLOB NOT NULL);";
+
+static const char *const content_steps[] = {content_1};
+const Schema schema_content = {0x696d6663 /* "imfc" */, content_steps, G_N_ELEMENTS(content_steps)};
+
+static bool run_step(Db *db, const Schema *schema, int step, GError **error)
+{
+    g_autofree char *mark = g_strdup_printf("PRAGMA application_id = %u; PRAGMA user_version = %d",
+                                            schema->application_id, step + 1);
+    if (!db_exec(db, "BEGIN IMMEDIATE", error))
+        return false;
+    if (db_exec(db, schema->steps[step], error) && db_exec(db, mark, error) &&
+        db_exec(db, "COMMIT", error))
+        return true;
+    db_exec(db, "ROLLBACK", NULL);
+    g_prefix_error(error, "schema version %d: ", step + 1);
+    return false;
+}
+
+bool schema_migrate(Db *db, const Schema *schema, bool *unknown_out, GError **error)
+{
+    gint64 application, version, objects;
+    *unknown_out = false;
+    if (!db_get_int(db, "PRAGMA application_id", &application, error) ||
+        !db_get_int(db, "PRAGMA user_version", &version, error) ||
+        !db_get_int(db, "SELECT count(*) FROM sqlite_schema", &objects, error))
+        return false;
+    bool blank = application == 0 && version == 0 && objects == 0;
+    if (!blank && (application != schema->application_id || version < 1)) {
+        *unknown_out = true;
+        g_set_error(error, IMAPFS_ERROR, IMAPFS_ERROR_STORE,
+                    "%s: this is another program's database", db->what);
+        return false;
+    }
+    if (version > schema->n_steps) {
+        *unknown_out = true;
+        g_set_error(error, IMAPFS_ERROR, IMAPFS_ERROR_STORE,
+                    "%s: written by a newer imapfs (schema version %d, this one knows %d)",
+                    db->what, (int)version, schema->n_steps);
+        return false;
+    }
+    for (int step = (int)version; step < schema->n_steps; step++)
+        if (!run_step(db, schema, step, error))
+            return false;
+    return true;
+}

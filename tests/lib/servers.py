@@ -418,7 +418,7 @@ class Dovecot(Server):
         box = os.path.join(self.home(), "Maildir", mail.modified_utf7(name) if name != "INBOX"
                            else "")
         mail.maildir(box, messages, **options)
-        give(os.path.join(self.dir, "home"))
+        give(self.home())
 
     def launch(self):
         self.process = proc.Process(
@@ -453,9 +453,11 @@ def tunnel_command(dir):
                    f"cd {shlex.quote(dir)} || exit 1\n"
                    "[ ! -e down ] || { echo 'the server is down' >&2; exit 1; }\n"
                    ": > pids/$$\n"
-                   f"exec {step_down} {words}\n")
+                   f"exec {step_down} {words} 2>>imap.log\n")
     os.chmod(script, 0o755)
     os.chmod(conf, 0o644)
+    with open(os.path.join(dir, "imap.log"), "a"):  # it writes a line for every connection
+        pass
     give(dir)
     return shlex.quote(script)
 
@@ -492,7 +494,7 @@ class Tunnel(Server):
         return "sample", [f"tunnel={self.command}"]
 
     def client(self, user="alice"):
-        return Client(imaplib.IMAP4_stream(self.command), self.delimiter, self.prefix)
+        return Client(imaplib.IMAP4_stream(f"exec {self.command}"), self.delimiter, self.prefix)
 
     prefill = Dovecot.prefill
 

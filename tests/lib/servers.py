@@ -551,16 +551,17 @@ class Overlaid(Server):
     gid = property(lambda self: self.uid)
 
     def inside(self, script):
-        """The command that runs a shell script in the namespace (the caller unshares)."""
-        lines = ["set -e",
+        """The command that runs a shell script in the mount namespace. Mounts under test are
+        taken out of it: a copy there would keep them alive after their unmount."""
+        lines = ["set -e", "umount -a -l -t fuse.imapfs",
                  f"mount -t overlay o -o lowerdir={self.tree}/usr:/usr /usr",
                  f"mount -t overlay o -o lowerdir={self.dir}/etc:{self.tree}/etc:/etc /etc"]
         lines += [f"mount --bind {self.dir}/{own} {path}" for own, path in self.binds]
-        return ["bash", "-c", "\n".join([*lines, script])]
+        return ["unshare", "--mount", "--propagation", "private",
+                "bash", "-c", "\n".join([*lines, script])]
 
     def run_inside(self, script, **options):
-        return proc.run("unshare", "--mount", "--propagation", "private",
-                        *self.inside(script), **options)
+        return proc.run(*self.inside(script), **options)
 
     def launch(self):
         self.process = proc.Process(self.inside(self.script()),

@@ -455,6 +455,8 @@ static void test_waiting_blocks_nothing(void **state)
     check_shell(mount, "ls -l INBOX/2024/*.1003 | wc -l", "5\n");
     check_shell(mount, "cat INBOX/2024/*.1003/flags", "");
     check_shell(mount, "cat '" UNKNOWN "/flags'", "");
+    /* a name not looked up yet, beside one whose lookup waits: needs FUSE_PARALLEL_DIROPS */
+    check_shell(mount, "readlink '" UNKNOWN "/message.eml' | wc -l", "1\n");
     assert_int_equal(fake_engine_waiting(engine), N_STALLED + 1);
 
     for (guint i = 0; i < N_STALLED; i++)

@@ -46,10 +46,10 @@ static void test_sizes(void **state)
 /* Keys that differ in one thing only are different contents. */
 static void test_keys(void **state)
 {
-    static const ContentKey keys[] = {
-        {1, 1, CONTENT_RAW, ""},  {2, 1, CONTENT_RAW, ""},      {1, 2, CONTENT_RAW, ""},
-        {1, 1, CONTENT_TEXT, ""}, {1, 1, CONTENT_HEADERS, ""},  {1, 1, CONTENT_RAW, "1"},
-        {1, 1, CONTENT_RAW, "1.1"}};
+    static const ContentKey keys[] = {{1, 1, CONTENT_RAW, ""},     {2, 1, CONTENT_RAW, ""},
+                                      {1, 2, CONTENT_RAW, ""},     {1, 1, CONTENT_TEXT, ""},
+                                      {1, 1, CONTENT_HEADERS, ""}, {1, 1, CONTENT_RAW, "1"},
+                                      {1, 1, CONTENT_RAW, "1.1"}};
     Store *store = ((Fixture *)*state)->store;
     for (gsize i = 0; i < G_N_ELEMENTS(keys); i++)
         put_content(store, &keys[i], (guint32)i, 100 + i);
@@ -65,9 +65,9 @@ static void test_pieces(void **state)
     static const struct {
         gsize size, piece;
         guint64 hint;
-    } cases[] = {{70000, 1, 0},       {70000, 70000, 0},      {65536, 7, 65536},
-                 {10, 3, 10000000},   {0, 1, 1 << 20},        {200000, 65536, 0},
-                 {200000, 65537, 5},  {200000, 9999, 200000}, {100, 100, G_MAXUINT64}};
+    } cases[] = {{70000, 1, 0},      {70000, 70000, 0},      {65536, 7, 65536},
+                 {10, 3, 10000000},  {0, 1, 1 << 20},        {200000, 65536, 0},
+                 {200000, 65537, 5}, {200000, 9999, 200000}, {100, 100, G_MAXUINT64}};
     Store *store = ((Fixture *)*state)->store;
     for (gsize i = 0; i < G_N_ELEMENTS(cases); i++) {
         GError *error = NULL;
@@ -77,8 +77,8 @@ static void test_pieces(void **state)
         g_autoptr(GBytes) bytes = sample_bytes(9, cases[i].size);
         const guint8 *data = g_bytes_get_data(bytes, NULL);
         for (gsize at = 0; at < cases[i].size; at += cases[i].piece)
-            assert_true(content_write(writer, data + at, MIN(cases[i].piece, cases[i].size - at),
-                                      &error));
+            assert_true(
+                content_write(writer, data + at, MIN(cases[i].piece, cases[i].size - at), &error));
         assert_false(content_exists(store_reader(store), &key));
         assert_true(content_commit(writer, &error));
         g_autoptr(Content) content = content_open(store_reader(store), &key);
@@ -398,12 +398,18 @@ static void test_names_and_modes(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        STORE_TEST(test_sizes),          STORE_TEST(test_keys),
-        STORE_TEST(test_pieces),         STORE_TEST(test_abort),
-        STORE_TEST(test_replace),        STORE_TEST(test_batch),
-        STORE_TEST(test_eviction),       STORE_TEST(test_eviction_budget),
-        STORE_TEST(test_last_use_survives), STORE_TEST(test_damaged_blob),
-        STORE_TEST(test_damaged_file),   STORE_TEST(test_cut_while_open),
+        STORE_TEST(test_sizes),
+        STORE_TEST(test_keys),
+        STORE_TEST(test_pieces),
+        STORE_TEST(test_abort),
+        STORE_TEST(test_replace),
+        STORE_TEST(test_batch),
+        STORE_TEST(test_eviction),
+        STORE_TEST(test_eviction_budget),
+        STORE_TEST(test_last_use_survives),
+        STORE_TEST(test_damaged_blob),
+        STORE_TEST(test_damaged_file),
+        STORE_TEST(test_cut_while_open),
         STORE_TEST(test_names_and_modes),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

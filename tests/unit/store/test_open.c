@@ -408,12 +408,12 @@ static void in_child(void (*body)(void))
         skip();
 }
 
-#define child_check(condition)                                              \
-    do {                                                                    \
-        if (!(condition)) {                                                 \
-            fprintf(stderr, "line %d: %s\n", __LINE__, #condition);         \
-            _exit(1);                                                       \
-        }                                                                   \
+#define child_check(condition)                                      \
+    do {                                                            \
+        if (!(condition)) {                                         \
+            fprintf(stderr, "line %d: %s\n", __LINE__, #condition); \
+            _exit(1);                                               \
+        }                                                           \
     } while (0)
 
 static void mount_tmpfs(const char *dir, const char *options)
@@ -490,8 +490,8 @@ static void full_body(void)
     ContentKey key = {1, 1, CONTENT_RAW, ""};
     ContentWriter *writer = content_begin(in_tmpfs.store, &key, 1 << 20, &error);
     g_autoptr(GBytes) bytes = sample_bytes(1, 1 << 20);
-    bool ok = writer != NULL &&
-              content_write(writer, g_bytes_get_data(bytes, NULL), 1 << 20, &error);
+    bool ok =
+        writer != NULL && content_write(writer, g_bytes_get_data(bytes, NULL), 1 << 20, &error);
     child_check(!ok && g_error_matches(error, IMAPFS_ERROR, IMAPFS_ERROR_FULL));
     g_clear_error(&error);
     content_abort(writer);

@@ -145,6 +145,31 @@ static void wait_until_quiet(Front *front)
     }
 }
 
+void front_file_opened(Front *front, TreeFile *file)
+{
+    g_mutex_lock(&front->lock);
+    g_hash_table_add(front->files, file);
+    g_mutex_unlock(&front->lock);
+}
+
+void front_file_released(Front *front, TreeFile *file)
+{
+    g_mutex_lock(&front->lock);
+    g_hash_table_remove(front->files, file);
+    g_mutex_unlock(&front->lock);
+}
+
+static void close_files(Front *front)
+{
+    GHashTableIter iter;
+    gpointer file;
+
+    g_hash_table_iter_init(&iter, front->files);
+    while (g_hash_table_iter_next(&iter, &file, NULL))
+        tree_file_close(file);
+    g_hash_table_remove_all(front->files);
+}
+
 static void end(Front *front)
 {
     g_mutex_lock(&front->lock);
@@ -155,7 +180,8 @@ static void end(Front *front)
     fuse_session_reset(front->session);
     if (serve(front, is_quiet) <= 0)
         wait_until_quiet(front);
-    fuse_session_unmount(front->session); /* lazily, so it does not wait for open files */
+    fuse_session_unmount(front->session); /* lazily, so it does not wait for open files, */
+    close_files(front);                   /* which nobody will release any more */
 }
 
 int front_run(Front *front, Tree *tree, Engine *engine)
@@ -219,6 +245,7 @@ Front *front_new(const FrontConfig *config, GError **error)
     front->mountpoint = g_strdup(config->mountpoint);
     g_mutex_init(&front->lock);
     g_queue_init(&front->waiting);
+    front->files = g_hash_table_new(NULL, NULL);
     estimates_init(&front->estimates);
     front->notifier = notifier_new(front);
     front->wake_fd = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
@@ -245,6 +272,7 @@ void front_free(Front *front)
     }
     if (front->wake_fd >= 0)
         close(front->wake_fd);
+    g_hash_table_unref(front->files);
     estimates_clear(&front->estimates);
     g_mutex_clear(&front->lock);
     g_free(front->read_buffer);

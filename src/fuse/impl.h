@@ -131,7 +131,11 @@ struct Front {
 
     GMutex lock;
     bool stopping;
-    GQueue waiting;  /* of Request */
-    guint answering; /* requests being replied to by other threads than the front's */
+    GHashTable *files; /* of TreeFile: open in the kernel */
+    GQueue waiting;    /* of Request */
+    guint answering;   /* requests being replied to by other threads than the front's */
 };
 void front_wake(Front *front);
+/* Files that are open in the kernel, so that none outlives the mount. */
+void front_file_opened(Front *front, TreeFile *file);
+void front_file_released(Front *front, TreeFile *file);

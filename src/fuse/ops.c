@@ -232,8 +232,11 @@ static void open_reply(Request *r)
      * notification that may be sent from here. */
     if (estimates_take(&r->front->estimates, r->ino))
         fuse_lowlevel_notify_inval_inode(r->front->session, r->ino, -1, 0);
+    front_file_opened(r->front, r->file);
     if (fuse_reply_open(r->req, &r->fi) == 0)
         r->file = NULL; /* RELEASE will come */
+    else
+        front_file_released(r->front, r->file); /* the caller was interrupted */
 }
 
 static const RequestKind open_kind = {"open", open_ask, open_reply, NULL};
@@ -273,7 +276,10 @@ static void op_read(fuse_req_t req, fuse_ino_t ino, size_t size, off_t offset,
 
 static void op_release(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
 {
-    tree_file_close((TreeFile *)(uintptr_t)fi->fh);
+    TreeFile *file = (TreeFile *)(uintptr_t)fi->fh;
+
+    front_file_released(fuse_req_userdata(req), file);
+    tree_file_close(file);
     fuse_reply_err(req, 0);
 }
 

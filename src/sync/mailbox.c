@@ -132,19 +132,15 @@ void mailbox_drop(Mailbox *mailbox)
 void mailbox_free_all(Engine *engine)
 {
     g_autoptr(GList) all = g_hash_table_get_values(engine->mailboxes);
-    for (GList *at = all; at; at = at->next) {
-        Mailbox *mailbox = at->data;
-        mailbox->lease = NULL; /* the pool is gone, and its leases with it */
-        mailbox_drop(mailbox);
-    }
+    for (GList *at = all; at; at = at->next)
+        mailbox_drop(at->data);
 }
 
 /* --- the session --- */
 
 static void on_lease(PoolLease *lease, Session *session, const GError *error, gpointer data)
 {
-    Mailbox *mailbox = data;
-    mailbox_ref(mailbox);
+    Mailbox *mailbox = data; /* a reference */
     mailbox->lease = lease;
     mailbox->session = session;
     if (session)
@@ -177,7 +173,7 @@ void mailbox_acquire(Mailbox *mailbox, CommandLane lane, MailboxReady ready, gpo
     bool first = g_queue_is_empty(&mailbox->waiting);
     g_queue_push_tail(&mailbox->waiting, acquire);
     if (first)
-        pool_lease(mailbox->engine->pool, mailbox->name, lane, on_lease, mailbox);
+        pool_lease(mailbox->engine->pool, mailbox->name, lane, on_lease, mailbox_ref(mailbox));
 }
 
 void mailbox_release(Mailbox *mailbox, guint generation)
@@ -293,13 +289,19 @@ static bool adopt(Mailbox *mailbox, const SelectResult *result, GError **error)
 
 static void select_failed(Mailbox *mailbox, const GError *error)
 {
-    log_info("sync", "%s: %s", mailbox->name, error->message);
-    g_clear_error(&mailbox->select_error);
-    mailbox->select_error = g_error_copy(error);
-    mailbox->selected = false;
+    bool lost = g_error_matches(error, IMAPFS_ERROR, IMAPFS_ERROR_LOST);
     Job *job = job_find(mailbox->engine, NEED_MAILBOX, mailbox->box, 0, 0, NULL);
-    if (job)
+    g_clear_error(&mailbox->select_error);
+    mailbox->selected = false;
+    if (!lost) {
+        log_info("sync", "%s: %s", mailbox->name, error->message);
+        mailbox->select_error = g_error_copy(error);
+    }
+    if (job && lost)
+        job_retry(job, mailbox_job_start, error);
+    else if (job)
         job_finish(job, error);
+    lease_end(mailbox); /* nothing is selected there now */
 }
 
 void mailbox_on_selected(Engine *engine, const char *name, Session *session,

@@ -51,12 +51,12 @@ TreeFile *file_of_flags(Tree *tree, guint32 box, const StoreMsg *msg)
 }
 
 TreeStatus file_open_content(const Call *call, const ContentKey *key, const LayoutNode *part,
-                             TreeFile **file_out)
+                             gint64 encoded_size, TreeFile **file_out)
 {
     Content *content = content_open(call->reader, key);
 
     if (!content)
-        return call_need_content(call, key, part);
+        return call_need_content(call, key, part, encoded_size);
     *file_out = file_of_content(content);
     return TREE_OK;
 }

@@ -39,6 +39,9 @@ PoolState pool_state(const Pool *pool);
 /* Why it is offline, borrowed; and when the next attempt is (CLOCK_MONOTONIC us, 0: none). */
 const GError *pool_error(const Pool *pool, gint64 *next_attempt_us_out);
 
+typedef struct PoolLease PoolLease;
+typedef void (*PoolReady)(PoolLease *lease, Session *session, const GError *error, gpointer data);
+
 /* A session on which `mailbox` is selected (already, or a SELECT for it is submitted and what
  * follows is pipelined behind it), or any ready session when mailbox is NULL. ready is called once;
  * at once if it can be, from inside this call. session is NULL with error OFFLINE, LOST, TIMEOUT,
@@ -46,6 +49,9 @@ const GError *pool_error(const Pool *pool, gint64 *next_attempt_us_out);
  * one to be free (least recently used idle mailbox goes first), or for a new connection. */
 typedef struct PoolLease PoolLease;
 typedef void (*PoolReady)(PoolLease *lease, Session *session, const GError *error, gpointer data);
+/* When ready is called with an error the lease is still to be released. When ready releases it from
+ * inside this call, NULL is returned. A session that is lost stays in place (its commands answer
+ * LOST) until its leases are released. */
 PoolLease *pool_lease(Pool *pool, const char *mailbox, CommandLane lane, PoolReady ready,
                       gpointer data);
 /* Ends the lease (also one that never became ready: then ready is not called). */
@@ -53,5 +59,16 @@ void pool_release(PoolLease *lease);
 
 /* Tries at once. */
 void pool_kick(Pool *pool);
+/* Offline: every session logs out (within 1 s), and waiting leases end with OFFLINE. */
 void pool_set_offline(Pool *pool, bool offline);
+/* Those that are logging out as well. */
 void pool_each_session(Pool *pool, void (*f)(Session *session, gpointer data), gpointer data);
+
+/* For tests: how sessions are made (with session_new otherwise), and what is due by clock_mono_us()
+ * happening now. */
+typedef Session *(*PoolConnector)(const Account *account, const SessionEvents *events,
+                                  gpointer session_data, gpointer data);
+void pool_set_connector(Pool *pool, PoolConnector connector, gpointer data);
+void pool_tick(Pool *pool);
+/* The machine slept: what the pool's timer finds out by comparing two clocks. */
+void pool_resumed(Pool *pool);

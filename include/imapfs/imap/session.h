@@ -35,7 +35,7 @@ typedef enum {
 
 typedef struct Command Command;
 /* An untagged response that came while the command was in flight and whose kind is in `wants`.
- * true: it was this command's own (others in flight do not see it). */
+ * true: it was this command's own (others in flight do not see it), and with it the sinks in it. */
 typedef bool (*CommandUntagged)(Command *command, Response *response, gpointer data);
 /* Exactly once, for every submitted command. tagged is NULL for LOST and CANCELLED; borrowed. */
 typedef void (*CommandDone)(Command *command, CommandResult result, const Response *tagged,
@@ -55,9 +55,14 @@ struct Command {
     char *tag;
     GArray *pieces;
     guint next_piece;
+    guint64 begin_offset; /* where it begins and ends in what the session wrote; */
+    guint64 end_offset;   /* 0 while a "+" is awaited */
     guint64 n_untagged;
     gint64 sent_us;
     gint64 progress_us; /* when bytes for it last moved; its timeout counts from here */
+    guint8 needs;       /* what it needs before it is sent: see the table of verbs in queue.c */
+    bool cancelled;
+    bool void_mailbox; /* it was meant for a mailbox that could not be selected */
 };
 Command *command_new(CommandLane lane, CommandDone on_done, gpointer data);
 
@@ -84,16 +89,21 @@ typedef struct {
 
 /* All calls from the main context, never from inside a session_* call but session_free's. */
 typedef struct {
-    /* READY (error NULL), or it could not be: AUTH, TLS, OFFLINE, TIMEOUT, PROTOCOL. Once. */
+    /* READY (error NULL), or it could not be: AUTH, TLS, OFFLINE, TIMEOUT, PROTOCOL, CONFIG. Once.
+     */
     void (*on_ready)(Session *session, const GError *error, gpointer data);
-    /* SELECT or EXAMINE was answered; result NULL on failure (then nothing is selected). */
+    /* SELECT or EXAMINE was answered, or the session ended before (LOST); once for every
+     * session_select(). result NULL on failure (then nothing is selected). */
     void (*on_selected)(Session *session, const char *mailbox, const SelectResult *result,
                         const GError *error, gpointer data);
     /* Unsolicited news of the selected mailbox, or any untagged data no command took: EXISTS,
      * EXPUNGE, VANISHED, FETCH, FLAGS, LIST, STATUS, ... Also what belongs to a SELECT in progress
-     * (between its start, after [CLOSED], and its tagged answer): mailbox is then the new one. */
+     * (between its start, after [CLOSED], and its tagged answer): mailbox is then the new one.
+     * Names in LIST and STATUS are the wire's bytes still: mailbox_name_from_wire() with
+     * session_utf8(). The response is freed after the call; sinks in it are the callee's. */
     void (*on_untagged)(Session *session, const char *mailbox, Response *response, gpointer data);
-    /* It is over; error says why (NULL after session_close). The session may be freed here. */
+    /* It is over; error says why (NULL after session_close). The session may be freed here (or in
+     * any other event). */
     void (*on_end)(Session *session, const GError *error, gpointer data);
 } SessionEvents;
 
@@ -116,6 +126,8 @@ bool session_condstore(const Session *session);
 char *session_describe(const Session *session); /* for .imapfs/status; caller frees */
 guint session_in_flight(const Session *session);
 guint session_queued(const Session *session);
+/* Octets of a command outside literals that this server takes (LIMIT_COMMAND_LINE or fewer). */
+gsize session_line_limit(const Session *session);
 
 /* Queues (takes). Pipelined by one policy, in queue.c: FIFO in a lane; foreground first; at most
  * LIMIT_PIPELINE in flight; `alone` commands wait for an empty pipe; a sync literal holds the line;
@@ -126,7 +138,8 @@ void session_submit(Session *session, Command *command);
 void session_cancel(Session *session, Command *command);
 
 /* Submits SELECT or EXAMINE; on_selected follows. Commands submitted after it are meant for it. If
- * it fails they are answered COMMAND_LOST without being sent, or with the server's NO or BAD. */
+ * it fails those that need a mailbox are answered COMMAND_LOST, or with the server's NO or BAD.
+ * Only commands that change nothing are sent before it is answered. */
 void session_select(Session *session, const SelectParams *params);
 /* UNSELECT, or EXAMINE of a name that does not exist; never CLOSE. */
 void session_unselect(Session *session);
@@ -137,9 +150,14 @@ const char *session_mailbox(const Session *session);
  * there is none); renewed every LIMIT_IDLE_RENEW_S. The default is on, 200 ms. */
 void session_set_idle(Session *session, bool on, guint linger_ms);
 
-/* Sinks for body literals; see reader.h. */
+/* Sinks for body literals; see reader.h. begin is called only while a command that wants FETCH is
+ * in flight in a selected mailbox. Who takes a FETCH response takes its sinks. */
 void session_set_sink(Session *session, const ReaderSinkOps *ops, gpointer data);
 
 /* The machine slept or the network changed: every connection proves itself with a NOOP within 5 s.
  */
 void session_check(Session *session);
+
+/* What is due by clock_mono_us() happens now. The session's own timer calls it; tests that move a
+ * fake clock call it themselves. */
+void session_tick(Session *session);

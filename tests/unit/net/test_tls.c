@@ -2,6 +2,7 @@
 #include "tls_test.h"
 
 #include <glib/gstdio.h>
+#include <zlib.h>
 
 static Cert authority, other_authority;
 static char *authority_file;
@@ -77,6 +78,58 @@ static void test_traffic(void **state)
             exchange(&ways[i], &cert, TLS1_2_VERSION, first);
             exchange(&ways[i], &cert, 0, first);
         }
+    }
+    cert_clear(&cert);
+}
+
+/* Deflate on TLS, as after COMPRESS; the server does its own with zlib. */
+static void through_stack(const Way *way, const Cert *cert, bool write_first)
+{
+    TlsConfig config = {.cafile = authority_file};
+    g_autoptr(GByteArray) bytes = sample_bytes(way->length);
+    Stream *a, *b;
+    memory_stream_pair(&a, &b);
+    set_way(a, way);
+    set_way(b, way);
+    Stream *stack = deflate_stream_new(client_on(a, "mail.example.org", &config), NULL);
+    Actor *client = actor_new(stack, bytes->data, bytes->len);
+    client->write_first = write_first;
+    actor_go(client);
+
+    g_autoptr(GByteArray) packed = g_byte_array_new();
+    g_byte_array_set_size(packed, bytes->len + 1000);
+    z_stream z = {.next_in = bytes->data, .avail_in = bytes->len, .next_out = packed->data};
+    z.avail_out = packed->len;
+    deflateInit2(&z, 9, Z_DEFLATED, -15, 9, Z_DEFAULT_STRATEGY);
+    deflate(&z, Z_SYNC_FLUSH);
+    g_byte_array_set_size(packed, (guint)z.total_out);
+    deflateEnd(&z);
+    TlsServer *server = tls_server_new(b, cert, 0, false, packed);
+    run_until((client->got->len >= bytes->len && client->flushed) || client->read_error ||
+              client->write_error);
+    assert_bytes(client->got, bytes->data, bytes->len);
+    run_until(server->eof || run_ready(1000) < 1000);
+
+    g_autoptr(GByteArray) unpacked = g_byte_array_new();
+    g_byte_array_set_size(unpacked, bytes->len + 1000);
+    z = (z_stream){.next_in = server->got->data, .avail_in = server->got->len};
+    z.next_out = unpacked->data;
+    z.avail_out = unpacked->len;
+    inflateInit2(&z, -15);
+    inflate(&z, Z_SYNC_FLUSH);
+    g_byte_array_set_size(unpacked, (guint)z.total_out);
+    inflateEnd(&z);
+    assert_bytes(unpacked, bytes->data, bytes->len);
+    actor_free(client);
+    tls_server_free(server);
+}
+
+static void test_stack(void **state)
+{
+    Cert cert = cert_new(&(CertSpec){.cn = "x", .san = "DNS:mail.example.org"}, &authority);
+    for (gsize i = 0; i < G_N_ELEMENTS(ways); i++) {
+        through_stack(&ways[i], &cert, false);
+        through_stack(&ways[i], &cert, true);
     }
     cert_clear(&cert);
 }
@@ -532,6 +585,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_traffic),
+        cmocka_unit_test(test_stack),
         cmocka_unit_test(test_certificates),
         cmocka_unit_test(test_client_certificate),
         cmocka_unit_test(test_bad_config),

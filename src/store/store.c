@@ -103,6 +103,7 @@ static Store *store_new(guint64 cache_size)
     store->state = store->cache = store->files = DIR_CLOSED;
     store->state_lock = store->cache_lock = -1;
     store->readers = g_ptr_array_new();
+    store->checkpointer = checkpointer_new();
     pthread_mutex_init(&store->writer_lock, NULL);
     store->txn.store = store;
     store->txn.purge = g_array_new(FALSE, FALSE, sizeof(PurgeRange));
@@ -126,8 +127,11 @@ Store *store_open(const StoreConfig *config, GError **error)
         return NULL;
     store->txn.reader.store = store;
     store->txn.reader.index = store->writer;
-    if (!content_store_open(store, generation, cache_unclean, error))
+    if (!content_store_open(store, generation, cache_unclean, error) ||
+        !checkpointer_add(store->checkpointer, store->index_path, store->writer, error) ||
+        !checkpointer_add(store->checkpointer, store->content_path, store->content.db, error))
         return NULL;
+    store->opened = true;
     return g_steal_pointer(&store);
 }
 
@@ -135,15 +139,17 @@ void store_close(Store *store)
 {
     if (store == NULL)
         return;
-    bool opened = store->content.db != NULL;
-    content_store_close(store);
+    if (store->opened)
+        content_store_flush(store);
+    checkpointer_free(store->checkpointer);
     readers_close_all(store);
+    content_store_close(store);
     g_clear_error(&store->txn.reader.failure);
     db_close(store->writer);
     g_array_unref(store->txn.purge);
     /* Unclean makes the next open check the whole file. */
-    dir_unlock(store->cache_lock, opened && !store->content_damaged);
-    dir_unlock(store->state_lock, opened && !store->index_damaged);
+    dir_unlock(store->cache_lock, store->opened && !store->content_damaged);
+    dir_unlock(store->state_lock, store->opened && !store->index_damaged);
     dir_close(&store->files);
     dir_close(&store->cache);
     dir_close(&store->state);

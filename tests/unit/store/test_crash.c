@@ -200,7 +200,7 @@ static void check_after(Fixture *fixture, const char *fault)
 static int run_case(const char *fault)
 {
     Fixture fixture;
-    fixture_init(&fixture);
+    fixture_init_small(&fixture);
     int result = run_child(&fixture, fault);
     check_after(&fixture, fault);
     fixture_clear(&fixture);

@@ -301,7 +301,7 @@ static void test_model(void **state)
                       .ids = g_hash_table_new(g_direct_hash, g_direct_equal)};
         for (int i = 0; i < BOXES; i++)
             clear_msgs(&self.boxes[i]);
-        fixture_init(&self.fixture);
+        fixture_init_small(&self.fixture);
         fixture_open_sized(&self.fixture, 1 << 30);
         op_reconcile(&self);
         for (int i = 0; i < OPERATIONS; i++)

@@ -272,7 +272,7 @@ static void test_damage_while_running(void **state)
     overwrite(index, 20 * 4096, (gsize)st.st_size - 20 * 4096);
     fixture_open(&fixture); /* it was closed well: not all is checked */
     StoreReader *reader = store_reader(fixture.store);
-    g_autoptr(UidSet) uids = store_msg_uids(reader, 1);
+    uidset_free(store_msg_uids(reader, 1));
     store_msg_count(reader, 1);
     assert_false(store_reader_check(reader, &error));
     assert_true(g_error_matches(error, IMAPFS_ERROR, IMAPFS_ERROR_STORE));

@@ -8,7 +8,9 @@
 
 #include <errno.h>
 #include <pthread.h>
+#include <signal.h>
 #include <time.h>
+#include "imapfs/base/error.h"
 #include "imapfs/base/log.h"
 
 #define FILES_MAX 2
@@ -55,6 +57,9 @@ static File *find_due(Checkpointer *self)
 static gpointer move_logs(gpointer data)
 {
     Checkpointer *self = data;
+    sigset_t all; /* signals are for the threads that expect them */
+    sigfillset(&all);
+    pthread_sigmask(SIG_BLOCK, &all, NULL);
     pthread_mutex_lock(&self->lock);
     while (!self->stop) {
         File *file = find_due(self);
@@ -96,9 +101,13 @@ bool checkpointer_add(Checkpointer *self, const char *path, Db *writer, GError *
     pthread_mutex_lock(&self->lock);
     self->files[self->n_files++] = (File){.db = db, .writer = writer, .next_at = DUE_FRAMES};
     pthread_mutex_unlock(&self->lock);
+    if (self->thread != NULL)
+        return true;
+    g_autoptr(GError) problem = NULL;
+    self->thread = g_thread_try_new("checkpoint", move_logs, self, &problem);
     if (self->thread == NULL)
-        self->thread = g_thread_new("checkpoint", move_logs, self);
-    return true;
+        g_set_error(error, IMAPFS_ERROR, IMAPFS_ERROR_STORE, "%s", problem->message);
+    return self->thread != NULL;
 }
 
 void checkpointer_free(Checkpointer *self)

@@ -25,6 +25,8 @@ bool reader_close_query(StoreReader *reader, Query *query);
 /* Starts one; false (and remembered) when there is no connection. */
 bool reader_open_query(StoreReader *reader, Query *query, const char *sql);
 bool reader_open_content_query(StoreReader *reader, Query *query, const char *sql);
+/* Remembers and logs. Takes the failure. */
+void reader_fail(StoreReader *reader, GError *failure);
 void readers_close_all(Store *store);
 
 /* --- the writing transaction (txn.c) --- */

@@ -63,14 +63,14 @@ static bool check_account(Db *db, const char *account, char **generation_out, GE
     return true;
 }
 
-static bool open_index_once(Store *store, const char *account, bool unclean, char **generation_out,
+static bool open_index_once(Store *store, const char *account, bool check, char **generation_out,
                             bool *unknown_out, GError **error)
 {
     if (!dir_prepare_file(&store->state, "index.db", error))
         return false;
     g_autoptr(Db) db =
         db_open(store->index_path, "index", true, INDEX_CACHE_KIB, &store->index_damaged, error);
-    if (db == NULL || (unclean && !db_quick_check(db, error)) ||
+    if (db == NULL || (check && !db_quick_check(db, error)) ||
         !schema_migrate(db, &schema_index, unknown_out, error) ||
         !check_account(db, account, generation_out, error))
         return false;
@@ -78,12 +78,12 @@ static bool open_index_once(Store *store, const char *account, bool unclean, cha
     return true;
 }
 
-static bool open_index(Store *store, const char *account, bool unclean, char **generation_out,
+static bool open_index(Store *store, const char *account, bool check, char **generation_out,
                        GError **error)
 {
     bool unknown = false;
     g_autoptr(GError) problem = NULL;
-    if (open_index_once(store, account, unclean, generation_out, &unknown, &problem))
+    if (open_index_once(store, account, check, generation_out, &unknown, &problem))
         return true;
     if (unknown || !g_atomic_int_get(&store->index_damaged)) {
         g_propagate_prefixed_error(error, g_steal_pointer(&problem), "%s: ", store->state.path);
@@ -114,20 +114,20 @@ Store *store_open(const StoreConfig *config, GError **error)
 {
     g_autoptr(Store) store = store_new(config->cache_size);
     g_autofree char *generation = NULL;
-    bool state_unclean, cache_unclean;
+    LockState state_before, cache_before;
     if (!dir_open(config->state_dir, &store->state, error) ||
         !dir_open(config->cache_dir, &store->cache, error) ||
-        (store->state_lock = dir_lock(&store->state, "lock", &state_unclean, error)) < 0 ||
-        (store->cache_lock = dir_lock(&store->cache, "cache.lock", &cache_unclean, error)) < 0 ||
+        (store->state_lock = dir_lock(&store->state, "lock", &state_before, error)) < 0 ||
+        (store->cache_lock = dir_lock(&store->cache, "cache.lock", &cache_before, error)) < 0 ||
         !dir_open_child(&store->cache, "content", &store->files, error))
         return NULL;
     store->index_path = dir_file_path(&store->state, "index.db");
     store->content_path = dir_file_path(&store->cache, "content.db");
-    if (!open_index(store, config->account, state_unclean, &generation, error))
+    if (!open_index(store, config->account, state_before == LOCK_DOUBTFUL, &generation, error))
         return NULL;
     store->txn.reader.store = store;
     store->txn.reader.index = store->writer;
-    if (!content_store_open(store, generation, cache_unclean, error) ||
+    if (!content_store_open(store, generation, cache_before != LOCK_CLEAN, error) ||
         !checkpointer_add(store->checkpointer, store->index_path, store->writer, error) ||
         !checkpointer_add(store->checkpointer, store->content_path, store->content.db, error))
         return NULL;
@@ -147,7 +147,6 @@ void store_close(Store *store)
     g_clear_error(&store->txn.reader.failure);
     db_close(store->writer);
     g_array_unref(store->txn.purge);
-    /* Unclean makes the next open check the whole file. */
     dir_unlock(store->cache_lock, store->opened && !store->content_damaged);
     dir_unlock(store->state_lock, store->opened && !store->index_damaged);
     dir_close(&store->files);

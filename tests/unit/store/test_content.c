@@ -254,13 +254,35 @@ static void test_eviction_budget(void **state)
     content_stats(store, &before, NULL);
     while (content_evict(store, 0)) {
         content_stats(store, &bytes, NULL);
-        assert_true(bytes < before);
+        assert_true(bytes < before && before - bytes <= 32 * 100);
         before = bytes;
         assert_true(++calls < 100);
     }
     assert_true(calls > 5);
     content_stats(store, &bytes, NULL);
     assert_int_equal(bytes, 1000);
+}
+
+/* What was evicted is given back to the file system. */
+static void test_shrinking(void **state)
+{
+    Fixture *fixture = *state;
+    clock_fake_set(G_GINT64_CONSTANT(1800000000) * 1000000000);
+    fixture_close(fixture);
+    Store *store = fixture_open_sized(fixture, 1000);
+    GError *error = NULL;
+    for (guint32 uid = 1; uid <= 400; uid++) {
+        ContentKey key = {1, uid, CONTENT_RAW, ""};
+        put_content(store, &key, uid, 40000);
+    }
+    gint64 before = 0, after = 0;
+    assert_true(db_get_int(store->content.db, "PRAGMA page_count", &before, &error));
+    pass_time(60);
+    for (guint calls = 0; content_evict(store, 0); calls++)
+        assert_true(calls < 1000);
+    assert_true(db_get_int(store->content.db, "PRAGMA page_count", &after, &error));
+    assert_true(before > 4000 && after < before - 1500);
+    assert_true(db_quick_check(store->content.db, &error));
 }
 
 static void test_last_use_survives(void **state)
@@ -398,19 +420,13 @@ static void test_names_and_modes(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        STORE_TEST(test_sizes),
-        STORE_TEST(test_keys),
-        STORE_TEST(test_pieces),
-        STORE_TEST(test_abort),
-        STORE_TEST(test_replace),
-        STORE_TEST(test_batch),
-        STORE_TEST(test_eviction),
-        STORE_TEST(test_eviction_budget),
-        STORE_TEST(test_last_use_survives),
-        STORE_TEST(test_damaged_blob),
-        STORE_TEST(test_damaged_file),
-        STORE_TEST(test_cut_while_open),
-        STORE_TEST(test_names_and_modes),
+        STORE_TEST(test_sizes),          STORE_TEST(test_keys),
+        STORE_TEST(test_pieces),         STORE_TEST(test_abort),
+        STORE_TEST(test_replace),        STORE_TEST(test_batch),
+        STORE_TEST(test_eviction),       STORE_TEST(test_eviction_budget),
+        STORE_TEST(test_shrinking),      STORE_TEST(test_last_use_survives),
+        STORE_TEST(test_damaged_blob),   STORE_TEST(test_damaged_file),
+        STORE_TEST(test_cut_while_open), STORE_TEST(test_names_and_modes),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

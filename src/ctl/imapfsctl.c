@@ -17,8 +17,9 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-#define READ_TIMEOUT_MS 35000 /* a status waits for the server at most `timeout`, by default 30 s \
-                               */
+#define READ_TIMEOUT_MS                                                       \
+    35000 /* a status waits for the server at most `timeout`, by default 30 s \
+           */
 #define EXIT_WRONG_USAGE 2
 
 static int complain(const char *path, const char *words)
@@ -175,8 +176,8 @@ static int run_on(guint command, const char *argument)
         mine += ((const Mount *)g_ptr_array_index(mounts, i))->user == getuid();
     for (guint i = 0; i < mounts->len; i++) {
         const Mount *mount = g_ptr_array_index(mounts, i);
-        if (mount->user == getuid())
-            code = MAX(code, commands[command].f(mount, mine == 1));
+        int one = mount->user == getuid() ? commands[command].f(mount, mine == 1) : 0;
+        code = MAX(code, one);
     }
     if (mine == 0 && commands[command].needs_one) {
         fputs("imapfsctl: you have no imapfs mount here\n", stderr);

@@ -1,6 +1,7 @@
 /* main.c - imapfs: the command line. */
 #include "mountcmd.h"
 #include "options.h"
+#include "prompt.h"
 #include "imapfs/base/fault.h"
 #include "imapfs/base/log.h"
 #include "imapfs/base/secret.h"
@@ -103,13 +104,16 @@ static void set_debug(const Settings *settings)
 
 static ExitCode run(const CommandLine *line)
 {
+    /* For the life of the process: a thread that asks for a password may outlive all else. */
+    static Settings *settings;
     g_autoptr(GError) error = NULL;
-    g_autoptr(Settings) settings =
-        settings_new(line->options, line->source, line->mountpoint, NULL, &error);
+    settings = settings_new(line->options, line->source, line->mountpoint, NULL, &error);
     if (!settings)
         return mount_complain(error);
     set_debug(settings);
-    return mount_run(settings, &line->flags);
+    ExitCode code = mount_run(settings, &line->flags);
+    prompt_abort();
+    return code;
 }
 
 int main(int argc, char **argv)

@@ -23,6 +23,7 @@
 #include <unistd.h>
 
 #define FRESH_MS 3000
+#define ASKING_POLL_US 100000
 
 /* --- words --- */
 
@@ -150,27 +151,37 @@ static bool is_cache_usable(Store *store)
     return found;
 }
 
-/* A person who types a password may take longer than a server. */
-static bool wait_online(Mounted *mounted, GError **error)
-{
-    Settings *settings = mounted->settings;
-    for (;;) {
-        g_autoptr(GError) failed = NULL;
-        if (engine_wait_online(mounted->engine, settings->account.timeout_ms, &failed))
-            return true;
-        if (!g_error_matches(failed, IMAPFS_ERROR, IMAPFS_ERROR_TIMEOUT) ||
-            !password_source_is_asking(settings->passwords)) {
-            g_propagate_error(error, g_steal_pointer(&failed));
-            return false;
-        }
-    }
-}
-
 static bool is_weather(const GError *error)
 {
     return g_error_matches(error, IMAPFS_ERROR, IMAPFS_ERROR_OFFLINE) ||
            g_error_matches(error, IMAPFS_ERROR, IMAPFS_ERROR_TIMEOUT) ||
            g_error_matches(error, IMAPFS_ERROR, IMAPFS_ERROR_LOST);
+}
+
+/* A person who types a password may take longer than the server waits, and we. Then the connection
+ * is made again with what was typed, and has all its time again. */
+static bool wait_online(Mounted *mounted, GError **error)
+{
+    Settings *settings = mounted->settings;
+    guint timeout_ms = settings->account.timeout_ms;
+    gint64 deadline = 0;
+    bool was_asking = false;
+    for (;;) {
+        g_autoptr(GError) failed = NULL;
+        if (engine_wait_online(mounted->engine, timeout_ms, &failed))
+            return true;
+        bool asking = password_source_is_asking(settings->passwords);
+        if (asking)
+            deadline = clock_mono_us() + (gint64)timeout_ms * 1000;
+        else if (was_asking)
+            engine_kick(mounted->engine);
+        was_asking = asking;
+        if (!asking && (!is_weather(failed) || clock_mono_us() >= deadline)) {
+            g_propagate_error(error, g_steal_pointer(&failed));
+            return false;
+        }
+        g_usleep(ASKING_POLL_US);
+    }
 }
 
 /* A refused login, or a connection that is not secure, is the user's to hear at once. Without

@@ -142,6 +142,8 @@ Secret *password_source_get(gpointer data, bool retry, GError **error)
     } else {
         secret = look(source, retry, error);
     }
+    if (!secret)
+        set_origin(source, NULL);
     g_mutex_unlock(&source->lock);
     g_atomic_int_add(&source->asking, -1);
     return secret;

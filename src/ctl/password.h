@@ -29,6 +29,6 @@ Secret *password_source_get(gpointer data, bool retry, GError **error);
 void password_source_detach(PasswordSource *source);
 /* Somebody is being asked right now, so nothing else should run out of patience. */
 bool password_source_is_asking(PasswordSource *source);
-/* Where the last one came from ("passcmd", "/home/alice/.netrc", ...), or NULL. Static or borrowed
- * from the source. */
+/* Where the last one came from ("passcmd", "/home/alice/.netrc", ...); NULL when there was none.
+ * Static or borrowed from the source. */
 const char *password_source_origin(PasswordSource *source);

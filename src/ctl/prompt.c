@@ -19,6 +19,37 @@ static const int caught[] = {SIGINT, SIGTERM, SIGHUP, SIGQUIT, SIGTSTP};
 /* Signal handlers have no argument, hence one prompt at a time. */
 static int signal_pipe[2] = {-1, -1};
 
+/* What prompt_abort() has to put right. */
+static struct {
+    GMutex lock;
+    bool quiet; /* echo was on and is off now */
+    int terminal;
+    struct termios before;
+} echo;
+
+static bool echo_off(int terminal)
+{
+    g_mutex_lock(&echo.lock);
+    if (tcgetattr(terminal, &echo.before) == 0) {
+        struct termios quiet = echo.before;
+        quiet.c_lflag &= ~(tcflag_t)(ECHO | ECHONL);
+        echo.terminal = terminal;
+        echo.quiet = tcsetattr(terminal, TCSAFLUSH, &quiet) == 0;
+    }
+    bool quiet = echo.quiet;
+    g_mutex_unlock(&echo.lock);
+    return quiet;
+}
+
+void prompt_abort(void)
+{
+    g_mutex_lock(&echo.lock);
+    if (echo.quiet)
+        tcsetattr(echo.terminal, TCSAFLUSH, &echo.before);
+    echo.quiet = false;
+    g_mutex_unlock(&echo.lock);
+}
+
 static void on_signal(int number)
 {
     int saved = errno;
@@ -29,13 +60,11 @@ static void on_signal(int number)
 }
 
 typedef struct {
-    int terminal;
-    bool quiet; /* echo was on and is off now */
-    struct termios before;
+    bool quiet;
     struct sigaction actions[G_N_ELEMENTS(caught)];
 } Prompt;
 
-static bool begin(Prompt *prompt)
+static bool begin(Prompt *prompt, int terminal)
 {
     if (pipe2(signal_pipe, O_CLOEXEC | O_NONBLOCK) != 0)
         return false;
@@ -43,20 +72,13 @@ static bool begin(Prompt *prompt)
     sigfillset(&action.sa_mask);
     for (guint i = 0; i < G_N_ELEMENTS(caught); i++)
         sigaction(caught[i], &action, &prompt->actions[i]);
-
-    prompt->quiet = tcgetattr(prompt->terminal, &prompt->before) == 0;
-    if (prompt->quiet) {
-        struct termios quiet = prompt->before;
-        quiet.c_lflag &= ~(tcflag_t)(ECHO | ECHONL);
-        prompt->quiet = tcsetattr(prompt->terminal, TCSAFLUSH, &quiet) == 0;
-    }
+    prompt->quiet = echo_off(terminal);
     return true;
 }
 
 static void end(Prompt *prompt)
 {
-    if (prompt->quiet)
-        tcsetattr(prompt->terminal, TCSAFLUSH, &prompt->before);
+    prompt_abort();
     for (guint i = 0; i < G_N_ELEMENTS(caught); i++)
         sigaction(caught[i], &prompt->actions[i], NULL);
     close(signal_pipe[0]);
@@ -100,11 +122,11 @@ static gssize read_line(int terminal, char *line, int *signal_out)
 /* One question. *again_out: a signal stopped us meanwhile, and we go on. */
 static Secret *ask_once(int terminal, const char *text, bool *again_out)
 {
-    Prompt prompt = {.terminal = terminal};
+    Prompt prompt = {0};
     char line[PASSWORD_MAX];
     int number = 0;
     *again_out = false;
-    if (!begin(&prompt))
+    if (!begin(&prompt, terminal))
         return NULL;
     say(terminal, text);
     gssize length = prompt.quiet ? read_line(terminal, line, &number) : -1;

@@ -13,5 +13,8 @@ bool prompt_possible(void);
  * only after echo is on again; after a stop the question is asked again. NULL with AUTH when there
  * is no terminal, or it ended, or nothing was typed. */
 Secret *prompt_password(const char *text, GError **error);
-/* The same at a terminal that is open already. */
+/* Called before the process ends by itself: puts echo on if somebody is being asked. */
+void prompt_abort(void);
+
+/* The same as prompt_password at a terminal that is open already. */
 Secret *prompt_password_at(int terminal, const char *text, GError **error);

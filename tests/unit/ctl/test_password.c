@@ -94,7 +94,8 @@ static void test_passcmd_alone(void **state)
     check(good, true, "from-command", "passcmd", NULL);
     /* A command that fails is heard of: no other source hides it. */
     g_autoptr(PasswordSource) bad = make_source("exit 1");
-    check(bad, false, NULL, "passcmd", "failed with exit code 1");
+    check(bad, false, NULL, NULL, "failed with exit code 1");
+    assert_null(password_source_origin(bad));
 }
 
 /* --- the terminal --- */

@@ -17,18 +17,26 @@ typedef struct {
     TreeFile *file;
 } Opening;
 
+struct Opener {
+    pthread_t thread;
+    pthread_mutex_t lock;
+    pthread_cond_t cond;
+    bool stopping;
+    GQueue openings; /* of Opening */
+};
+
 static void opened(Front *front, TreeFile *file)
 {
-    g_mutex_lock(&front->lock);
+    pthread_mutex_lock(&front->lock);
     g_hash_table_add(front->files, file);
-    g_mutex_unlock(&front->lock);
+    pthread_mutex_unlock(&front->lock);
 }
 
 static void closed(Front *front, TreeFile *file)
 {
-    g_mutex_lock(&front->lock);
+    pthread_mutex_lock(&front->lock);
     g_hash_table_remove(front->files, file);
-    g_mutex_unlock(&front->lock);
+    pthread_mutex_unlock(&front->lock);
     tree_file_close(file);
 }
 
@@ -38,13 +46,13 @@ bool files_find(Front *front, guint64 ino, TreeEntry *out)
     gpointer file;
     bool found = false;
 
-    g_mutex_lock(&front->lock);
+    pthread_mutex_lock(&front->lock);
     g_hash_table_iter_init(&iter, front->files);
     while (!found && g_hash_table_iter_next(&iter, &file, NULL)) {
         tree_file_entry(file, out);
         found = out->ino == ino;
     }
-    g_mutex_unlock(&front->lock);
+    pthread_mutex_unlock(&front->lock);
     return found;
 }
 
@@ -74,14 +82,38 @@ static void tell_size(Front *front, const Opening *opening)
     fuse_lowlevel_notify_inval_inode(front->session, opening->ino, -1, 0);
 }
 
-static void open_exactly(gpointer data, gpointer user_data)
+/* NULL: there is no more, and there will be none. */
+static Opening *next_opening(Opener *self)
 {
-    g_autofree Opening *opening = data;
-    Front *front = user_data;
+    Opening *opening;
 
-    tell_size(front, opening);
-    reply_open(front, opening->req, &opening->fi, opening->file);
-    front_answered(front);
+    pthread_mutex_lock(&self->lock);
+    while (!(opening = g_queue_pop_head(&self->openings)) && !self->stopping)
+        pthread_cond_wait(&self->cond, &self->lock);
+    pthread_mutex_unlock(&self->lock);
+    return opening;
+}
+
+static void *opener_thread(void *data)
+{
+    Front *front = data;
+    Opening *opening;
+
+    while ((opening = next_opening(front->opener))) {
+        tell_size(front, opening);
+        reply_open(front, opening->req, &opening->fi, opening->file);
+        g_free(opening);
+        front_answered(front);
+    }
+    return NULL;
+}
+
+static void push_opening(Opener *self, const Opening *opening)
+{
+    pthread_mutex_lock(&self->lock);
+    g_queue_push_tail(&self->openings, g_memdup2(opening, sizeof(*opening)));
+    pthread_cond_signal(&self->cond);
+    pthread_mutex_unlock(&self->lock);
 }
 
 static TreeStatus open_ask(Request *r)
@@ -99,7 +131,7 @@ static void open_reply(Request *r)
         return;
     }
     front_answering(r->front);
-    g_thread_pool_push(r->front->openers, g_memdup2(&opening, sizeof(opening)), NULL);
+    push_opening(r->front->opener, &opening);
 }
 
 static const RequestKind open_kind = {"open", open_ask, open_reply, NULL};
@@ -144,9 +176,31 @@ void files_op_release(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
     fuse_reply_err(req, 0);
 }
 
-void files_start(Front *front)
+bool files_start(Front *front)
 {
-    front->openers = g_thread_pool_new(open_exactly, front, 1, TRUE, NULL);
+    Opener *self = front->opener = g_new0(Opener, 1);
+
+    pthread_mutex_init(&self->lock, NULL);
+    pthread_cond_init(&self->cond, NULL);
+    if (pthread_create(&self->thread, NULL, opener_thread, front) != 0) {
+        self->thread = 0;
+        return false;
+    }
+    pthread_setname_np(self->thread, "imapfs-open");
+    return true;
+}
+
+static void opener_end(Opener *self)
+{
+    pthread_mutex_lock(&self->lock);
+    self->stopping = true;
+    pthread_cond_signal(&self->cond);
+    pthread_mutex_unlock(&self->lock);
+    if (self->thread)
+        pthread_join(self->thread, NULL);
+    pthread_cond_destroy(&self->cond);
+    pthread_mutex_destroy(&self->lock);
+    g_free(self);
 }
 
 void files_end(Front *front)
@@ -154,8 +208,8 @@ void files_end(Front *front)
     GHashTableIter iter;
     gpointer file;
 
-    g_thread_pool_free(front->openers, FALSE, TRUE);
-    front->openers = NULL;
+    opener_end(front->opener);
+    front->opener = NULL;
     g_hash_table_iter_init(&iter, front->files);
     while (g_hash_table_iter_next(&iter, &file, NULL))
         tree_file_close(file);

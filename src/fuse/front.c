@@ -152,9 +152,9 @@ static void wait_until_quiet(Front *front)
 
 static void end(Front *front)
 {
-    g_mutex_lock(&front->lock);
+    pthread_mutex_lock(&front->lock);
     front->stopping = true; /* from here on nothing waits any more */
-    g_mutex_unlock(&front->lock);
+    pthread_mutex_unlock(&front->lock);
     requests_end(front);
     notifier_stop(front->notifier);
     fuse_session_reset(front->session);
@@ -172,8 +172,12 @@ int front_run(Front *front, Tree *tree, Engine *engine)
     front->tree = tree;
     front->engine = engine;
     signals_set(front, &old);
-    files_start(front);
-    notifier_start(front->notifier);
+    if (!files_start(front) || !notifier_start(front->notifier)) {
+        log_error("fuse", "no thread can be started");
+        end(front);
+        signals_restore(&old);
+        return 1;
+    }
     status = serve(front, was_signalled);
     if (status < 0)
         log_error("fuse", "reading /dev/fuse: %s", g_strerror(-status));
@@ -224,7 +228,7 @@ Front *front_new(const FrontConfig *config, GError **error)
         return NULL;
     front = g_new0(Front, 1);
     front->mountpoint = g_strdup(config->mountpoint);
-    g_mutex_init(&front->lock);
+    pthread_mutex_init(&front->lock, NULL);
     g_queue_init(&front->waiting);
     front->files = g_hash_table_new(NULL, NULL);
     estimates_init(&front->estimates);
@@ -255,7 +259,7 @@ void front_free(Front *front)
         close(front->wake_fd);
     g_hash_table_unref(front->files);
     estimates_clear(&front->estimates);
-    g_mutex_clear(&front->lock);
+    pthread_mutex_destroy(&front->lock);
     g_free(front->read_buffer);
     g_free(front->mountpoint);
     g_free(front);

@@ -22,9 +22,10 @@ typedef struct {
 
 struct Notifier {
     Front *front;
-    GThread *thread;
-    GMutex lock;
-    GCond cond;
+    pthread_t thread;
+    bool started;
+    pthread_mutex_t lock;
+    pthread_cond_t cond; /* of CLOCK_MONOTONIC */
     bool accepting, stopping, running;
     GQueue events;        /* of Event */
     GHashTable *changed;  /* boxes to forget as a whole */
@@ -50,10 +51,14 @@ static GHashTable *inode_set(void)
 Notifier *notifier_new(Front *front)
 {
     Notifier *self = g_new0(Notifier, 1);
+    pthread_condattr_t monotonic;
 
     self->front = front;
-    g_mutex_init(&self->lock);
-    g_cond_init(&self->cond);
+    pthread_mutex_init(&self->lock, NULL);
+    pthread_condattr_init(&monotonic);
+    pthread_condattr_setclock(&monotonic, CLOCK_MONOTONIC);
+    pthread_cond_init(&self->cond, &monotonic);
+    pthread_condattr_destroy(&monotonic);
     self->changed = g_hash_table_new(NULL, NULL);
     self->listings = inode_set();
     self->dirs = inode_set();
@@ -65,13 +70,14 @@ void notifier_free(Notifier *self)
     if (!self)
         return;
     notifier_stop(self);
-    g_clear_pointer(&self->thread, g_thread_join);
+    if (self->started)
+        pthread_join(self->thread, NULL);
     g_queue_clear_full(&self->events, event_free);
     g_hash_table_unref(self->changed);
     g_hash_table_unref(self->listings);
     g_hash_table_unref(self->dirs);
-    g_mutex_clear(&self->lock);
-    g_cond_clear(&self->cond);
+    pthread_mutex_destroy(&self->lock);
+    pthread_cond_destroy(&self->cond);
     g_free(self);
 }
 
@@ -214,12 +220,15 @@ typedef struct {
 /* Waits for something to do. False: stop. */
 static bool take_batch(Notifier *self, gint64 *check_at, Batch *out)
 {
-    g_mutex_lock(&self->lock);
+    const struct timespec until = {.tv_sec = *check_at / G_USEC_PER_SEC,
+                                   .tv_nsec = *check_at % G_USEC_PER_SEC * 1000};
+
+    pthread_mutex_lock(&self->lock);
     while (!self->stopping && self->events.length == 0 && g_hash_table_size(self->changed) == 0 &&
            g_get_monotonic_time() < *check_at)
-        g_cond_wait_until(&self->cond, &self->lock, *check_at);
+        pthread_cond_timedwait(&self->cond, &self->lock, &until);
     if (self->stopping) {
-        g_mutex_unlock(&self->lock);
+        pthread_mutex_unlock(&self->lock);
         return false;
     }
     *out = (Batch){.events = self->events, .changed = self->changed};
@@ -230,7 +239,7 @@ static bool take_batch(Notifier *self, gint64 *check_at, Batch *out)
         self->listings = inode_set();
         *check_at = g_get_monotonic_time() + LISTING_CHECK_US;
     }
-    g_mutex_unlock(&self->lock);
+    pthread_mutex_unlock(&self->lock);
     return true;
 }
 
@@ -255,7 +264,7 @@ static void tell_batch(Notifier *self, Batch *batch)
         check_listings(self, batch->listings);
 }
 
-static gpointer notifier_thread(gpointer data)
+static void *notifier_thread(void *data)
 {
     Notifier *self = data;
     gint64 check_at = g_get_monotonic_time() + LISTING_CHECK_US;
@@ -263,35 +272,40 @@ static gpointer notifier_thread(gpointer data)
 
     while (take_batch(self, &check_at, &batch))
         tell_batch(self, &batch);
-    g_mutex_lock(&self->lock);
+    pthread_mutex_lock(&self->lock);
     self->running = false;
-    g_mutex_unlock(&self->lock);
+    pthread_mutex_unlock(&self->lock);
     front_wake(self->front);
     return NULL;
 }
 
-void notifier_start(Notifier *self)
+bool notifier_start(Notifier *self)
 {
-    self->accepting = self->running = true;
-    self->thread = g_thread_new("notifier", notifier_thread, self);
+    pthread_mutex_lock(&self->lock);
+    self->accepting = self->running = self->started =
+        pthread_create(&self->thread, NULL, notifier_thread, self) == 0;
+    pthread_mutex_unlock(&self->lock);
+    if (self->started)
+        pthread_setname_np(self->thread, "imapfs-notify");
+    return self->started;
 }
 
 void notifier_stop(Notifier *self)
 {
-    g_mutex_lock(&self->lock);
+    pthread_mutex_lock(&self->lock);
     self->stopping = true;
     self->accepting = false;
-    g_cond_signal(&self->cond);
-    g_mutex_unlock(&self->lock);
+    pthread_cond_signal(&self->cond);
+    pthread_mutex_unlock(&self->lock);
 }
 
 bool notifier_is_running(Notifier *self)
 {
     bool running;
 
-    g_mutex_lock(&self->lock);
+    pthread_mutex_lock(&self->lock);
     running = self->running;
-    g_mutex_unlock(&self->lock);
+    pthread_mutex_unlock(&self->lock);
     return running;
 }
 
@@ -301,10 +315,10 @@ void notifier_note_listing(Notifier *self, guint64 ino)
 
     if (tree_ino_listed_box(ino) < 0)
         return;
-    g_mutex_lock(&self->lock);
+    pthread_mutex_lock(&self->lock);
     if (self->accepting && !g_hash_table_contains(self->listings, &key))
         g_hash_table_add(self->listings, g_memdup2(&key, sizeof(key)));
-    g_mutex_unlock(&self->lock);
+    pthread_mutex_unlock(&self->lock);
 }
 
 /* --- events, on the loop --- */
@@ -318,7 +332,7 @@ static void push(Front *front, EventKind kind, guint32 box, guint32 id, const ch
 {
     Notifier *self = front->notifier;
 
-    g_mutex_lock(&self->lock);
+    pthread_mutex_lock(&self->lock);
     if (!self->accepting) {
         /* Before the first request and after the last the kernel keeps nothing. */
     } else if (self->events.length >= QUEUE_MAX && kind != FLAGS_CHANGED && kind != BOX_REMOVED) {
@@ -327,8 +341,8 @@ static void push(Front *front, EventKind kind, guint32 box, guint32 id, const ch
         Event event = {kind, box, id, g_strdup(name)};
         g_queue_push_tail(&self->events, g_memdup2(&event, sizeof(event)));
     }
-    g_cond_signal(&self->cond);
-    g_mutex_unlock(&self->lock);
+    pthread_cond_signal(&self->cond);
+    pthread_mutex_unlock(&self->lock);
 }
 
 static void on_box_added(guint32 parent, guint32 box, const char *leaf, gpointer data)
@@ -360,11 +374,11 @@ static void on_box_changed(guint32 box, gpointer data)
 {
     Notifier *self = ((Front *)data)->notifier;
 
-    g_mutex_lock(&self->lock);
+    pthread_mutex_lock(&self->lock);
     if (self->accepting)
         change(self, box);
-    g_cond_signal(&self->cond);
-    g_mutex_unlock(&self->lock);
+    pthread_cond_signal(&self->cond);
+    pthread_mutex_unlock(&self->lock);
 }
 
 const EngineEvents front_events = {

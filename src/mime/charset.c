@@ -41,10 +41,11 @@ typedef enum {
 
 struct Charset {
     Kind kind;
-    iconv_t iconv;   /* KIND_ICONV and KIND_HZ */
-    Shape shape;     /* how much a bad character takes with it */
-    bool two_bytes;  /* SHAPE_ISO2022: in a set of two bytes a character */
-    bool hz_shifted; /* between ~{ and ~} */
+    iconv_t iconv;    /* KIND_ICONV and KIND_HZ */
+    char *iconv_name; /* to give it back under */
+    Shape shape;      /* how much a bad character takes with it */
+    bool two_bytes;   /* SHAPE_ISO2022: in a set of two bytes a character */
+    bool hz_shifted;  /* between ~{ and ~} */
     struct {
         bool shifted, fresh; /* after '+'; right after it */
         guint bits, n_bits;
@@ -53,6 +54,38 @@ struct Charset {
     GByteArray *input; /* bytes that wait for more */
     bool guess_ascii;  /* KIND_GUESS: nothing over 0x7f yet */
 };
+
+/* Converters that nobody uses, by name: opening one costs 40 us, and a listing may ask for one a
+ * message. */
+#define IDLE_MAX 64
+static GMutex idle_lock;
+static GHashTable *idle; /* char * -> iconv_t */
+
+static iconv_t iconv_take(const char *name)
+{
+    gpointer key = NULL, converter = NULL;
+    g_mutex_lock(&idle_lock);
+    bool found = idle && g_hash_table_steal_extended(idle, name, &key, &converter);
+    g_mutex_unlock(&idle_lock);
+    g_free(key);
+    if (!found)
+        converter = iconv_open("UTF-8", name);
+    return converter == (iconv_t)-1 ? NULL : converter;
+}
+
+static void iconv_give(const char *name, iconv_t converter)
+{
+    iconv(converter, NULL, NULL, NULL, NULL); /* to its first state */
+    g_mutex_lock(&idle_lock);
+    if (!idle)
+        idle = g_hash_table_new_full(g_str_hash, g_str_equal, g_free, NULL);
+    bool kept = g_hash_table_size(idle) < IDLE_MAX && !g_hash_table_contains(idle, name);
+    if (kept)
+        g_hash_table_insert(idle, g_strdup(name), converter);
+    g_mutex_unlock(&idle_lock);
+    if (!kept)
+        iconv_close(converter);
+}
 
 static bool open_iconv(Charset *charset, const char *name)
 {
@@ -65,11 +98,10 @@ static bool open_iconv(Charset *charset, const char *name)
         {"EUC", SHAPE_PAIRS},        {"CP932", SHAPE_PAIRS}, {"CP949", SHAPE_PAIRS},
         {"ISO-2022", SHAPE_ISO2022}, {"JOHAB", SHAPE_PAIRS}, {"SHIFT", SHAPE_PAIRS},
     };
-    charset->iconv = iconv_open("UTF-8", name);
-    if (charset->iconv == (iconv_t)-1) {
-        charset->iconv = NULL;
+    charset->iconv = iconv_take(name);
+    if (!charset->iconv)
         return false;
-    }
+    charset->iconv_name = g_strdup(name);
     charset->shape = SHAPE_BYTES;
     for (guint i = 0; i < G_N_ELEMENTS(SHAPES); i++) {
         if (g_ascii_strncasecmp(name, SHAPES[i].prefix, strlen(SHAPES[i].prefix)) == 0) {
@@ -111,7 +143,8 @@ void charset_free(Charset *charset)
     if (!charset)
         return;
     if (charset->iconv)
-        iconv_close(charset->iconv);
+        iconv_give(charset->iconv_name, charset->iconv);
+    g_free(charset->iconv_name);
     g_byte_array_unref(charset->input);
     g_free(charset);
 }

@@ -26,7 +26,7 @@ class KernelCase(Case):
 
     def up(self, *options, home=None):
         source, more = self.server.source()
-        return self.mount(source, [*more, "poll=1", *options], home)
+        return self.mount(source, [*more, "poll=5", *options], home)
 
     def run_tool(self, *command, code=0):
         done = subprocess.run(command, capture_output=True, timeout=60, check=False)

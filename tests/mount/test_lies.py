@@ -27,7 +27,7 @@ class LieCase(Case):
 
     def up(self, *options):
         source, more = self.server.source()
-        return self.mount(source, [*more, "timeout=3", "poll=1", *options])
+        return self.mount(source, [*more, "timeout=3", "poll=5", *options])
 
     def one_message_spoiled(self, lie, files=("body.txt",), victim=5, structure=True):
         """With on_fetch = lie for the victim, all other messages read well and the victim's files

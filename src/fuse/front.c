@@ -93,11 +93,16 @@ static ssize_t device_read(int fd, void *buffer, size_t size, void *data)
     }
 }
 
+/* libfuse prints every error but ENOENT. These are no news: the mount is gone, or the kernel cannot
+ * forget a directory that is in use (notify.c then does with less). */
 static ssize_t device_writev(int fd, struct iovec *iov, int count, void *data)
 {
     Front *front = data;
+    ssize_t n = init_patch_writev(&front->init, fd, iov, count);
 
-    return init_patch_writev(&front->init, fd, iov, count);
+    if (n < 0 && (errno == ENODEV || errno == ENOTCONN || errno == ENOTEMPTY))
+        errno = ENOENT;
+    return n;
 }
 
 static const struct fuse_custom_io device_io = {.read = device_read, .writev = device_writev};
@@ -145,31 +150,6 @@ static void wait_until_quiet(Front *front)
     }
 }
 
-void front_file_opened(Front *front, TreeFile *file)
-{
-    g_mutex_lock(&front->lock);
-    g_hash_table_add(front->files, file);
-    g_mutex_unlock(&front->lock);
-}
-
-void front_file_released(Front *front, TreeFile *file)
-{
-    g_mutex_lock(&front->lock);
-    g_hash_table_remove(front->files, file);
-    g_mutex_unlock(&front->lock);
-}
-
-static void close_files(Front *front)
-{
-    GHashTableIter iter;
-    gpointer file;
-
-    g_hash_table_iter_init(&iter, front->files);
-    while (g_hash_table_iter_next(&iter, &file, NULL))
-        tree_file_close(file);
-    g_hash_table_remove_all(front->files);
-}
-
 static void end(Front *front)
 {
     g_mutex_lock(&front->lock);
@@ -180,8 +160,8 @@ static void end(Front *front)
     fuse_session_reset(front->session);
     if (serve(front, is_quiet) <= 0)
         wait_until_quiet(front);
-    fuse_session_unmount(front->session); /* lazily, so it does not wait for open files, */
-    close_files(front);                   /* which nobody will release any more */
+    fuse_session_unmount(front->session); /* lazily, so it does not wait for open files */
+    files_end(front);
 }
 
 int front_run(Front *front, Tree *tree, Engine *engine)
@@ -192,6 +172,7 @@ int front_run(Front *front, Tree *tree, Engine *engine)
     front->tree = tree;
     front->engine = engine;
     signals_set(front, &old);
+    files_start(front);
     notifier_start(front->notifier);
     status = serve(front, was_signalled);
     if (status < 0)

@@ -96,12 +96,6 @@ static void open_standard_descriptors(void)
         close(fd);
 }
 
-static void set_debug(const Settings *settings)
-{
-    const char *environment = g_getenv("IMAPFS_DEBUG");
-    log_init(settings->debug ? settings->debug : environment);
-}
-
 static ExitCode run(const CommandLine *line)
 {
     /* For the life of the process: a thread that asks for a password may outlive all else. */
@@ -110,7 +104,7 @@ static ExitCode run(const CommandLine *line)
     settings = settings_new(line->options, line->source, line->mountpoint, NULL, &error);
     if (!settings)
         return mount_complain(error);
-    set_debug(settings);
+    log_init(settings->debug);
     ExitCode code = mount_run(settings, &line->flags);
     prompt_abort();
     return code;

@@ -24,6 +24,7 @@
 
 #define FRESH_MS 3000
 #define ASKING_POLL_US 100000
+#define LOGIN_TRIES 3 /* of a person at a terminal */
 
 /* --- words --- */
 
@@ -158,25 +159,56 @@ static bool is_weather(const GError *error)
            g_error_matches(error, IMAPFS_ERROR, IMAPFS_ERROR_LOST);
 }
 
-/* A person who types a password may take longer than the server waits, and we. Then the connection
- * is made again with what was typed, and has all its time again. */
+/* How long to wait for the first connection, where a person may have to be asked for the password,
+ * who is slower than any timeout. */
+typedef struct {
+    gint64 until_us; /* failures count for nothing before */
+    guint expected;  /* so many passwords must have been given out for a refusal to be a new one */
+    guint refusals;
+    bool was_asking;
+} Patience;
+
+static void be_patient(Patience *patience, const Settings *settings)
+{
+    patience->until_us = clock_mono_us() + (gint64)settings->account.timeout_ms * 1000;
+}
+
+/* Whether this failure is not the last word. */
+static bool go_on_waiting(Mounted *mounted, Patience *patience, const GError *failed)
+{
+    PasswordSource *passwords = mounted->settings->passwords;
+    guint given = password_source_given(passwords);
+    bool asking = password_source_is_asking(passwords), answered = patience->was_asking && !asking;
+    patience->was_asking = asking;
+    if (asking) {
+        be_patient(patience, mounted->settings);
+        return true;
+    }
+    if (g_error_matches(failed, IMAPFS_ERROR, IMAPFS_ERROR_AUTH)) {
+        if (given < patience->expected)
+            return clock_mono_us() < patience->until_us;
+        if (given == 0 || ++patience->refusals >= LOGIN_TRIES ||
+            !password_source_refused(passwords))
+            return false;
+        patience->expected = given + 1;
+        be_patient(patience, mounted->settings);
+        engine_kick(mounted->engine);
+        return true;
+    }
+    /* The server lost its patience meanwhile: once more, with what was typed. */
+    if (answered)
+        engine_kick(mounted->engine);
+    return is_weather(failed) && clock_mono_us() < patience->until_us;
+}
+
 static bool wait_online(Mounted *mounted, GError **error)
 {
-    Settings *settings = mounted->settings;
-    guint timeout_ms = settings->account.timeout_ms;
-    gint64 deadline = 0;
-    bool was_asking = false;
+    Patience patience = {0};
     for (;;) {
         g_autoptr(GError) failed = NULL;
-        if (engine_wait_online(mounted->engine, timeout_ms, &failed))
+        if (engine_wait_online(mounted->engine, mounted->settings->account.timeout_ms, &failed))
             return true;
-        bool asking = password_source_is_asking(settings->passwords);
-        if (asking)
-            deadline = clock_mono_us() + (gint64)timeout_ms * 1000;
-        else if (was_asking)
-            engine_kick(mounted->engine);
-        was_asking = asking;
-        if (!asking && (!is_weather(failed) || clock_mono_us() >= deadline)) {
+        if (!go_on_waiting(mounted, &patience, failed)) {
             g_propagate_error(error, g_steal_pointer(&failed));
             return false;
         }
@@ -196,7 +228,7 @@ static bool connect_or_use_cache(Mounted *mounted, GError **error)
         fprintf(stderr, "imapfs: %s; mounting what is kept here\n", text);
         return true;
     }
-    if (mounted->settings->account.target.security == NET_TUNNEL && !mounted->flags->foreground)
+    if (mounted->settings->account.target.security == NET_TUNNEL)
         show_tunnel_words();
     const char *origin = password_source_origin(mounted->settings->passwords);
     if (origin && g_error_matches(failed, IMAPFS_ERROR, IMAPFS_ERROR_AUTH))
@@ -247,9 +279,9 @@ static ExitCode serve(Mounted *mounted)
 {
     bool foreground = mounted->flags->foreground;
     make_tree(mounted);
+    log_set_target(foreground ? LOG_TO_STDERR : LOG_TO_SYSLOG);
     if (!foreground) {
         password_source_detach(mounted->settings->passwords);
-        log_set_target(LOG_TO_SYSLOG);
         background_ready(&mounted->background);
     }
     Watch *watch =
@@ -314,12 +346,11 @@ ExitCode mount_run(Settings *settings, const MountFlags *flags)
     set_signals();
     if (!check_mountpoint(settings, &error))
         return mount_complain(error);
-    if (!flags->foreground) {
-        /* Until it serves, the one line that tells why it does not is all there is to read. */
+    /* Until it serves, the one line that tells why it does not is all there is to read. */
+    if (!flags->foreground || !settings->debug)
         log_set_target(LOG_TO_RING_ONLY);
-        if (!background_start(&mounted.background, &error))
-            return mount_complain(error);
-    }
+    if (!flags->foreground && !background_start(&mounted.background, &error))
+        return mount_complain(error);
     ExitCode code = prepare(&mounted, &error) ? serve(&mounted) : mount_complain(error);
     take_down(&mounted);
     return code;

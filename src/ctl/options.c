@@ -45,7 +45,7 @@ const OptionSpec option_specs[N_OPTIONS] = {
     [OPT_TRACE] = {"trace", OPTION_PATH, false, "FILE", NULL, NULL, 0, 0,
                    "append what is said to and by the server, without passwords"},
     [OPT_DEBUG] = {"debug", OPTION_WORDS, false, "CATEGORY[:...]", NULL, "all", 0, 0,
-                   "log more: all, or some of net, imap, store, sync, tree, fuse"},
+                   "log more: all, or some of net, imap, pool, sync, store, fuse"},
     [OPT_ALLOW_OTHER] = {"allow_other", OPTION_BOOL, false, NULL, "no", "yes", 0, 0,
                          "let other users in (the modes still keep them from the mail)"},
     [OPT_RO] = {"ro", OPTION_BOOL, false, NULL, "no", "yes", 0, 0,

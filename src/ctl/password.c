@@ -12,12 +12,20 @@
 #include "imapfs/base/log.h"
 #include <string.h>
 
+#define WORDS_NONE                                                                                \
+    "there is no password: use passcmd=COMMAND, ~/.netrc or ~/.authinfo, the Secret Service, or " \
+    "mount from a terminal"
+#define WORDS_TYPED_REFUSED \
+    "the server refused the password that was typed; unmount and mount again"
+
 struct PasswordSource {
     char *passcmd, *user, *host, *files[2];
     guint16 port;
     bool keyring;
-    GMutex lock;        /* held while one is looked for */
-    Secret *typed;      /* under the lock */
+    GMutex lock;        /* held while one is looked for; guards the next two */
+    Secret *typed;      /* at the terminal, or NULL */
+    bool refused;       /* the last one, whichever it was */
+    guint given;        /* atomic */
     gint may_prompt;    /* atomic */
     gint asking;        /* atomic */
     const char *origin; /* atomic */
@@ -95,37 +103,43 @@ static Secret *from_terminal(PasswordSource *source, bool retry, GError **error)
     return source->typed ? secret_ref(source->typed) : NULL;
 }
 
+static Secret *from_storage(PasswordSource *source, GError **error)
+{
+    g_autoptr(GError) failed = NULL;
+    Secret *secret = from_files(source, &failed);
+    if (failed)
+        g_propagate_error(error, g_steal_pointer(&failed));
+    else if (!secret)
+        secret = from_keyring(source);
+    return secret;
+}
+
 /* Without passcmd. */
 static Secret *look(PasswordSource *source, bool retry, GError **error)
 {
-    if (source->typed && !retry)
-        return secret_ref(source->typed);
     bool person = g_atomic_int_get(&source->may_prompt) && prompt_possible();
+    bool refused = source->refused || retry;
+    if (source->typed && !refused)
+        return secret_ref(source->typed);
     bool typed_before = source->typed != NULL;
     g_clear_pointer(&source->typed, secret_unref);
+    source->refused = false;
 
     /* When what is stored was refused, a person knows better. */
-    if (!typed_before && !(retry && person)) {
+    if (!typed_before && !(refused && person)) {
         g_autoptr(GError) failed = NULL;
-        Secret *secret = from_files(source, &failed);
+        Secret *secret = from_storage(source, &failed);
+        if (secret)
+            return secret;
         if (failed) {
             g_propagate_error(error, g_steal_pointer(&failed));
             return NULL;
         }
-        if (!secret)
-            secret = from_keyring(source);
-        if (secret)
-            return secret;
     }
     if (person)
-        return from_terminal(source, retry, error);
-    if (typed_before)
-        g_set_error(error, IMAPFS_ERROR, IMAPFS_ERROR_AUTH,
-                    "the server refused the password that was typed; unmount and mount again");
-    else
-        g_set_error(error, IMAPFS_ERROR, IMAPFS_ERROR_AUTH,
-                    "there is no password: use passcmd=COMMAND, ~/.netrc or ~/.authinfo, the "
-                    "Secret Service, or mount from a terminal");
+        return from_terminal(source, refused, error);
+    g_set_error_literal(error, IMAPFS_ERROR, IMAPFS_ERROR_AUTH,
+                        typed_before ? WORDS_TYPED_REFUSED : WORDS_NONE);
     return NULL;
 }
 
@@ -142,11 +156,28 @@ Secret *password_source_get(gpointer data, bool retry, GError **error)
     } else {
         secret = look(source, retry, error);
     }
-    if (!secret)
+    if (secret)
+        g_atomic_int_inc(&source->given);
+    else
         set_origin(source, NULL);
     g_mutex_unlock(&source->lock);
     g_atomic_int_add(&source->asking, -1);
     return secret;
+}
+
+bool password_source_refused(PasswordSource *source)
+{
+    if (source->passcmd || !g_atomic_int_get(&source->may_prompt) || !prompt_possible())
+        return false;
+    g_mutex_lock(&source->lock);
+    source->refused = true;
+    g_mutex_unlock(&source->lock);
+    return true;
+}
+
+guint password_source_given(PasswordSource *source)
+{
+    return (guint)g_atomic_int_get(&source->given);
 }
 
 void password_source_detach(PasswordSource *source)

@@ -25,10 +25,16 @@ G_DEFINE_AUTOPTR_CLEANUP_FUNC(PasswordSource, password_source_free)
 /* An AccountPasswordFunc; data is the PasswordSource. */
 Secret *password_source_get(gpointer data, bool retry, GError **error);
 
+/* The server refused the last one. true: a person can be asked for another, and will be the next
+ * time. */
+bool password_source_refused(PasswordSource *source);
+
 /* The terminal is no longer ours. */
 void password_source_detach(PasswordSource *source);
 /* Somebody is being asked right now, so nothing else should run out of patience. */
 bool password_source_is_asking(PasswordSource *source);
+/* How many were given out so far. */
+guint password_source_given(PasswordSource *source);
 /* Where the last one came from ("passcmd", "/home/alice/.netrc", ...); NULL when there was none.
  * Static or borrowed from the source. */
 const char *password_source_origin(PasswordSource *source);

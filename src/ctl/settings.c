@@ -182,7 +182,8 @@ static bool fill(Settings *settings, Options *options, const char *text, const c
     account->disable = upper_words(options, OPT_DISABLE);
     account->compress = want_compression(options, &account->target);
     settings->trace_path = g_strdup(options_text(options, OPT_TRACE));
-    settings->debug = g_strdup(options_text(options, OPT_DEBUG));
+    const char *debug = options_text(options, OPT_DEBUG);
+    settings->debug = g_strdup(debug ? debug : g_getenv("IMAPFS_DEBUG"));
     if (settings->debug)
         g_strdelimit(settings->debug, ":", ',');
     settings->poll_s = (guint)options_number(options, OPT_POLL);

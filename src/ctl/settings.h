@@ -16,7 +16,7 @@ typedef struct {
     guint64 cache_size;
     char *identity;   /* which mail it is: what the store must have been made from */
     char *trace_path; /* or NULL */
-    char *debug;      /* categories separated by ',', or NULL */
+    char *debug;      /* categories separated by ',', or NULL: of the option, else $IMAPFS_DEBUG */
     guint poll_s;
     bool allow_other, read_only;
 } Settings;

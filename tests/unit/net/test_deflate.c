@@ -207,13 +207,34 @@ static void test_fruitless(void **state)
     actor_free(actor);
 }
 
+/* What a flush began goes on without more calls. */
+static void test_goes_by_itself(void **state)
+{
+    g_autoptr(GByteArray) bytes = sample_bytes(5000);
+    Stream *a, *b;
+    gsize n;
+    memory_stream_pair(&a, &b);
+    memory_stream_set_capacity(a, 10);
+    Stream *left = deflate_stream_new(a, NULL);
+    assert_int_equal(stream_write(left, bytes->data, bytes->len, &n, NULL), STREAM_OK);
+    assert_int_equal(n, bytes->len);
+    assert_int_equal(stream_flush(left, NULL), STREAM_AGAIN);
+    Actor *right = actor_new(deflate_stream_new(b, NULL), NULL, 0);
+    actor_go(right);
+    run_until(right->got->len == bytes->len);
+    assert_bytes(right->got, bytes->data, bytes->len);
+    stream_free(left);
+    actor_free(right);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_round_trips), cmocka_unit_test(test_dialogue),
-        cmocka_unit_test(test_early_input), cmocka_unit_test(test_cut),
-        cmocka_unit_test(test_broken),      cmocka_unit_test(test_bomb),
-        cmocka_unit_test(test_no_bomb),     cmocka_unit_test(test_fruitless),
+        cmocka_unit_test(test_round_trips),    cmocka_unit_test(test_dialogue),
+        cmocka_unit_test(test_early_input),    cmocka_unit_test(test_cut),
+        cmocka_unit_test(test_broken),         cmocka_unit_test(test_bomb),
+        cmocka_unit_test(test_no_bomb),        cmocka_unit_test(test_fruitless),
+        cmocka_unit_test(test_goes_by_itself),
     };
     return cmocka_run_group_tests_name("net/deflate", tests, NULL, NULL);
 }

@@ -93,11 +93,16 @@ static ssize_t device_read(int fd, void *buffer, size_t size, void *data)
     }
 }
 
+/* libfuse prints every error but ENOENT. These are no news: the mount is gone, or the kernel cannot
+ * forget a directory that is in use (notify.c then does with less). */
 static ssize_t device_writev(int fd, struct iovec *iov, int count, void *data)
 {
     Front *front = data;
+    ssize_t n = init_patch_writev(&front->init, fd, iov, count);
 
-    return init_patch_writev(&front->init, fd, iov, count);
+    if (n < 0 && (errno == ENODEV || errno == ENOTCONN || errno == ENOTEMPTY))
+        errno = ENOENT;
+    return n;
 }
 
 static const struct fuse_custom_io device_io = {.read = device_read, .writev = device_writev};
@@ -156,6 +161,7 @@ static void end(Front *front)
     if (serve(front, is_quiet) <= 0)
         wait_until_quiet(front);
     fuse_session_unmount(front->session); /* lazily, so it does not wait for open files */
+    files_end(front);
 }
 
 int front_run(Front *front, Tree *tree, Engine *engine)
@@ -166,6 +172,7 @@ int front_run(Front *front, Tree *tree, Engine *engine)
     front->tree = tree;
     front->engine = engine;
     signals_set(front, &old);
+    files_start(front);
     notifier_start(front->notifier);
     status = serve(front, was_signalled);
     if (status < 0)
@@ -219,6 +226,7 @@ Front *front_new(const FrontConfig *config, GError **error)
     front->mountpoint = g_strdup(config->mountpoint);
     g_mutex_init(&front->lock);
     g_queue_init(&front->waiting);
+    front->files = g_hash_table_new(NULL, NULL);
     estimates_init(&front->estimates);
     front->notifier = notifier_new(front);
     front->wake_fd = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
@@ -245,6 +253,7 @@ void front_free(Front *front)
     }
     if (front->wake_fd >= 0)
         close(front->wake_fd);
+    g_hash_table_unref(front->files);
     estimates_clear(&front->estimates);
     g_mutex_clear(&front->lock);
     g_free(front->read_buffer);

@@ -102,13 +102,29 @@ struct Request {
     GList link;
 };
 
-Request *request_new(Front *front, fuse_req_t req, const RequestKind *kind, guint64 ino);
+Request *request_new(fuse_req_t req, const RequestKind *kind, guint64 ino);
 /* Takes. Replies, now or later, exactly once. */
 void request_run(Request *request);
 /* Answers all that wait with EINTR. From the front thread, when front->stopping is set. */
 void requests_end(Front *front);
 /* No other thread is in the middle of a reply. */
 bool requests_are_quiet(Front *front);
+
+/* A reply that another thread than the front's is going to make, or has made. */
+void front_answering(Front *front);
+void front_answered(Front *front);
+
+/* --- files.c --- */
+
+/* Files that are open in the kernel, and the thread that opens those whose size was an estimate. */
+void files_start(Front *front);
+void files_end(Front *front); /* when the mount is gone: closes what nobody will release */
+/* The attributes of an open file of this number. */
+bool files_find(Front *front, guint64 ino, TreeEntry *out);
+void files_op_open(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi);
+void files_op_read(fuse_req_t req, fuse_ino_t ino, size_t size, off_t offset,
+                   struct fuse_file_info *fi);
+void files_op_release(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi);
 
 /* --- ops.c --- */
 
@@ -129,7 +145,10 @@ struct Front {
     char *read_buffer; /* of the front thread */
     gsize read_size;
 
+    GThreadPool *openers; /* during front_run() */
+
     GMutex lock;
+    GHashTable *files; /* of TreeFile: open in the kernel */
     bool stopping;
     GQueue waiting;  /* of Request */
     guint answering; /* requests being replied to by other threads than the front's */

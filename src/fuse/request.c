@@ -13,11 +13,11 @@
 
 #define ROUNDS_MAX 16
 
-Request *request_new(Front *front, fuse_req_t req, const RequestKind *kind, guint64 ino)
+Request *request_new(fuse_req_t req, const RequestKind *kind, guint64 ino)
 {
     Request *request = g_new0(Request, 1);
 
-    request->front = front;
+    request->front = fuse_req_userdata(req);
     request->req = req;
     request->kind = kind;
     request->ino = ino;
@@ -45,7 +45,7 @@ static void request_unref(Request *request)
     g_free(request);
 }
 
-/* True for one caller only: it has to reply, and then to call replied(). */
+/* True for one caller only: it has to reply, and if it waited, to call front_answered() then. */
 static bool claim(Request *request)
 {
     Front *front = request->front;
@@ -66,13 +66,17 @@ static bool claim(Request *request)
     return mine;
 }
 
-static void replied(Request *request)
+void front_answering(Front *front)
 {
-    Front *front = request->front;
+    g_mutex_lock(&front->lock);
+    front->answering++;
+    g_mutex_unlock(&front->lock);
+}
+
+void front_answered(Front *front)
+{
     bool wake;
 
-    if (!request->waits)
-        return;
     g_mutex_lock(&front->lock);
     wake = --front->answering == 0 && front->stopping;
     g_mutex_unlock(&front->lock);
@@ -90,7 +94,8 @@ static void finish(Request *request, int err)
             request->kind->fail(request, err);
         else
             fuse_reply_err(request->req, err);
-        replied(request);
+        if (request->waits)
+            front_answered(request->front);
     }
     request_unref(request);
 }

@@ -7,9 +7,9 @@
 #include "imapfs/mime/charset.h"
 #include "imapfs/mime/name.h"
 #include "imapfs/mime/transfer.h"
+#include "charset_label.h"
 #include "header.h"
 
-#define CHARSET_LABEL_MAX 64
 #define CONVERTER_SLOTS 4
 
 /* A word "=?charset?encoding?text?=" found at some place. */
@@ -26,7 +26,8 @@ static gsize find_end_of_word(const char *text, gsize length)
     for (gsize i = 0; i + 1 < length; i++) {
         if (text[i] == '?' && text[i + 1] == '=')
             return i;
-        if (text[i] == '=' && text[i + 1] == '?')
+        bool padding = i + 2 < length && text[i + 2] == '='; /* of base64: "=?=" */
+        if (text[i] == '=' && text[i + 1] == '?' && !padding)
             return G_MAXSIZE; /* another word begins: this one has no end */
     }
     return G_MAXSIZE;

@@ -109,7 +109,8 @@ TreeStatus call_error(const Call *call, int err);
 TreeStatus call_negative(const Call *call, double ttl, TreeEntry *out);
 /* Names what is missing; of the strings copies are kept. */
 TreeStatus call_need(const Call *call, NeedKind kind, guint32 box, guint32 uid);
-TreeStatus call_need_content(const Call *call, const ContentKey *key, const LayoutNode *part);
+TreeStatus call_need_content(const Call *call, const ContentKey *key, const LayoutNode *part,
+                             gint64 encoded_size);
 
 /* TREE_OK when a listing, or a "no such name", may be given from the store. */
 TreeStatus call_boxes_fresh(const Call *call);
@@ -158,9 +159,10 @@ char *part_flags_text(const StoreMsg *msg);
 TreeFile *file_of_content(Content *content);          /* takes */
 TreeFile *file_of_text(char *text, bool is_volatile); /* takes */
 TreeFile *file_of_flags(Tree *tree, guint32 box, const StoreMsg *msg);
-/* Opens a content or asks for it. */
+void file_set_entry(TreeFile *file, const TreeEntry *entry);
+/* Opens a content or asks for it; encoded_size is for Need. */
 TreeStatus file_open_content(const Call *call, const ContentKey *key, const LayoutNode *part,
-                             TreeFile **file_out);
+                             gint64 encoded_size, TreeFile **file_out);
 
 /* --- xattr.c --- */
 

@@ -7,8 +7,6 @@
 #include "imapfs/wire/flags.h"
 #include "node.h"
 
-#define HEADERS_ESTIMATE 4096
-
 static const char problem_text[] =
     "The parts of this message cannot be shown: the server does not tell its structure,\n"
     "or the structure is over a limit. The message itself is in message.eml.\n";
@@ -40,17 +38,17 @@ static ContentKey content_key(const Node *node)
 static void part_fill(const Call *call, const Node *node, TreeEntry *out)
 {
     ContentKey key = content_key(node);
-    guint64 estimate =
-        node->part->kind == LAYOUT_HEADERS ? HEADERS_ESTIMATE : layout_estimate_size(node->part);
 
-    entry_set_content_size(call, &key, estimate, out);
+    entry_set_content_size(call, &key, layout_estimate_size(node->part), out);
 }
 
 static TreeStatus part_open(const Call *call, const Node *node, TreeFile **file_out)
 {
     ContentKey key = content_key(node);
+    bool known = node->part->kind != LAYOUT_HEADERS; /* no server tells the size of a header */
 
-    return file_open_content(call, &key, node->part, file_out);
+    return file_open_content(call, &key, node->part, known ? (gint64)node->part->encoded_size : -1,
+                             file_out);
 }
 
 char *part_flags_text(const StoreMsg *msg)

@@ -95,11 +95,23 @@ static TreeStatus raw_box_readdir(const Node *dir, Listing *listing)
 
 /* --- UID/ --- */
 
-static bool has_section(const LayoutNode *part)
+static bool is_leaf(const LayoutNode *part)
 {
-    return part->section && *part->section &&
-           (part->kind == LAYOUT_TEXT || part->kind == LAYOUT_HTML || part->kind == LAYOUT_PART ||
-            part->kind == LAYOUT_EML);
+    return *part->section && (part->kind == LAYOUT_TEXT || part->kind == LAYOUT_HTML ||
+                              part->kind == LAYOUT_PART || part->kind == LAYOUT_EML);
+}
+
+/* Whether a node is the one that stands for its section: a nested message that is sent encoded is
+ * also a file beside its directory, three nodes before the directory's message.eml. */
+static bool has_section(const Layout *layout, guint index)
+{
+    const LayoutNode *part = g_ptr_array_index(layout->nodes, index);
+    const LayoutNode *file;
+
+    if (!is_leaf(part) || part->kind != LAYOUT_EML)
+        return is_leaf(part);
+    file = g_ptr_array_index(layout->nodes, index - 3);
+    return !(is_leaf(file) && strcmp(file->section, part->section) == 0);
 }
 
 static Node section_node(const Node *of, const Layout *layout, guint index)
@@ -123,7 +135,7 @@ static TreeStatus raw_dir_lookup(const Call *call, const Node *dir, const char *
         return status;
     for (guint i = LAYOUT_INDEX_FIRST_PART; i < layout->nodes->len; i++) {
         const LayoutNode *part = g_ptr_array_index(layout->nodes, i);
-        if (has_section(part) && strcmp(part->section, name) == 0) {
+        if (has_section(layout, i) && strcmp(part->section, name) == 0) {
             Node node = section_node(dir, layout, i);
             node_entry(call, &node, out);
             return TREE_OK;
@@ -143,7 +155,7 @@ static TreeStatus raw_dir_readdir(const Node *dir, Listing *listing)
     more = listing_add_dots(listing, dir, tree_ino_raw_box(dir->ino.box));
     for (guint i = LAYOUT_INDEX_FIRST_PART; more && i < layout->nodes->len; i++) {
         const LayoutNode *part = g_ptr_array_index(layout->nodes, i);
-        if (has_section(part)) {
+        if (has_section(layout, i)) {
             Node node = section_node(dir, layout, i);
             more = listing_add(listing, COOKIE_MESSAGE + i, part->section, &node);
         }
@@ -164,16 +176,21 @@ static ContentKey raw_key(const Node *node)
 static void raw_fill(const Call *call, const Node *node, TreeEntry *out)
 {
     ContentKey key = raw_key(node);
-    guint64 told = node->part ? node->part->encoded_size : MAX(node->msg.size, 1);
+    guint64 told = node->part ? node->part->encoded_size : node->msg.size;
 
-    entry_set_content_size(call, &key, told, out);
+    entry_set_content_size(call, &key, MAX(told, 1), out);
 }
 
 static TreeStatus raw_open(const Call *call, const Node *node, TreeFile **file_out)
 {
     ContentKey key = raw_key(node);
+    gint64 told = -1;
 
-    return file_open_content(call, &key, NULL, file_out);
+    if (node->part)
+        told = (gint64)node->part->encoded_size;
+    else if (node->msg.size)
+        told = (gint64)node->msg.size;
+    return file_open_content(call, &key, NULL, told, file_out);
 }
 
 const NodeKind kind_raw_top = {

@@ -148,7 +148,8 @@ void node_of_layout(Node *out, const Node *of, const Layout *layout, guint index
     out->kind = layout_kinds[out->part->kind];
 }
 
-void node_entry(const Call *call, const Node *node, TreeEntry *out)
+/* All but what the kind knows. */
+static void node_entry_begin(const Call *call, const Node *node, TreeEntry *out)
 {
     const TreeConfig *config = &call->tree->config;
 
@@ -167,6 +168,11 @@ void node_entry(const Call *call, const Node *node, TreeEntry *out)
         entry_set_ns(out, node->box.changed_ns);
     else
         entry_set_ns(out, config->mounted_ns);
+}
+
+void node_entry(const Call *call, const Node *node, TreeEntry *out)
+{
+    node_entry_begin(call, node, out);
     if (node->kind->fill)
         node->kind->fill(call, node, out);
 }
@@ -193,13 +199,15 @@ TreeStatus call_need(const Call *call, NeedKind kind, guint32 box, guint32 uid)
     return TREE_NEED;
 }
 
-TreeStatus call_need_content(const Call *call, const ContentKey *key, const LayoutNode *part)
+TreeStatus call_need_content(const Call *call, const ContentKey *key, const LayoutNode *part,
+                             gint64 encoded_size)
 {
     Need *need = &call->ask->need;
 
     call_need(call, NEED_CONTENT, key->box, key->uid);
     need->content = key->kind;
     need->section = g_strdup(key->section);
+    need->encoded_size = encoded_size;
     if (part) {
         need->encoding = g_strdup(part->encoding);
         need->charset = g_strdup(part->charset);
@@ -302,7 +310,17 @@ guint32 uid_parse(const char *text, const char *suffix)
 
 static Call call_of(Tree *tree, TreeAsk *ask)
 {
-    return (Call){.tree = tree, .reader = store_reader(tree->config.store), .ask = ask};
+    Call call = {.tree = tree, .reader = store_reader(tree->config.store), .ask = ask};
+
+    store_reader_check(call.reader, NULL); /* what failed before is not this call's */
+    return call;
+}
+
+/* The status of a call, unless it rests on a read that failed: then nothing is known, and least of
+ * all that there is no such file. */
+static TreeStatus end(const Call *call, TreeStatus status)
+{
+    return store_reader_check(call->reader, NULL) ? status : call_error(call, EIO);
 }
 
 TreeStatus tree_lookup(Tree *tree, TreeAsk *ask, guint64 parent, const char *name, TreeEntry *out)
@@ -311,13 +329,14 @@ TreeStatus tree_lookup(Tree *tree, TreeAsk *ask, guint64 parent, const char *nam
     g_auto(Node) dir = {0};
     TreeStatus status = node_load(&call, parent, &dir);
 
-    if (status != TREE_OK)
-        return status;
-    if (!dir.kind->lookup)
-        return call_error(&call, ENOTDIR);
-    if (strlen(name) > LIMIT_NAME)
-        return call_error(&call, ENAMETOOLONG);
-    return dir.kind->lookup(&call, &dir, name, out);
+    memset(out, 0, sizeof(*out));
+    if (status == TREE_OK && !dir.kind->lookup)
+        status = call_error(&call, ENOTDIR);
+    else if (status == TREE_OK && strlen(name) > LIMIT_NAME)
+        status = call_error(&call, ENAMETOOLONG);
+    else if (status == TREE_OK)
+        status = dir.kind->lookup(&call, &dir, name, out);
+    return end(&call, status);
 }
 
 TreeStatus tree_getattr(Tree *tree, TreeAsk *ask, guint64 ino, TreeEntry *out)
@@ -328,7 +347,7 @@ TreeStatus tree_getattr(Tree *tree, TreeAsk *ask, guint64 ino, TreeEntry *out)
 
     if (status == TREE_OK)
         node_entry(&call, &node, out);
-    return status;
+    return end(&call, status);
 }
 
 TreeStatus tree_readlink(Tree *tree, TreeAsk *ask, guint64 ino, char **target_out)
@@ -337,10 +356,10 @@ TreeStatus tree_readlink(Tree *tree, TreeAsk *ask, guint64 ino, char **target_ou
     g_auto(Node) node = {0};
     TreeStatus status = node_load(&call, ino, &node);
 
-    if (status != TREE_OK)
-        return status;
-    return node.kind->readlink ? node.kind->readlink(&call, &node, target_out)
-                               : call_error(&call, EINVAL);
+    if (status == TREE_OK)
+        status = node.kind->readlink ? node.kind->readlink(&call, &node, target_out)
+                                     : call_error(&call, EINVAL);
+    return end(&call, status);
 }
 
 TreeStatus tree_readdir(Tree *tree, TreeAsk *ask, guint64 ino, guint64 after, bool full,
@@ -351,22 +370,33 @@ TreeStatus tree_readdir(Tree *tree, TreeAsk *ask, guint64 ino, guint64 after, bo
     g_auto(Node) dir = {0};
     TreeStatus status = node_load(&call, ino, &dir);
 
-    if (status != TREE_OK)
-        return status;
-    return dir.kind->readdir ? dir.kind->readdir(&dir, &listing) : call_error(&call, ENOTDIR);
+    if (status == TREE_OK)
+        status = dir.kind->readdir ? dir.kind->readdir(&dir, &listing) : call_error(&call, ENOTDIR);
+    return end(&call, status);
 }
 
 TreeStatus tree_open(Tree *tree, TreeAsk *ask, guint64 ino, TreeFile **file_out)
 {
     Call call = call_of(tree, ask);
     g_auto(Node) node = {0};
+    TreeFile *file = NULL;
     TreeStatus status = node_load(&call, ino, &node);
 
-    if (status != TREE_OK)
-        return status;
-    if (node.kind->open)
-        return node.kind->open(&call, &node, file_out);
-    return call_error(&call, S_ISDIR(node.kind->mode) ? EISDIR : ELOOP);
+    if (status == TREE_OK && node.kind->open)
+        status = node.kind->open(&call, &node, &file);
+    else if (status == TREE_OK)
+        status = call_error(&call, S_ISDIR(node.kind->mode) ? EISDIR : ELOOP);
+    status = end(&call, status);
+    if (status == TREE_OK) {
+        TreeEntry entry;
+
+        node_entry_begin(&call, &node, &entry);
+        file_set_entry(file, &entry);
+        *file_out = file;
+    } else {
+        tree_file_close(file);
+    }
+    return status;
 }
 
 TreeStatus tree_getxattr(Tree *tree, TreeAsk *ask, guint64 ino, const char *name,
@@ -374,6 +404,7 @@ TreeStatus tree_getxattr(Tree *tree, TreeAsk *ask, guint64 ino, const char *name
 {
     Call call = call_of(tree, ask);
     g_auto(Node) node = {0};
+    g_autoptr(GBytes) value = NULL;
     TreeStatus status;
 
     /* Asked for by ls on every file, and told before anything is read: after this answer ls asks
@@ -381,16 +412,27 @@ TreeStatus tree_getxattr(Tree *tree, TreeAsk *ask, guint64 ino, const char *name
     if (!g_str_has_prefix(name, "user."))
         return call_error(&call, EOPNOTSUPP);
     status = node_load(&call, ino, &node);
-    return status == TREE_OK ? xattr_get(&call, &node, name, value_out) : status;
+    if (status == TREE_OK)
+        status = xattr_get(&call, &node, name, &value);
+    status = end(&call, status);
+    if (status == TREE_OK)
+        *value_out = g_steal_pointer(&value);
+    return status;
 }
 
 TreeStatus tree_listxattr(Tree *tree, TreeAsk *ask, guint64 ino, GBytes **names_out)
 {
     Call call = call_of(tree, ask);
     g_auto(Node) node = {0};
+    g_autoptr(GBytes) names = NULL;
     TreeStatus status = node_load(&call, ino, &node);
 
-    return status == TREE_OK ? xattr_list(&call, &node, names_out) : status;
+    if (status == TREE_OK)
+        status = xattr_list(&call, &node, &names);
+    status = end(&call, status);
+    if (status == TREE_OK)
+        *names_out = g_steal_pointer(&names);
+    return status;
 }
 
 static bool count_messages(const StoreBox *box, gpointer data)
@@ -411,7 +453,7 @@ TreeStatus tree_statfs(Tree *tree, TreeAsk *ask, struct statvfs *out)
     out->f_blocks = bytes / 4096 + 1; /* what is kept here, all of it in use */
     out->f_files = messages;
     out->f_namemax = LIMIT_NAME;
-    return TREE_OK;
+    return end(&call, TREE_OK);
 }
 
 /* --- numbers --- */

@@ -6,6 +6,7 @@ import email.parser
 import email.policy
 import email.utils
 import re
+import urllib.parse
 
 HEADERS = email.parser.BytesHeaderParser(policy=email.policy.compat32)
 NIL = b"NIL"
@@ -104,23 +105,21 @@ class Part:
         return b"".join(line for line in lines
                         if (line.split(b":")[0].strip().lower() in names) != inverted) + b"\r\n"
 
-    def _parameters(self):
-        pairs = [pair for key, value in (self.fields.get_params(failobj=[], unquote=True)[1:])
-                 for pair in (quoted(key), quoted(self._flat(value)))]
+    def _parameters(self, header="content-type"):
+        pairs = []
+        for key, value in self.fields.get_params(failobj=[], header=header)[1:]:
+            if isinstance(value, tuple):  # RFC 2231, decoded by the parser: back again
+                charset, language, text = value
+                text = urllib.parse.quote(text, encoding="latin-1")
+                key, value = f"{key}*", f"{charset or ''}'{language or ''}'{text}"
+            pairs += [quoted(key), quoted(value)]
         return listed(pairs) if pairs else NIL
-
-    @staticmethod
-    def _flat(value):
-        return email.utils.collapse_rfc2231_value(value)
 
     def _disposition(self):
         kind = self.fields.get_content_disposition()
         if not kind:
             return NIL
-        pairs = [pair for key, value in
-                 (self.fields.get_params(failobj=[], header="content-disposition")[1:])
-                 for pair in (quoted(key), quoted(self._flat(value)))]
-        return listed([quoted(kind), listed(pairs) if pairs else NIL])
+        return listed([quoted(kind), self._parameters("content-disposition")])
 
     def bodystructure(self):
         if self.type == "multipart" and self.children:

@@ -150,7 +150,7 @@ def load(suite, pattern):
         spec.loader.exec_module(module)
         loader = unittest.TestLoader()
         if pattern:
-            loader.testNamePatterns = [f"*{pattern}*" if "*" not in pattern else pattern]
+            loader.testNamePatterns = [f"*{pattern}*"]
         tests.append(loader.loadTestsFromModule(module))
     return unittest.TestSuite(tests)
 

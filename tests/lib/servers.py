@@ -301,7 +301,7 @@ class Server:
             client.append(name, raw, **options)
 
 
-def _owner():
+def mail_owner():
     """(uid, gid) that a Dovecot we start may own mail as: it refuses uid 0."""
     if os.getuid():
         return os.getuid(), os.getgid()
@@ -309,10 +309,10 @@ def _owner():
     return nobody.pw_uid, nobody.pw_gid
 
 
-def _give(path):
+def give(path):
     """Hands a directory to the user who owns the mail."""
     if os.getuid() == 0:
-        proc.run("chown", "-R", ":".join(map(str, _owner())), path, timeout=300)
+        proc.run("chown", "-R", ":".join(map(str, mail_owner())), path, timeout=300)
 
 
 DOVECOT_COMMON = """
@@ -391,7 +391,7 @@ class Dovecot(Server):
     def __init__(self, dir=None, cert=None, extra="", security="tls"):
         super().__init__(dir)
         self.security = security
-        uid, gid = _owner()
+        uid, gid = mail_owner()
         me = getpass.getuser()
         root = os.getuid() == 0
         os.makedirs(os.path.join(self.dir, "run"), exist_ok=True)
@@ -407,7 +407,7 @@ class Dovecot(Server):
                 internal_user="dovecot" if root else me,
                 internal_group="dovecot" if root else _group(),
                 chroot="" if root else "chroot ="))
-        _give(os.path.join(self.dir, "home"))
+        give(os.path.join(self.dir, "home"))
 
     def home(self, user="alice"):
         return os.path.join(self.dir, "home", user)
@@ -418,7 +418,7 @@ class Dovecot(Server):
         box = os.path.join(self.home(), "Maildir", mail.modified_utf7(name) if name != "INBOX"
                            else "")
         mail.maildir(box, messages, **options)
-        _give(os.path.join(self.dir, "home"))
+        give(os.path.join(self.dir, "home"))
 
     def launch(self):
         self.process = proc.Process(
@@ -456,7 +456,7 @@ def tunnel_command(dir):
                    f"exec {step_down} {words}\n")
     os.chmod(script, 0o755)
     os.chmod(conf, 0o644)
-    _give(dir)
+    give(dir)
     return shlex.quote(script)
 
 

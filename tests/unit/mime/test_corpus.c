@@ -173,14 +173,21 @@ static void check_message(sqlite3 *db, const char *line, const char *file, bool 
     tally->wrong_parts += wrong;
 }
 
-static void test_corpus(void **state)
+static char *load_expectations(void)
 {
     g_autofree char *path = corpus_path("EXPECT.jsonl");
-    g_autofree char *all = NULL;
-    if (!g_file_get_contents(path, &all, NULL, NULL)) {
+    char *all = NULL;
+    if (!g_file_get_contents(path, &all, NULL, NULL))
         print_message("no corpus at %s\n", path);
+    return all;
+}
+
+static void test_corpus(void **state)
+{
+    char *loaded = load_expectations();
+    if (!loaded)
         skip();
-    }
+    g_autofree char *all = loaded;
     sqlite3 *db;
     assert_int_equal(sqlite3_open(":memory:", &db), SQLITE_OK);
     sqlite3_stmt *head;

@@ -1,0 +1,163 @@
+/* files.c - opening, reading and closing files.
+ *
+ * OPEN is the one place to wait for content, and the place where an estimated size becomes exact.
+ * An attribute that is taken back is asked for again by fstat and read, but sendfile, splice and
+ * copy_file_range go by the size the kernel has: told too small, they end there without an error.
+ * Storing the last byte makes the kernel's size large enough at once. That may wait for a page that
+ * an unanswered READ holds, so it is done by a thread of its own, which answers the OPEN as well.
+ */
+#include "impl.h"
+
+#include <errno.h>
+
+typedef struct {
+    fuse_req_t req;
+    guint64 ino;
+    struct fuse_file_info fi;
+    TreeFile *file;
+} Opening;
+
+static void opened(Front *front, TreeFile *file)
+{
+    g_mutex_lock(&front->lock);
+    g_hash_table_add(front->files, file);
+    g_mutex_unlock(&front->lock);
+}
+
+static void closed(Front *front, TreeFile *file)
+{
+    g_mutex_lock(&front->lock);
+    g_hash_table_remove(front->files, file);
+    g_mutex_unlock(&front->lock);
+    tree_file_close(file);
+}
+
+bool files_find(Front *front, guint64 ino, TreeEntry *out)
+{
+    GHashTableIter iter;
+    gpointer file;
+    bool found = false;
+
+    g_mutex_lock(&front->lock);
+    g_hash_table_iter_init(&iter, front->files);
+    while (!found && g_hash_table_iter_next(&iter, &file, NULL)) {
+        tree_file_entry(file, out);
+        found = out->ino == ino;
+    }
+    g_mutex_unlock(&front->lock);
+    return found;
+}
+
+/* Takes the file. */
+static void reply_open(Front *front, fuse_req_t req, struct fuse_file_info *fi, TreeFile *file)
+{
+    fi->fh = (uintptr_t)file;
+    fi->direct_io = tree_file_volatile(file);
+    fi->keep_cache = !fi->direct_io;
+    fi->noflush = 1;
+    opened(front, file); /* before the reply: RELEASE may be quicker than what comes after it */
+    if (fuse_reply_open(req, fi) != 0)
+        closed(front, file); /* the caller was interrupted, there will be no RELEASE */
+}
+
+static void tell_size(Front *front, const Opening *opening)
+{
+    guint64 size = tree_file_size(opening->file);
+    char last = 0;
+    int err = 0;
+    struct fuse_bufvec bytes = FUSE_BUFVEC_INIT(1);
+
+    bytes.buf[0].mem = &last;
+    if (size > 0 && tree_file_read(opening->file, &last, 1, size - 1, &err) == 1)
+        fuse_lowlevel_notify_store(front->session, opening->ino, (off_t)size - 1, &bytes, 0);
+    /* A size that was too large: -1 waits for nothing. */
+    fuse_lowlevel_notify_inval_inode(front->session, opening->ino, -1, 0);
+}
+
+static void open_exactly(gpointer data, gpointer user_data)
+{
+    g_autofree Opening *opening = data;
+    Front *front = user_data;
+
+    tell_size(front, opening);
+    reply_open(front, opening->req, &opening->fi, opening->file);
+    front_answered(front);
+}
+
+static TreeStatus open_ask(Request *r)
+{
+    return tree_open(r->front->tree, &r->ask, r->ino, &r->file);
+}
+
+static void open_reply(Request *r)
+{
+    TreeFile *file = g_steal_pointer(&r->file);
+    Opening opening = {r->req, r->ino, r->fi, file};
+
+    if (tree_file_volatile(file) || !estimates_take(&r->front->estimates, r->ino)) {
+        reply_open(r->front, r->req, &r->fi, file);
+        return;
+    }
+    front_answering(r->front);
+    g_thread_pool_push(r->front->openers, g_memdup2(&opening, sizeof(opening)), NULL);
+}
+
+static const RequestKind open_kind = {"open", open_ask, open_reply, NULL};
+
+void files_op_open(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
+{
+    Request *r;
+
+    if ((fi->flags & O_ACCMODE) != O_RDONLY || fi->flags & O_TRUNC) {
+        fuse_reply_err(req, EROFS);
+        return;
+    }
+    r = request_new(req, &open_kind, ino);
+    r->fi = *fi;
+    request_run(r);
+}
+
+/* On the front thread: what is open is here. */
+void files_op_read(fuse_req_t req, fuse_ino_t ino, size_t size, off_t offset,
+                   struct fuse_file_info *fi)
+{
+    Front *front = fuse_req_userdata(req);
+    int err = EIO;
+    gssize n;
+
+    if (front->read_size < size) {
+        g_free(front->read_buffer);
+        front->read_buffer = g_malloc(size);
+        front->read_size = size;
+    }
+    n = tree_file_read((TreeFile *)(uintptr_t)fi->fh, front->read_buffer, size, (guint64)offset,
+                       &err);
+    if (n < 0)
+        fuse_reply_err(req, err);
+    else
+        fuse_reply_buf(req, front->read_buffer, (size_t)n);
+}
+
+void files_op_release(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
+{
+    closed(fuse_req_userdata(req), (TreeFile *)(uintptr_t)fi->fh);
+    fuse_reply_err(req, 0);
+}
+
+void files_start(Front *front)
+{
+    front->openers = g_thread_pool_new(open_exactly, front, 1, TRUE, NULL);
+}
+
+void files_end(Front *front)
+{
+    GHashTableIter iter;
+    gpointer file;
+
+    g_thread_pool_free(front->openers, FALSE, TRUE);
+    front->openers = NULL;
+    g_hash_table_iter_init(&iter, front->files);
+    while (g_hash_table_iter_next(&iter, &file, NULL))
+        tree_file_close(file);
+    g_hash_table_remove_all(front->files);
+}

@@ -1,0 +1,200 @@
+/* fake_engine.h - the engine's functions as a test wants them, in place of the real ones.
+ *
+ * To be included by one source file of a test. It defines every symbol of engine.h that the tree
+ * and the front use, so the linker does not take the real engine out of the library. */
+#pragma once
+#include <string.h>
+
+#include "imapfs/base/error.h"
+#include "imapfs/sync/engine.h"
+
+/* Called on the fake's own thread for every need that is not stalled. */
+typedef void (*FakeAnswer)(const Need *need, GError **error, gpointer data);
+
+struct Engine {
+    GMutex lock;
+    GCond cond;
+    bool boxes_fresh;
+    GHashTable *fresh;   /* box ids */
+    GHashTable *stalled; /* uids: needs for these are only ended by engine_cancel() */
+    char *status;
+    FakeAnswer answer;
+    gpointer answer_data;
+    GThread *thread; /* NULL: needs are not expected */
+    bool stopping;
+    GQueue wants;
+    guint64 last_handle;
+    guint n_wants, n_cancels;
+};
+
+typedef struct {
+    guint64 handle;
+    Need *need;
+    NeedDone done;
+    gpointer data;
+    bool cancelled;
+} FakeWant;
+
+static Engine *fake_engine_new(void)
+{
+    Engine *engine = g_new0(Engine, 1);
+
+    g_mutex_init(&engine->lock);
+    g_cond_init(&engine->cond);
+    engine->boxes_fresh = true;
+    engine->fresh = g_hash_table_new(NULL, NULL);
+    engine->stalled = g_hash_table_new(NULL, NULL);
+    engine->status = g_strdup("state online\n");
+    return engine;
+}
+
+static void fake_engine_set_fresh(Engine *engine, guint32 box, bool fresh)
+{
+    g_mutex_lock(&engine->lock);
+    if (box == 0)
+        engine->boxes_fresh = fresh;
+    else if (fresh)
+        g_hash_table_add(engine->fresh, GUINT_TO_POINTER(box));
+    else
+        g_hash_table_remove(engine->fresh, GUINT_TO_POINTER(box));
+    g_mutex_unlock(&engine->lock);
+}
+
+G_GNUC_UNUSED static void fake_engine_stall(Engine *engine, guint32 uid, bool stall)
+{
+    g_mutex_lock(&engine->lock);
+    if (stall)
+        g_hash_table_add(engine->stalled, GUINT_TO_POINTER(uid));
+    else
+        g_hash_table_remove(engine->stalled, GUINT_TO_POINTER(uid));
+    g_cond_broadcast(&engine->cond);
+    g_mutex_unlock(&engine->lock);
+}
+
+G_GNUC_UNUSED static guint fake_engine_waiting(Engine *engine)
+{
+    guint n;
+
+    g_mutex_lock(&engine->lock);
+    n = engine->wants.length;
+    g_mutex_unlock(&engine->lock);
+    return n;
+}
+
+static FakeWant *fake_engine_next(Engine *engine)
+{
+    for (GList *link = engine->wants.head; link; link = link->next) {
+        FakeWant *want = link->data;
+        if (want->cancelled || engine->stopping ||
+            !g_hash_table_contains(engine->stalled, GUINT_TO_POINTER(want->need->uid))) {
+            want->cancelled |= engine->stopping;
+            g_queue_delete_link(&engine->wants, link);
+            return want;
+        }
+    }
+    return NULL;
+}
+
+static gpointer fake_engine_thread(gpointer data)
+{
+    Engine *engine = data;
+
+    g_mutex_lock(&engine->lock);
+    while (!engine->stopping || engine->wants.length) {
+        FakeWant *want = fake_engine_next(engine);
+        g_autoptr(GError) error = NULL;
+
+        if (!want) {
+            g_cond_wait(&engine->cond, &engine->lock);
+            continue;
+        }
+        g_mutex_unlock(&engine->lock);
+        if (want->cancelled)
+            g_set_error(&error, IMAPFS_ERROR, IMAPFS_ERROR_CANCELLED, "cancelled");
+        else if (engine->answer)
+            engine->answer(want->need, &error, engine->answer_data);
+        want->done(error, want->data);
+        need_free(want->need);
+        g_free(want);
+        g_mutex_lock(&engine->lock);
+    }
+    g_mutex_unlock(&engine->lock);
+    return NULL;
+}
+
+G_GNUC_UNUSED static void fake_engine_start(Engine *engine, FakeAnswer answer, gpointer data)
+{
+    engine->answer = answer;
+    engine->answer_data = data;
+    engine->thread = g_thread_new("fake-engine", fake_engine_thread, engine);
+}
+
+void engine_free(Engine *engine)
+{
+    g_mutex_lock(&engine->lock);
+    engine->stopping = true;
+    g_cond_broadcast(&engine->cond);
+    g_mutex_unlock(&engine->lock);
+    if (engine->thread)
+        g_thread_join(engine->thread);
+    g_hash_table_unref(engine->fresh);
+    g_hash_table_unref(engine->stalled);
+    g_free(engine->status);
+    g_mutex_clear(&engine->lock);
+    g_cond_clear(&engine->cond);
+    g_free(engine);
+}
+
+guint64 engine_want(Engine *engine, const Need *need, NeedDone done, gpointer data)
+{
+    FakeWant *want = g_new0(FakeWant, 1);
+    guint64 handle;
+
+    want->need = need_copy(need);
+    want->done = done;
+    want->data = data;
+    g_mutex_lock(&engine->lock);
+    handle = want->handle = ++engine->last_handle;
+    engine->n_wants++;
+    g_queue_push_tail(&engine->wants, want);
+    g_cond_broadcast(&engine->cond);
+    g_mutex_unlock(&engine->lock);
+    return handle;
+}
+
+void engine_cancel(Engine *engine, guint64 handle)
+{
+    g_mutex_lock(&engine->lock);
+    engine->n_cancels++;
+    for (GList *link = engine->wants.head; link; link = link->next) {
+        FakeWant *want = link->data;
+        want->cancelled |= want->handle == handle;
+    }
+    g_cond_broadcast(&engine->cond);
+    g_mutex_unlock(&engine->lock);
+}
+
+bool engine_boxes_fresh(Engine *engine)
+{
+    bool fresh;
+
+    g_mutex_lock(&engine->lock);
+    fresh = engine->boxes_fresh;
+    g_mutex_unlock(&engine->lock);
+    return fresh;
+}
+
+bool engine_box_fresh(Engine *engine, guint32 box)
+{
+    bool fresh;
+
+    g_mutex_lock(&engine->lock);
+    fresh = g_hash_table_contains(engine->fresh, GUINT_TO_POINTER(box));
+    g_mutex_unlock(&engine->lock);
+    return fresh;
+}
+
+char *engine_status(Engine *engine)
+{
+    return g_strdup(engine->status);
+}

@@ -125,25 +125,15 @@ static StreamStatus push(TlsStream *self, GError **error)
     return STREAM_ERROR;
 }
 
-/* How things stood when a call began. */
-typedef struct {
-    bool up, waiting;
-} Before;
-
-static Before before(const TlsStream *self)
-{
-    return (Before){.up = self->up, .waiting = !out_is_empty(self)};
-}
-
 /* At the end of each call: push what OpenSSL has to say, and wake who waits for the direction that
- * was not called, if the call may have used up what would have woken him. */
-static void settle(TlsStream *self, Before was, bool is_write)
+ * was not called, if the call may have used up what would have woken him. (Who waits for room needs
+ * no such help: what the lower stream owes for a refused write it still owes after a later one.) */
+static void settle(TlsStream *self, bool was_up, bool is_write)
 {
     push(self, NULL); /* a failure stays in write_failure until it matters */
-    bool sent = was.waiting && out_is_empty(self);
     if (is_write && self->base.owes_read && self->lower_moved)
         stream_notify_soon(&self->base);
-    if (!is_write && self->base.owes_write && (self->up != was.up || self->cause || sent))
+    if (!is_write && self->base.owes_write && (self->up != was_up || self->cause))
         stream_notify_soon(&self->base);
     self->lower_moved = false;
 }
@@ -250,11 +240,11 @@ static StreamStatus decrypt(TlsStream *self, void *buffer, gsize size, gsize *n_
 static StreamStatus tls_read(Stream *stream, void *buffer, gsize size, gsize *n_out, GError **error)
 {
     TlsStream *self = (TlsStream *)stream;
-    Before was = before(self);
+    bool was_up = self->up;
     if (self->cause)
         return fail(self, error);
     StreamStatus status = decrypt(self, buffer, size, n_out, error);
-    settle(self, was, false);
+    settle(self, was_up, false);
     if (status == STREAM_AGAIN && self->write_failure) {
         /* Nothing more can be said, so nothing more will be answered. */
         g_propagate_error(error, g_error_copy(self->write_failure));
@@ -284,22 +274,22 @@ static StreamStatus tls_write(Stream *stream, const void *bytes, gsize size, gsi
                               GError **error)
 {
     TlsStream *self = (TlsStream *)stream;
-    Before was = before(self);
+    bool was_up = self->up;
     if (self->cause)
         return fail(self, error);
     StreamStatus status = encrypt(self, bytes, size, n_out, error);
-    settle(self, was, true);
+    settle(self, was_up, true);
     return status;
 }
 
 static StreamStatus tls_flush(Stream *stream, GError **error)
 {
     TlsStream *self = (TlsStream *)stream;
-    Before was = before(self);
+    bool was_up = self->up;
     if (self->cause)
         return fail(self, error);
     StreamStatus status = shake_hands(self, error);
-    settle(self, was, true);
+    settle(self, was_up, true);
     if (status == STREAM_OK)
         status = push(self, error);
     return status == STREAM_OK ? stream_flush(stream->lower, error) : status;

@@ -97,7 +97,7 @@ static void test_ignores_term(void **state)
 /* The shell dies of TERM at once, what it started does not. */
 static void test_group_ignores_term(void **state)
 {
-    Actor *actor = tunnel("(trap '' TERM; exec sleep 1000) & echo $!; wait", NULL, 0);
+    Actor *actor = tunnel("sh -c 'trap \"\" TERM; echo $$; exec sleep 1000' & wait", NULL, 0);
     pid_t pid = first_line_pid(actor);
     actor_free(actor);
     run_until(is_dead(pid));
@@ -109,6 +109,21 @@ static void test_stderr(void **state)
     run_until(log_has("tunnel: bad \\x1B[31m word"));
     actor_free(actor); /* what was said last shows too */
     run_until(log_has("tunnel: no end"));
+}
+
+/* Said just before the end, and the end is seen before the loop could read it. */
+static void test_stderr_at_end(void **state)
+{
+    Stream *stream = tunnel_stream_new("echo the reason >&2; exit 1", NULL);
+    gsize n;
+    char byte;
+    StreamStatus status;
+    assert_non_null(stream);
+    while ((status = stream_read(stream, &byte, 1, &n, NULL)) == STREAM_AGAIN)
+        g_usleep(1000);
+    assert_int_equal(status, STREAM_EOF);
+    stream_free(stream);
+    assert_true(log_has("tunnel: the reason"));
 }
 
 static void test_stderr_flood(void **state)
@@ -155,6 +170,7 @@ int main(void)
         cmocka_unit_test(test_ignores_term),
         cmocka_unit_test(test_group_ignores_term),
         cmocka_unit_test(test_stderr),
+        cmocka_unit_test(test_stderr_at_end),
         cmocka_unit_test(test_stderr_flood),
         cmocka_unit_test(test_environment),
     };

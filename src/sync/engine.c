@@ -285,7 +285,7 @@ static void stop_run(Engine *engine, gpointer data)
     if (engine->pool)
         pool_set_offline(engine->pool, true);
     engine->stop_us = clock_mono_us() + 1000 * CLOSE_WAIT_MS;
-    g_autoptr(GSource) wait = engine_timer(engine, CLOSE_TICK_MS, on_closing, engine);
+    g_source_unref(engine_timer(engine, CLOSE_TICK_MS, on_closing, engine));
 }
 
 static gpointer thread_main(gpointer data)

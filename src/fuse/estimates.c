@@ -8,14 +8,14 @@
 
 void estimates_init(Estimates *estimates)
 {
-    g_mutex_init(&estimates->lock);
+    pthread_mutex_init(&estimates->lock, NULL);
     estimates->inodes = g_hash_table_new_full(g_int64_hash, g_int64_equal, g_free, NULL);
 }
 
 void estimates_clear(Estimates *estimates)
 {
     g_hash_table_unref(estimates->inodes);
-    g_mutex_clear(&estimates->lock);
+    pthread_mutex_destroy(&estimates->lock);
 }
 
 void estimates_note(Estimates *estimates, const TreeEntry *entry)
@@ -24,12 +24,12 @@ void estimates_note(Estimates *estimates, const TreeEntry *entry)
 
     if (!S_ISREG(entry->st.st_mode))
         return;
-    g_mutex_lock(&estimates->lock);
+    pthread_mutex_lock(&estimates->lock);
     if (entry->attr_ttl > 0)
         g_hash_table_remove(estimates->inodes, &key);
     else if (!g_hash_table_contains(estimates->inodes, &key))
         g_hash_table_add(estimates->inodes, g_memdup2(&key, sizeof(key)));
-    g_mutex_unlock(&estimates->lock);
+    pthread_mutex_unlock(&estimates->lock);
 }
 
 bool estimates_take(Estimates *estimates, guint64 ino)
@@ -37,8 +37,8 @@ bool estimates_take(Estimates *estimates, guint64 ino)
     gint64 key = (gint64)ino;
     bool held;
 
-    g_mutex_lock(&estimates->lock);
+    pthread_mutex_lock(&estimates->lock);
     held = g_hash_table_remove(estimates->inodes, &key);
-    g_mutex_unlock(&estimates->lock);
+    pthread_mutex_unlock(&estimates->lock);
     return held;
 }

@@ -93,11 +93,16 @@ static ssize_t device_read(int fd, void *buffer, size_t size, void *data)
     }
 }
 
+/* libfuse prints every error but ENOENT. These are no news: the mount is gone, or the kernel cannot
+ * forget a directory that is in use (notify.c then does with less). */
 static ssize_t device_writev(int fd, struct iovec *iov, int count, void *data)
 {
     Front *front = data;
+    ssize_t n = init_patch_writev(&front->init, fd, iov, count);
 
-    return init_patch_writev(&front->init, fd, iov, count);
+    if (n < 0 && (errno == ENODEV || errno == ENOTCONN || errno == ENOTEMPTY))
+        errno = ENOENT;
+    return n;
 }
 
 static const struct fuse_custom_io device_io = {.read = device_read, .writev = device_writev};
@@ -145,43 +150,18 @@ static void wait_until_quiet(Front *front)
     }
 }
 
-void front_file_opened(Front *front, TreeFile *file)
-{
-    g_mutex_lock(&front->lock);
-    g_hash_table_add(front->files, file);
-    g_mutex_unlock(&front->lock);
-}
-
-void front_file_released(Front *front, TreeFile *file)
-{
-    g_mutex_lock(&front->lock);
-    g_hash_table_remove(front->files, file);
-    g_mutex_unlock(&front->lock);
-}
-
-static void close_files(Front *front)
-{
-    GHashTableIter iter;
-    gpointer file;
-
-    g_hash_table_iter_init(&iter, front->files);
-    while (g_hash_table_iter_next(&iter, &file, NULL))
-        tree_file_close(file);
-    g_hash_table_remove_all(front->files);
-}
-
 static void end(Front *front)
 {
-    g_mutex_lock(&front->lock);
+    pthread_mutex_lock(&front->lock);
     front->stopping = true; /* from here on nothing waits any more */
-    g_mutex_unlock(&front->lock);
+    pthread_mutex_unlock(&front->lock);
     requests_end(front);
     notifier_stop(front->notifier);
     fuse_session_reset(front->session);
     if (serve(front, is_quiet) <= 0)
         wait_until_quiet(front);
-    fuse_session_unmount(front->session); /* lazily, so it does not wait for open files, */
-    close_files(front);                   /* which nobody will release any more */
+    fuse_session_unmount(front->session); /* lazily, so it does not wait for open files */
+    files_end(front);
 }
 
 int front_run(Front *front, Tree *tree, Engine *engine)
@@ -192,7 +172,12 @@ int front_run(Front *front, Tree *tree, Engine *engine)
     front->tree = tree;
     front->engine = engine;
     signals_set(front, &old);
-    notifier_start(front->notifier);
+    if (!files_start(front) || !notifier_start(front->notifier)) {
+        log_error("fuse", "no thread can be started");
+        end(front);
+        signals_restore(&old);
+        return 1;
+    }
     status = serve(front, was_signalled);
     if (status < 0)
         log_error("fuse", "reading /dev/fuse: %s", g_strerror(-status));
@@ -243,7 +228,7 @@ Front *front_new(const FrontConfig *config, GError **error)
         return NULL;
     front = g_new0(Front, 1);
     front->mountpoint = g_strdup(config->mountpoint);
-    g_mutex_init(&front->lock);
+    pthread_mutex_init(&front->lock, NULL);
     g_queue_init(&front->waiting);
     front->files = g_hash_table_new(NULL, NULL);
     estimates_init(&front->estimates);
@@ -274,7 +259,7 @@ void front_free(Front *front)
         close(front->wake_fd);
     g_hash_table_unref(front->files);
     estimates_clear(&front->estimates);
-    g_mutex_clear(&front->lock);
+    pthread_mutex_destroy(&front->lock);
     g_free(front->read_buffer);
     g_free(front->mountpoint);
     g_free(front);

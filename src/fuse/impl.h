@@ -1,10 +1,12 @@
 /* impl.h - what the files of the front share.
  *
- * Layer fuse, private. Locks: Front.lock, Notifier.lock and Estimates.lock are leaves, never held
- * while libfuse or the engine is called; libfuse's lock of a request may be held around Front.lock
- * (on_interrupt), never the other way round. */
+ * Layer fuse, private. Locks (pthreads', as ThreadSanitizer does not see GLib's): Front.lock,
+ * Notifier.lock and Estimates.lock are leaves, never held while libfuse or the engine is called;
+ * libfuse's lock of a request may be held around Front.lock (on_interrupt), never the other way
+ * round. */
 #pragma once
 #include <fuse_lowlevel.h>
+#include <pthread.h>
 
 #include "imapfs/fuse/front.h"
 
@@ -12,8 +14,8 @@
 
 typedef struct Notifier Notifier;
 Notifier *notifier_new(Front *front);
-void notifier_free(Notifier *notifier); /* joins, if it was started */
-void notifier_start(Notifier *notifier);
+void notifier_free(Notifier *notifier);  /* joins, if it was started */
+bool notifier_start(Notifier *notifier); /* false: no thread could be made */
 /* Asks it to end; front->wake_fd is written when it did. */
 void notifier_stop(Notifier *notifier);
 bool notifier_is_running(Notifier *notifier);
@@ -24,7 +26,7 @@ void notifier_note_listing(Notifier *notifier, guint64 ino);
 
 /* The inodes whose size the kernel was told as an estimate. */
 typedef struct {
-    GMutex lock;
+    pthread_mutex_t lock;
     GHashTable *inodes; /* keys: gint64 * in place of a set of 64-bit numbers */
 } Estimates;
 void estimates_init(Estimates *estimates);
@@ -38,7 +40,8 @@ bool estimates_take(Estimates *estimates, guint64 ino);
 
 /* What the two hooks of fuse_session_custom_io() know about the INIT exchange. */
 typedef struct {
-    guint64 unique;    /* of the INIT request, 0 before it and after the answer */
+    gint expected;     /* atomic: the reply has not been seen yet */
+    guint64 unique;    /* of the INIT request */
     guint32 add_flags; /* that libfuse forgets */
 } InitPatch;
 void init_patch_request(InitPatch *patch, const void *bytes, gsize length);
@@ -102,13 +105,30 @@ struct Request {
     GList link;
 };
 
-Request *request_new(Front *front, fuse_req_t req, const RequestKind *kind, guint64 ino);
+Request *request_new(fuse_req_t req, const RequestKind *kind, guint64 ino);
 /* Takes. Replies, now or later, exactly once. */
 void request_run(Request *request);
 /* Answers all that wait with EINTR. From the front thread, when front->stopping is set. */
 void requests_end(Front *front);
 /* No other thread is in the middle of a reply. */
 bool requests_are_quiet(Front *front);
+
+/* A reply that another thread than the front's is going to make, or has made. */
+void front_answering(Front *front);
+void front_answered(Front *front);
+
+/* --- files.c --- */
+
+typedef struct Opener Opener;
+/* Files that are open in the kernel, and the thread that opens those whose size was an estimate. */
+bool files_start(Front *front); /* false: no thread could be made */
+void files_end(Front *front);   /* when the mount is gone: closes what nobody will release */
+/* The attributes of an open file of this number. */
+bool files_find(Front *front, guint64 ino, TreeEntry *out);
+void files_op_open(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi);
+void files_op_read(fuse_req_t req, fuse_ino_t ino, size_t size, off_t offset,
+                   struct fuse_file_info *fi);
+void files_op_release(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi);
 
 /* --- ops.c --- */
 
@@ -129,13 +149,12 @@ struct Front {
     char *read_buffer; /* of the front thread */
     gsize read_size;
 
-    GMutex lock;
-    bool stopping;
+    Opener *opener; /* during front_run() */
+
+    pthread_mutex_t lock;
     GHashTable *files; /* of TreeFile: open in the kernel */
-    GQueue waiting;    /* of Request */
-    guint answering;   /* requests being replied to by other threads than the front's */
+    bool stopping;
+    GQueue waiting;  /* of Request */
+    guint answering; /* requests being replied to by other threads than the front's */
 };
 void front_wake(Front *front);
-/* Files that are open in the kernel, so that none outlives the mount. */
-void front_file_opened(Front *front, TreeFile *file);
-void front_file_released(Front *front, TreeFile *file);

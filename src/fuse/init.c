@@ -25,6 +25,7 @@ void init_patch_request(InitPatch *patch, const void *bytes, gsize length)
     memcpy(&init, (const char *)bytes + sizeof(header), MIN(length - sizeof(header), sizeof(init)));
     patch->unique = header.unique;
     patch->add_flags = init.flags & FUSE_PARALLEL_DIROPS;
+    g_atomic_int_set(&patch->expected, 1);
 }
 
 gssize init_patch_writev(InitPatch *patch, int fd, struct iovec *iov, int count)
@@ -33,14 +34,14 @@ gssize init_patch_writev(InitPatch *patch, int fd, struct iovec *iov, int count)
     struct fuse_init_out reply;
     struct iovec patched[2];
 
-    if (!patch->unique || count != 2 || iov[0].iov_len != sizeof(header) ||
+    if (!g_atomic_int_get(&patch->expected) || count != 2 || iov[0].iov_len != sizeof(header) ||
         iov[1].iov_len > sizeof(reply) ||
         iov[1].iov_len < G_STRUCT_OFFSET(struct fuse_init_out, flags) + sizeof(reply.flags))
         return writev(fd, iov, count);
     memcpy(&header, iov[0].iov_base, sizeof(header));
     if (header.unique != patch->unique || header.error)
         return writev(fd, iov, count);
-    patch->unique = 0;
+    g_atomic_int_set(&patch->expected, 0);
     memcpy(&reply, iov[1].iov_base, iov[1].iov_len);
     reply.flags |= patch->add_flags;
     patched[0] = iov[0];

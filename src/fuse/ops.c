@@ -1,17 +1,12 @@
 /* ops.c - the operations of the kernel, as a table: which question each is, and how its answer is
  * told.
  *
- * Nothing here waits: questions go through request_run(), and what is asked of an open file (READ)
- * is local by then. This version changes nothing: whatever would is answered EROFS. */
+ * Nothing here waits: questions go through request_run(). This version changes nothing: whatever
+ * would is answered EROFS. */
 #include "impl.h"
 
 #include <errno.h>
 #include <string.h>
-
-static Request *request_of(fuse_req_t req, const RequestKind *kind, fuse_ino_t ino)
-{
-    return request_new(fuse_req_userdata(req), req, kind, ino);
-}
 
 static struct fuse_entry_param entry_param(Front *front, const TreeEntry *entry)
 {
@@ -50,7 +45,7 @@ static const RequestKind lookup_kind = {"lookup", lookup_ask, lookup_reply, look
 
 static void op_lookup(fuse_req_t req, fuse_ino_t parent, const char *name)
 {
-    Request *r = request_of(req, &lookup_kind, parent);
+    Request *r = request_new(req, &lookup_kind, parent);
 
     r->name = name;
     request_run(r);
@@ -87,11 +82,24 @@ static void getattr_reply(Request *r)
     fuse_reply_attr(r->req, &r->entry.st, r->entry.attr_ttl);
 }
 
-static const RequestKind getattr_kind = {"getattr", getattr_ask, getattr_reply, NULL};
+/* A file that is open outlives its message. */
+static void getattr_fail(Request *r, int err)
+{
+    TreeEntry entry;
+
+    if (err == ESTALE && files_find(r->front, r->ino, &entry)) {
+        entry.st.st_nlink = 0;
+        fuse_reply_attr(r->req, &entry.st, entry.attr_ttl);
+    } else {
+        fuse_reply_err(r->req, err);
+    }
+}
+
+static const RequestKind getattr_kind = {"getattr", getattr_ask, getattr_reply, getattr_fail};
 
 static void op_getattr(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
 {
-    request_run(request_of(req, &getattr_kind, ino));
+    request_run(request_new(req, &getattr_kind, ino));
 }
 
 static TreeStatus readlink_ask(Request *r)
@@ -108,7 +116,7 @@ static const RequestKind readlink_kind = {"readlink", readlink_ask, readlink_rep
 
 static void op_readlink(fuse_req_t req, fuse_ino_t ino)
 {
-    request_run(request_of(req, &readlink_kind, ino));
+    request_run(request_new(req, &readlink_kind, ino));
 }
 
 static TreeStatus statfs_ask(Request *r)
@@ -125,7 +133,7 @@ static const RequestKind statfs_kind = {"statfs", statfs_ask, statfs_reply, NULL
 
 static void op_statfs(fuse_req_t req, fuse_ino_t ino)
 {
-    request_run(request_of(req, &statfs_kind, ino));
+    request_run(request_new(req, &statfs_kind, ino));
 }
 
 /* --- listings --- */
@@ -196,7 +204,7 @@ static const RequestKind readdirplus_kind = {"readdirplus", readdirplus_ask, rea
 static void start_list(fuse_req_t req, const RequestKind *kind, fuse_ino_t ino, size_t size,
                        off_t offset)
 {
-    Request *r = request_of(req, kind, ino);
+    Request *r = request_new(req, kind, ino);
 
     r->size = size;
     r->offset = (guint64)offset;
@@ -213,74 +221,6 @@ static void op_readdirplus(fuse_req_t req, fuse_ino_t ino, size_t size, off_t of
                            struct fuse_file_info *fi)
 {
     start_list(req, &readdirplus_kind, ino, size, offset);
-}
-
-/* --- files --- */
-
-static TreeStatus open_ask(Request *r)
-{
-    return tree_open(r->front->tree, &r->ask, r->ino, &r->file);
-}
-
-static void open_reply(Request *r)
-{
-    r->fi.fh = (uintptr_t)r->file;
-    r->fi.direct_io = tree_file_volatile(r->file);
-    r->fi.keep_cache = !r->fi.direct_io;
-    r->fi.noflush = 1;
-    /* The size is exact from now on. Offset -1 waits for no page and no lock, so it is the one
-     * notification that may be sent from here. */
-    if (estimates_take(&r->front->estimates, r->ino))
-        fuse_lowlevel_notify_inval_inode(r->front->session, r->ino, -1, 0);
-    front_file_opened(r->front, r->file);
-    if (fuse_reply_open(r->req, &r->fi) == 0)
-        r->file = NULL; /* RELEASE will come */
-    else
-        front_file_released(r->front, r->file); /* the caller was interrupted */
-}
-
-static const RequestKind open_kind = {"open", open_ask, open_reply, NULL};
-
-static void op_open(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
-{
-    Request *r;
-
-    if ((fi->flags & O_ACCMODE) != O_RDONLY || fi->flags & O_TRUNC) {
-        fuse_reply_err(req, EROFS);
-        return;
-    }
-    r = request_of(req, &open_kind, ino);
-    r->fi = *fi;
-    request_run(r);
-}
-
-static void op_read(fuse_req_t req, fuse_ino_t ino, size_t size, off_t offset,
-                    struct fuse_file_info *fi)
-{
-    Front *front = fuse_req_userdata(req);
-    int err = EIO;
-    gssize n;
-
-    if (front->read_size < size) {
-        g_free(front->read_buffer);
-        front->read_buffer = g_malloc(size);
-        front->read_size = size;
-    }
-    n = tree_file_read((TreeFile *)(uintptr_t)fi->fh, front->read_buffer, size, (guint64)offset,
-                       &err);
-    if (n < 0)
-        fuse_reply_err(req, err);
-    else
-        fuse_reply_buf(req, front->read_buffer, (size_t)n);
-}
-
-static void op_release(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
-{
-    TreeFile *file = (TreeFile *)(uintptr_t)fi->fh;
-
-    front_file_released(fuse_req_userdata(req), file);
-    tree_file_close(file);
-    fuse_reply_err(req, 0);
 }
 
 /* --- extended attributes --- */
@@ -313,7 +253,7 @@ static const RequestKind listxattr_kind = {"listxattr", listxattr_ask, xattr_rep
 
 static void op_getxattr(fuse_req_t req, fuse_ino_t ino, const char *name, size_t size)
 {
-    Request *r = request_of(req, &getxattr_kind, ino);
+    Request *r = request_new(req, &getxattr_kind, ino);
 
     r->name = name;
     r->size = size;
@@ -322,7 +262,7 @@ static void op_getxattr(fuse_req_t req, fuse_ino_t ino, const char *name, size_t
 
 static void op_listxattr(fuse_req_t req, fuse_ino_t ino, size_t size)
 {
-    Request *r = request_of(req, &listxattr_kind, ino);
+    Request *r = request_new(req, &listxattr_kind, ino);
 
     r->size = size;
     request_run(r);
@@ -416,9 +356,9 @@ const struct fuse_lowlevel_ops front_ops = {
     .opendir = op_opendir,
     .readdir = op_readdir,
     .readdirplus = op_readdirplus,
-    .open = op_open,
-    .read = op_read,
-    .release = op_release,
+    .open = files_op_open,
+    .read = files_op_read,
+    .release = files_op_release,
     .getxattr = op_getxattr,
     .listxattr = op_listxattr,
     .mknod = op_mknod,

@@ -13,11 +13,11 @@
 
 #define ROUNDS_MAX 16
 
-Request *request_new(Front *front, fuse_req_t req, const RequestKind *kind, guint64 ino)
+Request *request_new(fuse_req_t req, const RequestKind *kind, guint64 ino)
 {
     Request *request = g_new0(Request, 1);
 
-    request->front = front;
+    request->front = fuse_req_userdata(req);
     request->req = req;
     request->kind = kind;
     request->ino = ino;
@@ -45,7 +45,7 @@ static void request_unref(Request *request)
     g_free(request);
 }
 
-/* True for one caller only: it has to reply, and then to call replied(). */
+/* True for one caller only: it has to reply, and if it waited, to call front_answered() then. */
 static bool claim(Request *request)
 {
     Front *front = request->front;
@@ -53,29 +53,33 @@ static bool claim(Request *request)
 
     if (!request->waits)
         return true;
-    g_mutex_lock(&front->lock);
+    pthread_mutex_lock(&front->lock);
     mine = !request->claimed;
     if (mine) {
         request->claimed = true;
         g_queue_unlink(&front->waiting, &request->link);
         front->answering++;
     }
-    g_mutex_unlock(&front->lock);
+    pthread_mutex_unlock(&front->lock);
     if (mine) /* after this no interrupt is running, and none will */
         fuse_req_interrupt_func(request->req, NULL, NULL);
     return mine;
 }
 
-static void replied(Request *request)
+void front_answering(Front *front)
 {
-    Front *front = request->front;
+    pthread_mutex_lock(&front->lock);
+    front->answering++;
+    pthread_mutex_unlock(&front->lock);
+}
+
+void front_answered(Front *front)
+{
     bool wake;
 
-    if (!request->waits)
-        return;
-    g_mutex_lock(&front->lock);
+    pthread_mutex_lock(&front->lock);
     wake = --front->answering == 0 && front->stopping;
-    g_mutex_unlock(&front->lock);
+    pthread_mutex_unlock(&front->lock);
     if (wake)
         front_wake(front);
 }
@@ -90,7 +94,8 @@ static void finish(Request *request, int err)
             request->kind->fail(request, err);
         else
             fuse_reply_err(request->req, err);
-        replied(request);
+        if (request->waits)
+            front_answered(request->front);
     }
     request_unref(request);
 }
@@ -101,10 +106,10 @@ static void on_interrupt(fuse_req_t req, void *data)
     Front *front = request->front;
     guint64 handle;
 
-    g_mutex_lock(&front->lock);
+    pthread_mutex_lock(&front->lock);
     request->interrupted = true;
     handle = request->handle;
-    g_mutex_unlock(&front->lock);
+    pthread_mutex_unlock(&front->lock);
     if (handle)
         engine_cancel(front->engine, handle);
 }
@@ -114,25 +119,34 @@ static bool is_listing(NeedKind kind)
     return kind == NEED_MAILBOXES || kind == NEED_MAILBOX || kind == NEED_STATUS;
 }
 
+/* What became of a wait, under the lock. */
+static void end_wait(Request *request, bool *interrupted_out, bool *claimed_out)
+{
+    Front *front = request->front;
+
+    pthread_mutex_lock(&front->lock);
+    request->handle = 0;
+    request->round++;
+    *interrupted_out = request->interrupted;
+    *claimed_out = request->claimed;
+    pthread_mutex_unlock(&front->lock);
+}
+
 static void on_done(const GError *error, gpointer data)
 {
     Request *request = data;
-    Front *front = request->front;
-    NeedKind kind = request->ask.need.kind;
     bool interrupted, claimed;
     int err = error ? imapfs_error_to_errno(error) : 0;
+    NeedKind kind;
 
-    g_mutex_lock(&front->lock);
-    request->handle = 0;
-    request->round++;
-    interrupted = request->interrupted;
-    claimed = request->claimed;
-    g_mutex_unlock(&front->lock);
-
+    /* Pairs with the reference taken for this call: all that the asking thread wrote is seen. */
+    g_assert(g_atomic_int_get(&request->refs) > 0);
+    end_wait(request, &interrupted, &claimed);
     if (claimed) {
         request_unref(request);
         return;
     }
+    kind = request->ask.need.kind;
     if (err)
         log_debug("fuse", "%s %" G_GUINT64_FORMAT ": %s", request->kind->name, request->ino,
                   error->message);
@@ -154,13 +168,13 @@ static bool enter_waiting(Request *request)
     bool entered;
 
     request->name = request->own_name = g_strdup(request->name);
-    g_mutex_lock(&front->lock);
+    pthread_mutex_lock(&front->lock);
     entered = !front->stopping;
     if (entered) {
         request->waits = true;
         g_queue_push_tail_link(&front->waiting, &request->link);
     }
-    g_mutex_unlock(&front->lock);
+    pthread_mutex_unlock(&front->lock);
     if (entered)
         fuse_req_interrupt_func(request->req, on_interrupt, request);
     return entered;
@@ -179,10 +193,10 @@ static void wait_for_need(Request *request)
         finish(request, EINTR);
         return;
     }
-    g_mutex_lock(&front->lock);
+    pthread_mutex_lock(&front->lock);
     ended = request->interrupted || request->claimed;
     round = ++request->round;
-    g_mutex_unlock(&front->lock);
+    pthread_mutex_unlock(&front->lock);
     if (ended) {
         finish(request, EINTR);
         return;
@@ -191,11 +205,11 @@ static void wait_for_need(Request *request)
     request_ref(request);
     handle = engine_want(front->engine, need, on_done, request);
     /* on_done() may have run already, and the request may wait for something else by now. */
-    g_mutex_lock(&front->lock);
+    pthread_mutex_lock(&front->lock);
     if (request->round == round)
         request->handle = handle;
     ended = request->interrupted || request->claimed;
-    g_mutex_unlock(&front->lock);
+    pthread_mutex_unlock(&front->lock);
     if (ended)
         engine_cancel(front->engine, handle);
     request_unref(request);
@@ -225,29 +239,29 @@ void requests_end(Front *front)
 {
     GList *link;
 
-    g_mutex_lock(&front->lock);
+    pthread_mutex_lock(&front->lock);
     while ((link = g_queue_pop_head_link(&front->waiting))) {
         Request *request = request_ref(link->data);
         guint64 handle = request->handle;
 
         request->claimed = true;
-        g_mutex_unlock(&front->lock);
+        pthread_mutex_unlock(&front->lock);
         if (handle)
             engine_cancel(front->engine, handle);
         fuse_req_interrupt_func(request->req, NULL, NULL);
         fuse_reply_err(request->req, EINTR);
         request_unref(request);
-        g_mutex_lock(&front->lock);
+        pthread_mutex_lock(&front->lock);
     }
-    g_mutex_unlock(&front->lock);
+    pthread_mutex_unlock(&front->lock);
 }
 
 bool requests_are_quiet(Front *front)
 {
     bool quiet;
 
-    g_mutex_lock(&front->lock);
+    pthread_mutex_lock(&front->lock);
     quiet = front->answering == 0;
-    g_mutex_unlock(&front->lock);
+    pthread_mutex_unlock(&front->lock);
     return quiet;
 }

@@ -152,8 +152,6 @@ char *mime_from_display(const char *value)
     bool bare = !scan.has_angle && strchr(phrase->str, '@');
     const char *order[] = {bare ? comment->str : phrase->str, bare ? phrase->str : comment->str,
                            address->str, group};
-    if (scan.has_angle && comment->len > 0 && phrase->len > 0)
-        order[1] = address->str;
     for (guint i = 0; i < G_N_ELEMENTS(order); i++) {
         char *display = readable(order[i]);
         if (display)

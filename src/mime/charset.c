@@ -6,78 +6,10 @@
 #include <errno.h>
 #include <iconv.h>
 #include <string.h>
+#include "charset_label.h"
 
 #define REPLACEMENT "\xef\xbf\xbd"
 #define GUESS_WINDOW (256u * 1024)
-#define LABEL_MAX 64
-
-/* What a label stands for and the labels, WHATWG Encoding Standard 4.2 first, then what else is
- * seen in mail. The right side is iconv's name: the superset that senders mean (windows-1252 for
- * latin1, CP949 for euc-kr), as the standard says. "?" is a label that says nothing. */
-static const struct {
-    const char *name, *labels;
-} CHARSETS[] = {
-    {"?",
-     "us-ascii ascii ansi_x3.4-1968 iso-ir-6 iso646-us ansi_x3.4-1986 iso_646.irv:1991 us cp367 "
-     "ibm367 csascii 646 x-unknown unknown unknown-8bit unknown-7bit unknown8bit x-user-defined "
-     "default none binary 7bit 8bit utf-7bit x-us-ascii _iso-2022-jp$esc replacement"},
-    {"UTF-8", "utf-8 utf8 unicode-1-1-utf-8 unicode11utf8 unicode20utf8 x-unicode20utf8 utf-8n "
-              "x-utf-8 utf-8-sig utf8mb4 cp65001 65001"},
-    {"CP1252", "windows-1252 iso-8859-1 iso8859-1 iso88591 iso_8859-1 iso_8859-1:1987 iso-ir-100 "
-               "latin1 latin-1 l1 cp819 ibm819 csisolatin1 cp1252 x-cp1252 ansi cp-1252 win-1252 "
-               "windows1252 x-ansi iso-8859-1-windows-3.1-latin-1 iso-8559-1 8859-1 8859_1"},
-    {"IBM866", "866 cp866 csibm866 ibm866"},
-    {"ISO-8859-2", "csisolatin2 iso-8859-2 iso-ir-101 iso8859-2 iso88592 iso_8859-2 "
-                   "iso_8859-2:1987 l2 latin2"},
-    {"ISO-8859-3", "csisolatin3 iso-8859-3 iso-ir-109 iso8859-3 iso88593 iso_8859-3 "
-                   "iso_8859-3:1988 l3 latin3"},
-    {"ISO-8859-4", "csisolatin4 iso-8859-4 iso-ir-110 iso8859-4 iso88594 iso_8859-4 "
-                   "iso_8859-4:1988 l4 latin4"},
-    {"ISO-8859-5", "csisolatincyrillic cyrillic iso-8859-5 iso-ir-144 iso8859-5 iso88595 "
-                   "iso_8859-5 iso_8859-5:1988"},
-    {"ISO-8859-6", "arabic asmo-708 csiso88596e csiso88596i csisolatinarabic ecma-114 iso-8859-6 "
-                   "iso-8859-6-e iso-8859-6-i iso-ir-127 iso8859-6 iso88596 iso_8859-6 "
-                   "iso_8859-6:1987"},
-    {"ISO-8859-7", "csisolatingreek ecma-118 elot_928 greek greek8 iso-8859-7 iso-ir-126 "
-                   "iso8859-7 iso88597 iso_8859-7 iso_8859-7:1987 sun_eu_greek"},
-    {"ISO-8859-8", "csiso88598e csisolatinhebrew hebrew iso-8859-8 iso-8859-8-e iso-ir-138 "
-                   "iso8859-8 iso88598 iso_8859-8 iso_8859-8:1988 visual csiso88598i iso-8859-8-i "
-                   "logical"},
-    {"ISO-8859-10", "csisolatin6 iso-8859-10 iso-ir-157 iso8859-10 iso885910 l6 latin6"},
-    {"ISO-8859-13", "iso-8859-13 iso8859-13 iso885913"},
-    {"ISO-8859-14", "iso-8859-14 iso8859-14 iso885914"},
-    {"ISO-8859-15", "csisolatin9 iso-8859-15 iso8859-15 iso885915 iso_8859-15 l9 latin9 latin-9"},
-    {"ISO-8859-16", "iso-8859-16 iso8859-16"},
-    {"KOI8-R", "cskoi8r koi koi8 koi8-r koi8_r"},
-    {"KOI8-U", "koi8-ru koi8-u"},
-    {"MACINTOSH", "csmacintosh mac macintosh x-mac-roman macroman"},
-    {"MAC-CYRILLIC", "x-mac-cyrillic x-mac-ukrainian maccyrillic"},
-    {"MAC-CENTRALEUROPE", "x-mac-ce x-mac-centraleurroman"},
-    {"CP874", "dos-874 iso-8859-11 iso8859-11 iso885911 tis-620 windows-874 tis620"},
-    {"CP1250", "cp1250 windows-1250 x-cp1250 win-1250 windows1250"},
-    {"CP1251", "cp1251 windows-1251 x-cp1251 cp-1251 win-1251 windows1251 win1251"},
-    {"CP1253", "cp1253 windows-1253 x-cp1253"},
-    {"CP1254", "cp1254 csisolatin5 iso-8859-9 iso-ir-148 iso8859-9 iso88599 iso_8859-9 "
-               "iso_8859-9:1989 l5 latin5 windows-1254 x-cp1254"},
-    {"CP1255", "cp1255 windows-1255 x-cp1255"},
-    {"CP1256", "cp1256 windows-1256 x-cp1256"},
-    {"CP1257", "cp1257 windows-1257 x-cp1257"},
-    {"CP1258", "cp1258 windows-1258 x-cp1258"},
-    {"GB18030", "gb18030 chinese csgb2312 csiso58gb231280 gb2312 gb_2312 gb_2312-80 gbk "
-                "iso-ir-58 x-gbk cp936 ms936 windows-936 euc-cn gb2312_charset x-euc-cn"},
-    {"HZ", "hz-gb-2312 hz"},
-    {"BIG5-HKSCS", "big5 big5-hkscs cn-big5 csbig5 x-x-big5 big-5 cp950"},
-    {"EUC-JP-MS", "cseucpkdfmtjapanese euc-jp x-euc-jp eucjp ujis x-euc"},
-    {"ISO-2022-JP", "csiso2022jp iso-2022-jp"},
-    {"CP932", "csshiftjis ms932 ms_kanji shift-jis shift_jis sjis windows-31j x-sjis cp932 "
-              "shift_jis-2004"},
-    {"CP949", "cseuckr csksc56011987 euc-kr iso-ir-149 korean ks_c_5601-1987 ks_c_5601-1989 "
-              "ksc5601 ksc_5601 windows-949 cp949 ks_c_5601 uhc x-windows-949 ksc_5601-1987"},
-    {"UTF-16BE", "unicodefffe utf-16be"},
-    {"UTF-16LE", "csunicode iso-10646-ucs-2 ucs-2 unicode unicodefeff utf-16le"},
-    {"UTF-16", "utf-16"},
-    {"UTF-7", "utf-7 unicode-1-1-utf-7 csunicode11utf7 x-unicode-2-0-utf-7 unicode-2-0-utf-7"},
-};
 
 /* windows-1252 from 0x80 to 0x9f; iconv refuses the five holes, which the standard maps to
  * themselves. */
@@ -96,79 +28,63 @@ typedef enum {
     SHAPE_UTF32,
 } Shape;
 
-typedef enum { KIND_GUESS, KIND_UTF8, KIND_CP1252, KIND_HZ, KIND_ICONV } Kind;
+typedef enum {
+    KIND_GUESS,
+    KIND_UTF8,
+    KIND_CP1252,
+    KIND_HZ,
+    KIND_UTF7,
+    KIND_ICONV,
+    KIND_UTF16, /* its first bytes tell which end comes first; then KIND_ICONV */
+    KIND_UTF32,
+} Kind;
 
 struct Charset {
     Kind kind;
-    iconv_t iconv;     /* KIND_ICONV and KIND_HZ */
-    Shape shape;       /* how much a bad character takes with it */
-    bool two_bytes;    /* SHAPE_ISO2022: in a set of two bytes a character */
-    bool hz_shifted;   /* between ~{ and ~} */
+    iconv_t iconv;    /* KIND_ICONV and KIND_HZ */
+    char *iconv_name; /* to give it back under */
+    Shape shape;      /* how much a bad character takes with it */
+    bool two_bytes;   /* SHAPE_ISO2022: in a set of two bytes a character */
+    bool hz_shifted;  /* between ~{ and ~} */
+    struct {
+        bool shifted, fresh; /* after '+'; right after it */
+        guint bits, n_bits;
+        guint high; /* the first half of a surrogate pair, or 0 */
+    } utf7;
     GByteArray *input; /* bytes that wait for more */
     bool guess_ascii;  /* KIND_GUESS: nothing over 0x7f yet */
 };
 
-static GHashTable *labels_table(void)
+/* Converters that nobody uses, by name: opening one costs 40 us, and a listing may ask for one a
+ * message. */
+#define IDLE_MAX 64
+static GMutex idle_lock;
+static GHashTable *idle; /* char * -> iconv_t */
+
+static iconv_t iconv_take(const char *name)
 {
-    static gsize once;
-    static GHashTable *table;
-    if (g_once_init_enter(&once)) {
-        table = g_hash_table_new_full(g_str_hash, g_str_equal, g_free, NULL);
-        for (guint i = 0; i < G_N_ELEMENTS(CHARSETS); i++) {
-            g_auto(GStrv) words = g_strsplit(CHARSETS[i].labels, " ", -1);
-            for (guint w = 0; words[w]; w++)
-                g_hash_table_insert(table, g_strdup(words[w]), (gpointer)CHARSETS[i].name);
-        }
-        g_once_init_leave(&once, 1);
-    }
-    return table;
+    gpointer key = NULL, converter = NULL;
+    g_mutex_lock(&idle_lock);
+    bool found = idle && g_hash_table_steal_extended(idle, name, &key, &converter);
+    g_mutex_unlock(&idle_lock);
+    g_free(key);
+    if (!found)
+        converter = iconv_open("UTF-8", name);
+    return converter == (iconv_t)-1 ? NULL : converter;
 }
 
-/* Lower case without quotes, blanks and backslashes around it; "" when it cannot be a label. */
-static void label_clean(const char *label, char out[LABEL_MAX])
+static void iconv_give(const char *name, iconv_t converter)
 {
-    gsize n = 0;
-    for (const char *p = label; *p; p++) {
-        if (strchr("\"'\\ \t\r\n;<>", *p)) {
-            if (n > 0 && *p == ';')
-                break;
-            continue;
-        }
-        if (!g_ascii_isalnum(*p) && !strchr("-_.:+$", *p)) {
-            n = 0;
-            break;
-        }
-        if (n + 1 >= LABEL_MAX) {
-            n = 0;
-            break;
-        }
-        out[n++] = g_ascii_tolower(*p);
-    }
-    out[n] = '\0';
-}
-
-static const char *table_lookup(char *clean)
-{
-    const char *name = g_hash_table_lookup(labels_table(), clean);
-    if (name)
-        return name;
-    /* "iso_8859_15", "windows_1252": underscores for hyphens. */
-    g_strdelimit(clean, "_", '-');
-    return g_hash_table_lookup(labels_table(), clean);
-}
-
-/* iconv's name for a label into `clean`, "?" when it says nothing or nobody knows it. */
-static const char *label_resolve(const char *label, char clean[LABEL_MAX])
-{
-    if (!label)
-        return "?";
-    label_clean(label, clean);
-    if (g_str_has_prefix(clean, "cs-"))
-        memmove(clean, clean + 3, strlen(clean + 3) + 1);
-    if (!*clean)
-        return "?";
-    const char *name = table_lookup(clean);
-    return name ? name : clean;
+    iconv(converter, NULL, NULL, NULL, NULL); /* to its first state */
+    g_mutex_lock(&idle_lock);
+    if (!idle)
+        idle = g_hash_table_new_full(g_str_hash, g_str_equal, g_free, NULL);
+    bool kept = g_hash_table_size(idle) < IDLE_MAX && !g_hash_table_contains(idle, name);
+    if (kept)
+        g_hash_table_insert(idle, g_strdup(name), converter);
+    g_mutex_unlock(&idle_lock);
+    if (!kept)
+        iconv_close(converter);
 }
 
 static bool open_iconv(Charset *charset, const char *name)
@@ -182,11 +98,10 @@ static bool open_iconv(Charset *charset, const char *name)
         {"EUC", SHAPE_PAIRS},        {"CP932", SHAPE_PAIRS}, {"CP949", SHAPE_PAIRS},
         {"ISO-2022", SHAPE_ISO2022}, {"JOHAB", SHAPE_PAIRS}, {"SHIFT", SHAPE_PAIRS},
     };
-    charset->iconv = iconv_open("UTF-8", name);
-    if (charset->iconv == (iconv_t)-1) {
-        charset->iconv = NULL;
+    charset->iconv = iconv_take(name);
+    if (!charset->iconv)
         return false;
-    }
+    charset->iconv_name = g_strdup(name);
     charset->shape = SHAPE_BYTES;
     for (guint i = 0; i < G_N_ELEMENTS(SHAPES); i++) {
         if (g_ascii_strncasecmp(name, SHAPES[i].prefix, strlen(SHAPES[i].prefix)) == 0) {
@@ -202,8 +117,8 @@ Charset *charset_new(const char *label)
     Charset *charset = g_new0(Charset, 1);
     charset->input = g_byte_array_new();
     charset->guess_ascii = true;
-    char clean[LABEL_MAX];
-    const char *name = label_resolve(label, clean);
+    char clean[CHARSET_LABEL_MAX];
+    const char *name = charset_label_resolve(label, clean);
     if (strcmp(name, "?") == 0)
         charset->kind = KIND_GUESS;
     else if (strcmp(name, "UTF-8") == 0)
@@ -212,6 +127,12 @@ Charset *charset_new(const char *label)
         charset->kind = KIND_CP1252;
     else if (strcmp(name, "HZ") == 0)
         charset->kind = open_iconv(charset, "GB18030") ? KIND_HZ : KIND_GUESS;
+    else if (strcmp(name, "UTF-7") == 0)
+        charset->kind = KIND_UTF7;
+    else if (strcmp(name, "UTF-16") == 0)
+        charset->kind = KIND_UTF16;
+    else if (strcmp(name, "UTF-32") == 0)
+        charset->kind = KIND_UTF32;
     else
         charset->kind = open_iconv(charset, name) ? KIND_ICONV : KIND_GUESS;
     return charset;
@@ -222,16 +143,17 @@ void charset_free(Charset *charset)
     if (!charset)
         return;
     if (charset->iconv)
-        iconv_close(charset->iconv);
+        iconv_give(charset->iconv_name, charset->iconv);
+    g_free(charset->iconv_name);
     g_byte_array_unref(charset->input);
     g_free(charset);
 }
 
 bool charset_known(const char *label)
 {
-    char clean[LABEL_MAX];
-    if (strcmp(label_resolve(label, clean), "?") == 0)
-        return label && g_hash_table_contains(labels_table(), clean);
+    char clean[CHARSET_LABEL_MAX];
+    if (strcmp(charset_label_resolve(label, clean), "?") == 0)
+        return label && charset_label_lookup(clean) != NULL;
     g_autoptr(Charset) charset = charset_new(label);
     return charset->kind != KIND_GUESS;
 }
@@ -291,6 +213,12 @@ static gsize utf8_convert(const guint8 *bytes, gsize length, GByteArray *out)
     return done;
 }
 
+static void append_char(GByteArray *out, gunichar c)
+{
+    char utf8[6];
+    g_byte_array_append(out, (const guint8 *)utf8, (guint)g_unichar_to_utf8(c, utf8));
+}
+
 static void cp1252_convert(const guint8 *bytes, gsize length, GByteArray *out)
 {
     gsize copied = 0;
@@ -299,10 +227,7 @@ static void cp1252_convert(const guint8 *bytes, gsize length, GByteArray *out)
             continue;
         g_byte_array_append(out, bytes + copied, (guint)(i - copied));
         copied = i + 1;
-        char utf8[6];
-        gunichar c = bytes[i] < 0xa0 ? CP1252_HIGH[bytes[i] - 0x80] : bytes[i];
-        int n = g_unichar_to_utf8(c, utf8);
-        g_byte_array_append(out, (const guint8 *)utf8, (guint)n);
+        append_char(out, bytes[i] < 0xa0 ? CP1252_HIGH[bytes[i] - 0x80] : bytes[i]);
     }
     g_byte_array_append(out, bytes + copied, (guint)(length - copied));
 }
@@ -408,6 +333,65 @@ static gsize hz_convert(Charset *charset, const guint8 *bytes, gsize length, boo
     return i;
 }
 
+/* A unit of UTF-16, 0 at the end of a run: a half pair left alone is U+FFFD. */
+static void utf7_unit(Charset *charset, guint unit, bool end, GByteArray *out)
+{
+    guint high = charset->utf7.high;
+    charset->utf7.high = 0;
+    if (!end && high && unit >= 0xdc00 && unit < 0xe000) {
+        append_char(out, 0x10000 + ((high - 0xd800) << 10) + (unit - 0xdc00));
+        return;
+    }
+    if (high)
+        append_char(out, 0xfffd);
+    if (end)
+        return;
+    if (unit >= 0xd800 && unit < 0xdc00)
+        charset->utf7.high = unit;
+    else
+        append_char(out, unit >= 0xdc00 && unit < 0xe000 ? 0xfffd : unit);
+}
+
+/* UTF-7 (RFC 2152). Here and not in iconv, whose answer to damage depends on where the text was
+ * cut. */
+static void utf7_convert(Charset *charset, const guint8 *bytes, gsize length, GByteArray *out)
+{
+    for (gsize i = 0; i < length; i++) {
+        guint8 c = bytes[i];
+        int value = g_ascii_isupper(c)   ? c - 'A'
+                    : g_ascii_islower(c) ? c - 'a' + 26
+                    : g_ascii_isdigit(c) ? c - '0' + 52
+                    : c == '+'           ? 62
+                    : c == '/'           ? 63
+                                         : -1;
+        if (charset->utf7.shifted && value >= 0) {
+            charset->utf7.fresh = false;
+            charset->utf7.bits = (charset->utf7.bits << 6 | (guint)value) & 0x3fffff;
+            charset->utf7.n_bits += 6;
+            if (charset->utf7.n_bits < 16)
+                continue;
+            charset->utf7.n_bits -= 16;
+            utf7_unit(charset, charset->utf7.bits >> charset->utf7.n_bits & 0xffff, false, out);
+            continue;
+        }
+        if (charset->utf7.shifted) {
+            charset->utf7.shifted = false;
+            utf7_unit(charset, 0, true, out);
+            if (c == '-') {
+                if (charset->utf7.fresh)
+                    append_char(out, '+');
+                continue;
+            }
+        }
+        if (c == '+') {
+            charset->utf7.shifted = charset->utf7.fresh = true;
+            charset->utf7.bits = charset->utf7.n_bits = 0;
+        } else {
+            append_char(out, c < 0x80 ? c : 0xfffd);
+        }
+    }
+}
+
 /* Whether it is UTF-8; an unfinished character at the end is forgiven unless this is the whole. */
 static bool utf8_plausible(const guint8 *bytes, gsize length, bool whole)
 {
@@ -433,9 +417,14 @@ static gsize convert(Charset *charset, const guint8 *bytes, gsize length, bool l
         return length;
     case KIND_HZ:
         return hz_convert(charset, bytes, length, last, out);
+    case KIND_UTF7:
+        utf7_convert(charset, bytes, length, out);
+        return length;
     case KIND_ICONV:
         return iconv_convert(charset, bytes, length, out);
     case KIND_GUESS:
+    case KIND_UTF16:
+    case KIND_UTF32:
         break;
     }
     return 0;
@@ -451,6 +440,26 @@ static void drain(Charset *charset, bool last, GByteArray *out)
         return;
     g_byte_array_append(out, (const guint8 *)REPLACEMENT, 3); /* cut off in a character */
     g_byte_array_set_size(input, 0);
+}
+
+/* A byte order mark decides; without one it is little-endian, as the standard says and iconv, which
+ * looks at its first call alone, does not always. */
+static void endian_settle(Charset *charset, bool last, GByteArray *out)
+{
+    static const struct {
+        const char *big, *little, *big_mark;
+        guint unit;
+    } FORMS[] = {{"UTF-16BE", "UTF-16LE", "\xfe\xff", 2},
+                 {"UTF-32BE", "UTF-32LE", "\0\0\xfe\xff", 4}};
+    guint form = charset->kind == KIND_UTF32;
+    guint unit = FORMS[form].unit;
+    if (charset->input->len < unit && !last)
+        return;
+    bool big = charset->input->len >= unit &&
+               memcmp(charset->input->data, FORMS[form].big_mark, unit) == 0;
+    bool opened = open_iconv(charset, big ? FORMS[form].big : FORMS[form].little);
+    charset->kind = opened ? KIND_ICONV : KIND_CP1252;
+    drain(charset, last, out);
 }
 
 static void guess_settle(Charset *charset, bool last, GByteArray *out)
@@ -484,6 +493,11 @@ static void feed_chunk(Charset *charset, const guint8 *bytes, gsize length, GByt
         guess_feed(charset, bytes, length, out);
         return;
     }
+    if (charset->kind == KIND_UTF16 || charset->kind == KIND_UTF32) {
+        g_byte_array_append(charset->input, bytes, (guint)length);
+        endian_settle(charset, false, out);
+        return;
+    }
     if (charset->input->len > 0) {
         g_byte_array_append(charset->input, bytes, (guint)length);
         drain(charset, false, out);
@@ -510,7 +524,11 @@ void charset_finish(Charset *charset, GByteArray *out)
         guess_settle(charset, true, out);
         return;
     }
+    if (charset->kind == KIND_UTF16 || charset->kind == KIND_UTF32)
+        endian_settle(charset, true, out);
     drain(charset, true, out);
+    if (charset->kind == KIND_UTF7)
+        utf7_unit(charset, 0, true, out);
     if (charset->kind != KIND_ICONV)
         return;
     char buffer[64]; /* stateful decoders may hold a character back */

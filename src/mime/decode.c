@@ -99,15 +99,17 @@ static void flush_text(Decoder *decoder, bool last, GByteArray *out)
 {
     GByteArray *text = decoder->text;
     gsize skip = 0;
-    if (!decoder->started) {
+    if (!decoder->started && text->len > 0) {
         gsize n = MIN(text->len, strlen(BOM));
-        bool begins = memcmp(text->data ? text->data : (const guint8 *)"", BOM, n) == 0;
+        bool begins = memcmp(text->data, BOM, n) == 0;
         if (begins && n < strlen(BOM) && !last)
             return;
         skip = begins && n == strlen(BOM) ? n : 0;
-        if (decoder->bom && text->len > skip)
-            g_byte_array_append(out, (const guint8 *)BOM, 3);
-        decoder->started = text->len > 0;
+        decoder->started = true;
+    }
+    if (decoder->bom && text->len > skip) {
+        g_byte_array_append(out, (const guint8 *)BOM, 3);
+        decoder->bom = false;
     }
     append_lines(decoder, text->data + skip, text->len - skip, out);
     g_byte_array_set_size(text, 0);

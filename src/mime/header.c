@@ -7,9 +7,9 @@
 #include "imapfs/mime/charset.h"
 #include "imapfs/mime/name.h"
 #include "imapfs/mime/transfer.h"
+#include "charset_label.h"
 #include "header.h"
 
-#define CHARSET_LABEL_MAX 64
 #define CONVERTER_SLOTS 4
 
 /* A word "=?charset?encoding?text?=" found at some place. */
@@ -26,7 +26,8 @@ static gsize find_end_of_word(const char *text, gsize length)
     for (gsize i = 0; i + 1 < length; i++) {
         if (text[i] == '?' && text[i + 1] == '=')
             return i;
-        if (text[i] == '=' && text[i + 1] == '?')
+        bool padding = i + 2 < length && text[i + 2] == '='; /* of base64: "=?=" */
+        if (text[i] == '=' && text[i + 1] == '?' && !padding)
             return G_MAXSIZE; /* another word begins: this one has no end */
     }
     return G_MAXSIZE;
@@ -129,24 +130,23 @@ static void append_literal(const char *text, gsize length, GByteArray *out)
     charset_finish(charset, out);
 }
 
-static void decode_words(const char *value, gsize length, GByteArray *out)
+static void decode_words(const char *value, gsize length, guint *words, GByteArray *out)
 {
     g_autoptr(GByteArray) bytes = g_byte_array_new();
     Run run = {.bytes = bytes, .out = out};
     gsize literal = 0; /* where the text that is not yet written begins */
     bool after_word = false;
-    guint words = 0;
     for (gsize i = 0; i < length;) {
         const char *next = memchr(value + i, '=', length - i);
         if (!next)
             break;
         i = (gsize)(next - value);
         Word word;
-        if (words >= HEADER_MAX_WORDS || !word_parse(next, length - i, &word)) {
+        if (*words == 0 || !word_parse(next, length - i, &word)) {
             i++;
             continue;
         }
-        words++;
+        --*words;
         /* RFC 2047 6.2: blanks between two words are not there. */
         if (!after_word || !is_blank(value + literal, i - literal)) {
             run_flush(&run);
@@ -182,7 +182,7 @@ static void append_safe(const char *utf8, gsize length, GByteArray *out)
     }
 }
 
-void header_decode(const char *value, gsize length, GByteArray *out)
+void header_decode(const char *value, gsize length, guint *words, GByteArray *out)
 {
     bool plain = memmem(value, length, "=?", 2) == NULL;
     for (gsize i = 0; plain && i < length; i++)
@@ -192,14 +192,15 @@ void header_decode(const char *value, gsize length, GByteArray *out)
         return;
     }
     g_autoptr(GByteArray) decoded = g_byte_array_new();
-    decode_words(value, length, decoded);
+    decode_words(value, length, words, decoded);
     append_safe((const char *)decoded->data, decoded->len, out);
 }
 
 char *mime_decode_header(const char *value)
 {
     GByteArray *out = g_byte_array_new();
-    header_decode(value, MIN(strlen(value), (gsize)LIMIT_HEADER_BLOCK), out);
+    guint words = HEADER_VALUE_WORDS;
+    header_decode(value, MIN(strlen(value), (gsize)LIMIT_HEADER_BLOCK), &words, out);
     g_byte_array_append(out, (const guint8 *)"", 1);
     return (char *)g_byte_array_free(out, FALSE);
 }

@@ -3,8 +3,10 @@
 #include <glib.h>
 #include <stdbool.h>
 
-/* Encoded words decoded in one value; what comes after stays as it was sent. */
-#define HEADER_MAX_WORDS 10000
+/* Encoded words decoded in one value, and in one header block; what comes after them stays as it
+ * was sent. A word can cost the opening of a charset, which takes thousands of times its length. */
+#define HEADER_VALUE_WORDS 2000
+#define HEADER_BLOCK_WORDS 20000
 
 typedef struct {
     const char *name;
@@ -18,5 +20,6 @@ bool header_next_field(const char *raw, gsize length, gsize *pos, HeaderField *f
 bool header_field_is(const HeaderField *field, const char *name);
 char *header_field_value(const HeaderField *field);
 
-/* mime_decode_header() on bytes that may hold NUL. */
-void header_decode(const char *value, gsize length, GByteArray *out);
+/* mime_decode_header() on bytes that may hold NUL; *words is how many encoded words may still be
+ * decoded. */
+void header_decode(const char *value, gsize length, guint *words, GByteArray *out);

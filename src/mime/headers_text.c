@@ -45,6 +45,7 @@ void mime_headers_text(const char *raw, gsize length, GByteArray *out)
     g_autoptr(GByteArray) value = g_byte_array_new();
     HeaderField field;
     gsize pos = 0;
+    guint words = HEADER_BLOCK_WORDS;
     while (header_next_field(raw, bounded, &pos, &field)) {
         unfold(field.value, field.value_length, value);
         if (field.name_length > 0) {
@@ -52,7 +53,7 @@ void mime_headers_text(const char *raw, gsize length, GByteArray *out)
             g_byte_array_append(out, (const guint8 *)": ", value->len > 0 ? 2 : 1);
         }
         if (value->len > 0)
-            header_decode((const char *)value->data, value->len, out);
+            header_decode((const char *)value->data, value->len, &words, out);
         g_byte_array_append(out, (const guint8 *)"\n", 1);
     }
     if (pos >= bounded && bounded < length)

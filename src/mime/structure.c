@@ -11,6 +11,9 @@
 #include "imapfs/base/limits.h"
 #include "imapfs/mime/decode.h"
 
+/* RFC 2046 5.1.1 allows 70 characters. */
+#define MAX_BOUNDARY 1000
+
 /* A part, and where it is. */
 typedef struct {
     BodyPart *part;
@@ -88,8 +91,9 @@ static void push(Parser *parser, guint node, bool has_body)
     Open open = {.node = node};
     if (has_body && body_part_is(part, "multipart", NULL)) {
         const char *boundary = body_part_param(part, "boundary");
-        open.boundary = boundary && *boundary ? g_strdup(boundary) : NULL;
         open.boundary_length = boundary ? strlen(boundary) : 0;
+        bool usable = open.boundary_length > 0 && open.boundary_length <= MAX_BOUNDARY;
+        open.boundary = usable ? g_strdup(boundary) : NULL;
     }
     g_array_append_val(parser->stack, open);
 }
@@ -104,7 +108,9 @@ static int find_delimiter(const Parser *parser, gsize pos, bool *closes_out)
     if (left < 2 || line[0] != '-' || line[1] != '-')
         return -1;
     line += 2;
-    left -= 2;
+    left = MIN(left - 2, MAX_BOUNDARY + 2);
+    const char *nl = memchr(line, '\n', left);
+    left = nl ? (gsize)(nl - line) : left;
     int best = -1;
     gsize best_length = 0;
     for (int i = (int)parser->stack->len - 1; i >= 0; i--) {
@@ -115,7 +121,7 @@ static int find_delimiter(const Parser *parser, gsize pos, bool *closes_out)
             continue;
         best = i;
         best_length = n;
-        bool exact = n == left || line[n] == '\r' || line[n] == '\n';
+        bool exact = n == left || line[n] == '\r';
         if (exact)
             break;
     }
@@ -325,7 +331,7 @@ static MimeIndex *index_of(Parser *parser)
 
 MimeIndex *mime_index_new(const char *raw, gsize length, GError **error)
 {
-    Parser parser = {.raw = raw, .length = length};
+    Parser parser = {.raw = raw ? raw : "", .length = length};
     parser.nodes = g_array_new(FALSE, FALSE, sizeof(Node));
     parser.stack = g_array_new(FALSE, FALSE, sizeof(Open));
     g_array_set_clear_func(parser.stack, open_clear);

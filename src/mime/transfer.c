@@ -129,11 +129,15 @@ static bool base64_line_after_padding(Transfer *t, GByteArray *out)
     }
     if (groups == 0 || (groups % 4 != 0 && n < LINE_MAX_KEPT))
         return false;
-    const guint8 *padding = memchr(t->line, '=', n);
-    base64_data(t, t->line, n, out);
-    if (padding)
-        base64_flush(t, out);
-    t->padded = padding != NULL;
+    t->padded = t->line[n - 1] == '=';
+    for (const guint8 *p = t->line, *end = p + n; p < end;) {
+        const guint8 *padding = memchr(p, '=', (gsize)(end - p));
+        const guint8 *stop = padding ? padding : end;
+        base64_data(t, p, (gsize)(stop - p), out);
+        if (padding)
+            base64_flush(t, out);
+        p = stop + 1;
+    }
     return true;
 }
 

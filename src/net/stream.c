@@ -98,13 +98,10 @@ StreamStatus stream_read(Stream *stream, void *buffer, gsize size, gsize *n_out,
     *n_out = 0;
     if (stream->read_error)
         return repeat_error(stream->read_error, error);
-    if (stream->at_eof)
-        return STREAM_EOF;
 
     GError *failure = NULL;
     StreamStatus status = stream->ops->read(stream, buffer, size, n_out, &failure);
     stream->owes_read = status == STREAM_AGAIN;
-    stream->at_eof = status == STREAM_EOF;
     stream->in += *n_out;
     return conclude(status, failure, &stream->read_error, error);
 }

@@ -28,7 +28,6 @@ struct Stream {
     gpointer notify_data;
     GSource *idle; /* a notify that was scheduled */
     bool owes_read, owes_write;
-    bool at_eof;
     GError *read_error, *write_error; /* kept: what failed once fails again, the same way */
     guint64 in, out;
 };

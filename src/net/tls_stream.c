@@ -126,15 +126,14 @@ static StreamStatus push(TlsStream *self, GError **error)
 }
 
 /* At the end of each call: push what OpenSSL has to say, and wake who waits for the direction that
- * was not called, if the call may have used up what would have woken him. */
+ * was not called, if the call may have used up what would have woken him. (Who waits for room needs
+ * no such help: what the lower stream owes for a refused write it still owes after a later one.) */
 static void settle(TlsStream *self, bool was_up, bool is_write)
 {
-    bool had_out = !out_is_empty(self);
     push(self, NULL); /* a failure stays in write_failure until it matters */
-    bool made_room = had_out && out_is_empty(self);
     if (is_write && self->base.owes_read && self->lower_moved)
         stream_notify_soon(&self->base);
-    if (!is_write && self->base.owes_write && (self->up != was_up || self->cause || made_room))
+    if (!is_write && self->base.owes_write && (self->up != was_up || self->cause))
         stream_notify_soon(&self->base);
     self->lower_moved = false;
 }

@@ -1,6 +1,7 @@
 /* tunnel_child.c - starts a tunnel's command, logs what it says on standard error, and ends it.
  *
- * The one rule: nobody ever waits for the process; sources do, and the last of them frees it. */
+ * The one rule: nobody ever waits for the process; sources do, and the last of them frees it, or
+ * the end of the main context they are in. */
 #include "tunnel_child.h"
 
 #include <errno.h>
@@ -36,10 +37,11 @@ struct TunnelChild {
 
 static void drop_source(GSource **source)
 {
-    if (!*source)
+    GSource *dropped = g_steal_pointer(source); /* first, for on_loop_gone */
+    if (!dropped)
         return;
-    g_source_destroy(*source);
-    g_clear_pointer(source, g_source_unref);
+    g_source_destroy(dropped);
+    g_source_unref(dropped);
 }
 
 static void attach(GSource *source, GSourceFunc on, gpointer data)
@@ -157,6 +159,18 @@ static gboolean on_grace_over(gpointer data)
     return G_SOURCE_REMOVE;
 }
 
+/* The main context ended before the process did: there is no grace left, and no watch. */
+static void on_loop_gone(gpointer data)
+{
+    TunnelChild *child = data;
+    if (!child->killer)
+        return; /* it was ours to drop */
+    g_clear_pointer(&child->killer, g_source_unref);
+    if (group_alive(child))
+        kill(-child->pid, SIGKILL);
+    child_free(child);
+}
+
 static void log_exit(int status)
 {
     if (WIFSIGNALED(status))
@@ -188,7 +202,8 @@ void tunnel_child_abandon(TunnelChild *child)
     }
     kill(-child->pid, SIGTERM);
     child->killer = g_timeout_source_new_seconds(TERM_GRACE_S);
-    attach(child->killer, on_grace_over, child);
+    g_source_set_callback(child->killer, on_grace_over, child, on_loop_gone);
+    g_source_attach(child->killer, g_main_context_get_thread_default());
 }
 
 /* --- the beginning --- */

@@ -89,8 +89,9 @@ static Content *open_blob(Store *store, Row *row)
     return NULL;
 }
 
-static Content *open_file(Store *store, const Row *row)
+static Content *open_file(StoreReader *reader, const Row *row)
 {
+    Store *store = reader->store;
     char name[20];
     content_file_name(row->id, name);
     struct stat st;
@@ -103,7 +104,10 @@ static Content *open_file(Store *store, const Row *row)
     } else if (errno == ENOENT || errno == ELOOP) {
         content_drop(store, row->id, "its file is missing");
     } else {
-        return NULL; /* no descriptors left, ...: nothing is wrong with the content */
+        /* No descriptors left, ...: nothing is wrong with the content. */
+        GError *failure = NULL;
+        db_set_errno("content", "open", errno, &failure);
+        reader_fail(reader, failure);
     }
     return NULL;
 }
@@ -118,7 +122,7 @@ Content *content_open(StoreReader *reader, const ContentKey *key)
         g_free(row.bytes);
         return NULL;
     }
-    return row.place == PLACE_BLOB ? open_blob(store, &row) : open_file(store, &row);
+    return row.place == PLACE_BLOB ? open_blob(store, &row) : open_file(reader, &row);
 }
 
 bool content_exists(StoreReader *reader, const ContentKey *key)

@@ -167,9 +167,12 @@ bool content_store_open(Store *store, const char *generation, bool unclean, GErr
     return (!unclean || sweep_files(store, want_with_row, error)) && load_totals(self, error);
 }
 
-static void flush_last_uses(Store *store)
+void content_store_flush(Store *store)
 {
+    g_autoptr(GError) error = NULL;
     ContentTxn txn;
+    if (store->content.batching && !content_batch_end(store, &error))
+        log_warn("store", "contents are lost at the end: %s", error->message);
     if (content_uses_pending(store) == 0 || !content_txn_begin(&txn, store, NULL))
         return;
     txn.with_uses = true;
@@ -181,12 +184,6 @@ void content_store_close(Store *store)
     ContentStore *self = &store->content;
     if (self->writers == NULL)
         return; /* never opened */
-    if (self->db != NULL) {
-        g_autoptr(GError) error = NULL;
-        if (self->batching && !content_batch_end(store, &error))
-            log_warn("store", "contents are lost at the end: %s", error->message);
-        flush_last_uses(store);
-    }
     g_clear_pointer(&self->db, db_close);
     g_clear_error(&self->batch_error);
     g_hash_table_unref(self->writers);
@@ -267,7 +264,7 @@ bool content_txn_commit(ContentTxn *txn, GError **error)
         content_file_name(g_array_index(txn->unlink, guint64, i), name);
         unlinkat(txn->store->files.fd, name, 0);
     }
-    db_checkpoint_if_due(self->db);
+    checkpointer_committed(txn->store->checkpointer, self->db);
     end(txn);
     return true;
 }

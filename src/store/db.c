@@ -1,4 +1,4 @@
-/* db.c - SQLite connections: how they are opened, what their errors mean, when the WAL is moved.
+/* db.c - SQLite connections: how they are opened, and what their errors mean.
  *
  * The rule: no connection is shared between threads, so none has SQLite's mutex. */
 #include "db.h"
@@ -9,9 +9,6 @@
 #include "imapfs/base/log.h"
 
 #define BUSY_MS 5000
-#define CHECKPOINT_FRAMES 1000      /* 4 MiB of WAL: try without waiting */
-#define CHECKPOINT_WAIT_FRAMES 6000 /* 24 MiB: wait for readers, but not long */
-#define CHECKPOINT_WAIT_MS 100
 #define WAL_KEEP_BYTES (8 * 1024 * 1024)
 
 static void init_library(void)
@@ -88,8 +85,6 @@ bool db_get_int(Db *db, const char *sql, gint64 *out, GError **error)
 static int on_wal(void *data, sqlite3 *handle, const char *schema, int frames)
 {
     Db *db = data;
-    if (frames < db->wal_frames)
-        db->checkpoint_at = CHECKPOINT_FRAMES; /* it began anew */
     db->wal_frames = frames;
     return SQLITE_OK;
 }
@@ -125,7 +120,6 @@ static bool configure(Db *db, bool writable, guint cache_kib, GError **error)
         !db_exec(db, "PRAGMA synchronous = NORMAL; PRAGMA wal_autocheckpoint = 0", error))
         return false;
     g_autofree char *limit = g_strdup_printf("PRAGMA journal_size_limit = %d", WAL_KEEP_BYTES);
-    db->checkpoint_at = CHECKPOINT_FRAMES;
     sqlite3_wal_hook(db->handle, on_wal, db);
     return db_exec(db, limit, error);
 }
@@ -174,29 +168,6 @@ bool db_set_durable(Db *db, bool durable, GError **error)
         return false;
     db->full_sync = durable;
     return true;
-}
-
-static void checkpoint(Db *db, int mode)
-{
-    int frames = 0, moved = 0;
-    int code = sqlite3_wal_checkpoint_v2(db->handle, NULL, mode, &frames, &moved);
-    if (code != SQLITE_OK && (code & 0xff) != SQLITE_BUSY)
-        log_warn("store", "%s: checkpoint: %s", db->what, sqlite3_errstr(code));
-    log_debug("store", "%s: checkpoint: %d of %d frames", db->what, moved, frames);
-}
-
-void db_checkpoint_if_due(Db *db)
-{
-    if (db->wal_frames < db->checkpoint_at)
-        return;
-    /* A reader in an old snapshot may keep it from being whole: then the next try comes later. */
-    db->checkpoint_at = db->wal_frames + CHECKPOINT_FRAMES;
-    checkpoint(db, SQLITE_CHECKPOINT_PASSIVE);
-    if (db->wal_frames < CHECKPOINT_WAIT_FRAMES)
-        return;
-    sqlite3_busy_timeout(db->handle, CHECKPOINT_WAIT_MS);
-    checkpoint(db, SQLITE_CHECKPOINT_TRUNCATE);
-    sqlite3_busy_timeout(db->handle, BUSY_MS);
 }
 
 bool db_quick_check(Db *db, GError **error)

@@ -12,8 +12,7 @@ typedef struct {
     GHashTable *statements; /* SQL text (by address, a literal) -> sqlite3_stmt * */
     const char *what;       /* "index", "content": for error texts */
     gint *damaged;          /* set when SQLite says that the file is; or NULL */
-    int wal_frames;         /* frames in the WAL after the last commit */
-    int checkpoint_at;      /* and how many of them make us try a checkpoint */
+    int wal_frames;         /* frames in the log (WAL) after the last commit */
     bool full_sync;
 } Db;
 
@@ -33,9 +32,6 @@ bool db_get_int(Db *db, const char *sql, gint64 *out, GError **error);
 /* Makes the next commits survive power loss (FULL), or only keep the file consistent (NORMAL).
  * Outside of a transaction. */
 bool db_set_durable(Db *db, bool durable, GError **error);
-/* After a commit: moves the WAL into the file when it has grown, and waits shortly for readers
- * when it has grown much, so that it is bounded also when readers overlap all the time. */
-void db_checkpoint_if_due(Db *db);
 bool db_quick_check(Db *db, GError **error);
 
 typedef struct {

@@ -6,11 +6,13 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <stdlib.h>
+#include <string.h>
 #include <sys/file.h>
 #include <sys/stat.h>
 #include <unistd.h>
 #include "db.h"
 #include "imapfs/base/error.h"
+#include "imapfs/base/log.h"
 
 #define DIR_FLAGS (O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC)
 
@@ -168,12 +170,30 @@ static void refuse_second(const Dir *dir, int fd, GError **error)
         refuse(error, "%s is in use by another imapfs", dir->path);
 }
 
-int dir_lock(const Dir *dir, const char *name, bool *unclean_out, GError **error)
+/* "PID BOOT\n": a process that died leaves its files as it wrote them, a machine may not. */
+static char *lock_text(void)
+{
+    g_autofree char *boot = NULL;
+    if (g_file_get_contents("/proc/sys/kernel/random/boot_id", &boot, NULL, NULL))
+        g_strchomp(boot);
+    return g_strdup_printf("%ld %s\n", (long)getpid(), boot != NULL ? boot : "?");
+}
+
+static LockState judge(const char *was, const char *ours)
+{
+    const char *boot = strchr(was, ' ');
+    if (was[0] == '\0')
+        return LOCK_CLEAN;
+    return boot != NULL && strchr(boot, '?') == NULL && strcmp(boot, strchr(ours, ' ')) == 0
+               ? LOCK_CRASHED
+               : LOCK_DOUBTFUL;
+}
+
+int dir_lock(const Dir *dir, const char *name, LockState *before_out, GError **error)
 {
     int fd = open_file(dir, name, error);
     if (fd < 0)
         return -1;
-    char text[32];
     if (flock(fd, LOCK_EX | LOCK_NB) != 0) {
         if (errno == EWOULDBLOCK)
             refuse_second(dir, fd, error);
@@ -182,23 +202,28 @@ int dir_lock(const Dir *dir, const char *name, bool *unclean_out, GError **error
         close(fd);
         return -1;
     }
-    *unclean_out = pread(fd, text, 1, 0) == 1;
-    int length = g_snprintf(text, sizeof text, "%ld\n", (long)getpid());
-    if (ftruncate(fd, 0) != 0 || pwrite(fd, text, (size_t)length, 0) != length) {
-        db_set_errno(dir->path, "cannot be written", errno != 0 ? errno : EIO, error);
+    char was[128] = "";
+    g_autofree char *text = lock_text();
+    ssize_t length = (ssize_t)strlen(text);
+    errno = 0;
+    if (pread(fd, was, sizeof was - 1, 0) < 0 || ftruncate(fd, 0) != 0 ||
+        pwrite(fd, text, (size_t)length, 0) != length) {
+        db_set_errno(dir->path, "cannot be written", errno != 0 ? errno : ENOSPC, error);
         close(fd);
         return -1;
     }
+    *before_out = judge(was, text);
     return fd;
 }
 
-void dir_unlock(int lock, bool clean)
+void dir_unlock(int lock, bool good)
 {
     if (lock < 0)
         return;
-    /* The file stays: removing a lock file that another may just have opened splits the lock. Left
-     * unclean by a failure here, the next open only checks more. */
-    if (clean && ftruncate(lock, 0) != 0)
-        clean = false;
+    /* The file stays: removing a lock file that another may just have opened splits the lock. What
+     * fails here makes the next open check more. */
+    const char *text = good ? "" : "damaged\n";
+    if (pwrite(lock, text, strlen(text), 0) < 0 || ftruncate(lock, (off_t)strlen(text)) != 0)
+        log_warn("store", "the lock file cannot be written: %s", g_strerror(errno));
     close(lock);
 }

@@ -23,7 +23,14 @@ void dir_close(Dir *dir); /* DIR_CLOSED is fine */
 bool dir_prepare_file(const Dir *dir, const char *name, GError **error);
 char *dir_file_path(const Dir *dir, const char *name); /* caller frees */
 
-/* An flock'ed file that holds our process id while we have it. *unclean_out: the one before us did
- * not come to dir_unlock. -1 with CONFIG when another process has it. */
-int dir_lock(const Dir *dir, const char *name, bool *unclean_out, GError **error);
-void dir_unlock(int lock, bool clean);
+/* How the one before us ended. */
+typedef enum {
+    LOCK_CLEAN,   /* or there was none */
+    LOCK_CRASHED, /* the process died: what it wrote is there */
+    LOCK_DOUBTFUL /* the machine did, or it found damage: all is to be checked */
+} LockState;
+
+/* An flock'ed file that says who we are while we have it. -1 with CONFIG when another process has
+ * it. */
+int dir_lock(const Dir *dir, const char *name, LockState *before_out, GError **error);
+void dir_unlock(int lock, bool good);

@@ -8,6 +8,8 @@
 #include "imapfs/base/log.h"
 
 #define EVICT_ROWS 32 /* in one transaction */
+#define SHRINK_PAGES 128
+#define SHRINK_MIN_PAGES 2048 /* less than this free space in the file is not worth the work */
 
 typedef struct {
     gint64 used;
@@ -61,12 +63,33 @@ static bool evict_some(Store *store, Candidate *last, GError **error)
     if (!content_txn_begin(&txn, store, error))
         return false;
     /* Times of use that are not in the rows yet decide who goes. */
-    txn.with_uses = false;
     if (!content_uses_write(store, error) || !evict_rows(&txn, last, &end, error)) {
         content_txn_rollback(&txn);
         return false;
     }
     return content_txn_commit(&txn, error) && !end;
+}
+
+/* Gives back a piece of the file's free space, when that is more than a quarter. True when there is
+ * more to give. */
+static bool shrink(Store *store)
+{
+    g_autoptr(GError) error = NULL;
+    ContentStore *self = &store->content;
+    gint64 unused = 0, pages = 0;
+    ContentTxn txn;
+    pthread_mutex_lock(&self->lock);
+    bool ok = db_get_int(self->db, "PRAGMA freelist_count", &unused, &error) &&
+              db_get_int(self->db, "PRAGMA page_count", &pages, &error);
+    pthread_mutex_unlock(&self->lock);
+    if (!ok || unused < SHRINK_MIN_PAGES || unused < pages / 4 ||
+        !content_txn_begin(&txn, store, &error))
+        return false;
+    g_autofree char *sql = g_strdup_printf("PRAGMA incremental_vacuum(%d)", SHRINK_PAGES);
+    if (db_exec(self->db, sql, &error))
+        return content_txn_commit(&txn, &error);
+    content_txn_rollback(&txn);
+    return false;
 }
 
 static bool is_over(Store *store)
@@ -82,14 +105,19 @@ bool content_evict(Store *store, gint64 budget_us)
     Candidate last = {.used = G_MININT64};
     while (is_over(store)) {
         g_autoptr(GError) error = NULL;
-        if (!evict_some(store, &last, &error)) {
-            if (error != NULL)
-                log_warn("store", "the cache cannot be made smaller: %s", error->message);
+        bool more = evict_some(store, &last, &error);
+        if (error != NULL) {
+            log_warn("store", "the cache cannot be made smaller: %s", error->message);
             return false;
         }
+        if (!more)
+            break; /* the rest is held */
         if (clock_mono_us() >= until)
-            return is_over(store);
+            return true; /* perhaps only space to give back */
     }
+    while (shrink(store))
+        if (clock_mono_us() >= until)
+            return true;
     return false;
 }
 

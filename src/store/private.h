@@ -2,9 +2,11 @@
  *
  * Locks, each held inside one function and in this order: the writer lock (index.db's writer; from
  * store_begin to store_commit), ContentStore.lock (content.db's writer), ContentStore.use_lock (the
- * tables of what is open or was used). pthread mutexes, as the thread sanitizer knows them. */
+ * tables of what is open or was used). The checkpointer has one of its own, last. pthread mutexes,
+ * as the thread sanitizer knows them. */
 #pragma once
 #include <pthread.h>
+#include "checkpoint.h"
 #include "db.h"
 #include "dir.h"
 #include "imapfs/store/content.h"
@@ -23,6 +25,8 @@ bool reader_close_query(StoreReader *reader, Query *query);
 /* Starts one; false (and remembered) when there is no connection. */
 bool reader_open_query(StoreReader *reader, Query *query, const char *sql);
 bool reader_open_content_query(StoreReader *reader, Query *query, const char *sql);
+/* Remembers and logs. Takes the failure. */
+void reader_fail(StoreReader *reader, GError *failure);
 void readers_close_all(Store *store);
 
 /* --- the writing transaction (txn.c) --- */
@@ -101,12 +105,14 @@ struct Store {
     guint64 cache_size;
     Dir state, cache, files;
     int state_lock, cache_lock;
+    bool opened; /* wholly */
     char *index_path, *content_path;
     gint index_damaged, content_damaged; /* atomic; told by SQLite while running */
 
     pthread_mutex_t writer_lock; /* writer, txn */
     Db *writer;
     StoreTxn txn;
+    Checkpointer *checkpointer;
 
     GPtrArray *readers; /* under the lock in reader.c */
     ContentStore content;
@@ -117,6 +123,7 @@ struct Store {
 
 /* content_db.c: the file behind it. generation: of the index. unclean: was not closed. */
 bool content_store_open(Store *store, const char *generation, bool unclean, GError **error);
+void content_store_flush(Store *store); /* what is still in memory, before the end */
 void content_store_close(Store *store);
 
 typedef enum { PLACE_BLOB, PLACE_FILE } ContentPlace;

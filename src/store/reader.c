@@ -103,7 +103,7 @@ void readers_close_all(Store *store)
         prune(mine);
 }
 
-static void note(StoreReader *reader, GError *failure)
+void reader_fail(StoreReader *reader, GError *failure)
 {
     /* Who asked cannot tell "not there" from this: so it is said here, and kept for who checks. */
     log_error("store", "%s", failure->message);
@@ -138,7 +138,7 @@ bool reader_open_content_query(StoreReader *reader, Query *query, const char *sq
         reader->content = db_open(reader->store->content_path, "content", false, CONTENT_CACHE_KIB,
                                   &reader->store->content_damaged, &failure);
         if (reader->content == NULL) {
-            note(reader, failure);
+            reader_fail(reader, failure);
             return false;
         }
     }
@@ -151,6 +151,6 @@ bool reader_close_query(StoreReader *reader, Query *query)
     GError *failure = NULL;
     if (query_close(query, &failure))
         return true;
-    note(reader, failure);
+    reader_fail(reader, failure);
     return false;
 }

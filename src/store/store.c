@@ -63,14 +63,14 @@ static bool check_account(Db *db, const char *account, char **generation_out, GE
     return true;
 }
 
-static bool open_index_once(Store *store, const char *account, bool unclean, char **generation_out,
+static bool open_index_once(Store *store, const char *account, bool check, char **generation_out,
                             bool *unknown_out, GError **error)
 {
     if (!dir_prepare_file(&store->state, "index.db", error))
         return false;
     g_autoptr(Db) db =
         db_open(store->index_path, "index", true, INDEX_CACHE_KIB, &store->index_damaged, error);
-    if (db == NULL || (unclean && !db_quick_check(db, error)) ||
+    if (db == NULL || (check && !db_quick_check(db, error)) ||
         !schema_migrate(db, &schema_index, unknown_out, error) ||
         !check_account(db, account, generation_out, error))
         return false;
@@ -78,12 +78,12 @@ static bool open_index_once(Store *store, const char *account, bool unclean, cha
     return true;
 }
 
-static bool open_index(Store *store, const char *account, bool unclean, char **generation_out,
+static bool open_index(Store *store, const char *account, bool check, char **generation_out,
                        GError **error)
 {
     bool unknown = false;
     g_autoptr(GError) problem = NULL;
-    if (open_index_once(store, account, unclean, generation_out, &unknown, &problem))
+    if (open_index_once(store, account, check, generation_out, &unknown, &problem))
         return true;
     if (unknown || !g_atomic_int_get(&store->index_damaged)) {
         g_propagate_prefixed_error(error, g_steal_pointer(&problem), "%s: ", store->state.path);
@@ -103,6 +103,7 @@ static Store *store_new(guint64 cache_size)
     store->state = store->cache = store->files = DIR_CLOSED;
     store->state_lock = store->cache_lock = -1;
     store->readers = g_ptr_array_new();
+    store->checkpointer = checkpointer_new();
     pthread_mutex_init(&store->writer_lock, NULL);
     store->txn.store = store;
     store->txn.purge = g_array_new(FALSE, FALSE, sizeof(PurgeRange));
@@ -113,21 +114,24 @@ Store *store_open(const StoreConfig *config, GError **error)
 {
     g_autoptr(Store) store = store_new(config->cache_size);
     g_autofree char *generation = NULL;
-    bool state_unclean, cache_unclean;
+    LockState state_before, cache_before;
     if (!dir_open(config->state_dir, &store->state, error) ||
         !dir_open(config->cache_dir, &store->cache, error) ||
-        (store->state_lock = dir_lock(&store->state, "lock", &state_unclean, error)) < 0 ||
-        (store->cache_lock = dir_lock(&store->cache, "cache.lock", &cache_unclean, error)) < 0 ||
+        (store->state_lock = dir_lock(&store->state, "lock", &state_before, error)) < 0 ||
+        (store->cache_lock = dir_lock(&store->cache, "cache.lock", &cache_before, error)) < 0 ||
         !dir_open_child(&store->cache, "content", &store->files, error))
         return NULL;
     store->index_path = dir_file_path(&store->state, "index.db");
     store->content_path = dir_file_path(&store->cache, "content.db");
-    if (!open_index(store, config->account, state_unclean, &generation, error))
+    if (!open_index(store, config->account, state_before == LOCK_DOUBTFUL, &generation, error))
         return NULL;
     store->txn.reader.store = store;
     store->txn.reader.index = store->writer;
-    if (!content_store_open(store, generation, cache_unclean, error))
+    if (!content_store_open(store, generation, cache_before != LOCK_CLEAN, error) ||
+        !checkpointer_add(store->checkpointer, store->index_path, store->writer, error) ||
+        !checkpointer_add(store->checkpointer, store->content_path, store->content.db, error))
         return NULL;
+    store->opened = true;
     return g_steal_pointer(&store);
 }
 
@@ -135,15 +139,16 @@ void store_close(Store *store)
 {
     if (store == NULL)
         return;
-    bool opened = store->content.db != NULL;
-    content_store_close(store);
+    if (store->opened)
+        content_store_flush(store);
+    checkpointer_free(store->checkpointer);
     readers_close_all(store);
+    content_store_close(store);
     g_clear_error(&store->txn.reader.failure);
     db_close(store->writer);
     g_array_unref(store->txn.purge);
-    /* Unclean makes the next open check the whole file. */
-    dir_unlock(store->cache_lock, opened && !store->content_damaged);
-    dir_unlock(store->state_lock, opened && !store->index_damaged);
+    dir_unlock(store->cache_lock, store->opened && !store->content_damaged);
+    dir_unlock(store->state_lock, store->opened && !store->index_damaged);
     dir_close(&store->files);
     dir_close(&store->cache);
     dir_close(&store->state);

@@ -85,7 +85,7 @@ bool store_commit(StoreTxn *txn, GError **error)
         store_rollback(txn);
         return false;
     }
-    db_checkpoint_if_due(store->writer);
+    checkpointer_committed(store->checkpointer, store->writer);
     g_clear_error(&txn->reader.failure);
     pthread_mutex_unlock(&store->writer_lock);
     return true;

@@ -17,6 +17,7 @@ struct TreeFile {
     Tree *flags_of; /* NULL unless it is a flags file */
     guint32 box, uid;
     guint64 size;
+    TreeEntry entry;
 };
 
 TreeFile *file_of_content(Content *content)
@@ -59,6 +60,17 @@ TreeStatus file_open_content(const Call *call, const ContentKey *key, const Layo
         return call_need_content(call, key, part, encoded_size);
     *file_out = file_of_content(content);
     return TREE_OK;
+}
+
+void file_set_entry(TreeFile *file, const TreeEntry *entry)
+{
+    file->entry = *entry;
+    entry_set_size(&file->entry, file->size);
+}
+
+void tree_file_entry(const TreeFile *file, TreeEntry *out)
+{
+    *out = file->entry;
 }
 
 void tree_file_close(TreeFile *file)

@@ -159,6 +159,7 @@ char *part_flags_text(const StoreMsg *msg);
 TreeFile *file_of_content(Content *content);          /* takes */
 TreeFile *file_of_text(char *text, bool is_volatile); /* takes */
 TreeFile *file_of_flags(Tree *tree, guint32 box, const StoreMsg *msg);
+void file_set_entry(TreeFile *file, const TreeEntry *entry);
 /* Opens a content or asks for it; encoded_size is for Need. */
 TreeStatus file_open_content(const Call *call, const ContentKey *key, const LayoutNode *part,
                              gint64 encoded_size, TreeFile **file_out);

@@ -148,7 +148,8 @@ void node_of_layout(Node *out, const Node *of, const Layout *layout, guint index
     out->kind = layout_kinds[out->part->kind];
 }
 
-void node_entry(const Call *call, const Node *node, TreeEntry *out)
+/* All but what the kind knows. */
+static void node_entry_begin(const Call *call, const Node *node, TreeEntry *out)
 {
     const TreeConfig *config = &call->tree->config;
 
@@ -167,6 +168,11 @@ void node_entry(const Call *call, const Node *node, TreeEntry *out)
         entry_set_ns(out, node->box.changed_ns);
     else
         entry_set_ns(out, config->mounted_ns);
+}
+
+void node_entry(const Call *call, const Node *node, TreeEntry *out)
+{
+    node_entry_begin(call, node, out);
     if (node->kind->fill)
         node->kind->fill(call, node, out);
 }
@@ -381,10 +387,15 @@ TreeStatus tree_open(Tree *tree, TreeAsk *ask, guint64 ino, TreeFile **file_out)
     else if (status == TREE_OK)
         status = call_error(&call, S_ISDIR(node.kind->mode) ? EISDIR : ELOOP);
     status = end(&call, status);
-    if (status == TREE_OK)
+    if (status == TREE_OK) {
+        TreeEntry entry;
+
+        node_entry_begin(&call, &node, &entry);
+        file_set_entry(file, &entry);
         *file_out = file;
-    else
+    } else {
         tree_file_close(file);
+    }
     return status;
 }
 
@@ -472,15 +483,15 @@ guint64 tree_ino_uid_dir(guint32 box)
     return ino_pack(box, 0, SLOT_UID_DIR);
 }
 
-gint64 tree_ino_listed_box(guint64 number)
+gint64 tree_ino_listed_box(guint64 ino)
 {
-    Ino ino = ino_unpack(number);
+    Ino bits = ino_unpack(ino);
 
-    if (ino.uid)
+    if (bits.uid)
         return -1;
-    if (ino.box)
-        return ino.box;
-    return ino.slot == SLOT_ROOT || ino.slot == SLOT_RAW_TOP ? 0 : -1;
+    if (bits.box)
+        return bits.box;
+    return bits.slot == SLOT_ROOT || bits.slot == SLOT_RAW_TOP ? 0 : -1;
 }
 
 char *tree_message_entry_name(const char *name, guint32 uid)

@@ -18,8 +18,9 @@ void body_part_free(BodyPart *part)
     if (part->languages != NULL)
         g_ptr_array_unref(part->languages);
     envelope_free(part->envelope);
-    char *strings[] = {part->section,  part->type, part->subtype,     part->id,      part->description,
-                       part->encoding, part->md5,  part->disposition, part->location};
+    char *strings[] = {part->section, part->type,        part->subtype,
+                       part->id,      part->description, part->encoding,
+                       part->md5,     part->disposition, part->location};
     for (guint i = 0; i < G_N_ELEMENTS(strings); i++)
         g_free(strings[i]);
     g_free(part);

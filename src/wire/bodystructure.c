@@ -148,8 +148,8 @@ static void add_language(BodyPart *part, char *language)
 
 static bool is_disposition(const char *word)
 {
-    return word != NULL && (g_ascii_strcasecmp(word, "inline") == 0 ||
-                            g_ascii_strcasecmp(word, "attachment") == 0);
+    return word != NULL &&
+           (g_ascii_strcasecmp(word, "inline") == 0 || g_ascii_strcasecmp(word, "attachment") == 0);
 }
 
 /* Whether the value that comes next reads ("inline" ..) or ("attachment" ..) or is that word. */
@@ -194,8 +194,9 @@ static bool read_extension(Lexer *lex, BodyPart *part)
 
 static bool is_multipart_subtype(const char *word)
 {
-    static const char *const names[] = {"mixed",     "alternative", "related", "digest",   "signed",
-                                        "encrypted", "report",      "parallel", "form-data"};
+    static const char *const names[] = {"mixed",  "alternative", "related",
+                                        "digest", "signed",      "encrypted",
+                                        "report", "parallel",    "form-data"};
     for (guint i = 0; word != NULL && i < G_N_ELEMENTS(names); i++)
         if (g_ascii_strcasecmp(word, names[i]) == 0)
             return true;
@@ -233,8 +234,8 @@ static void settle_type(BodyPart *part, char *type, char *subtype)
 {
     bool no_type = type == NULL || type[0] == '\0';
     bool no_subtype = subtype == NULL || subtype[0] == '\0';
-    bool multipart = (no_subtype && is_multipart_subtype(type)) ||
-                     (no_type && is_multipart_subtype(subtype));
+    bool multipart =
+        (no_subtype && is_multipart_subtype(type)) || (no_type && is_multipart_subtype(subtype));
     if (multipart) {
         part->type = g_strdup("multipart");
         part->subtype = g_ascii_strdown(no_subtype ? type : subtype, -1);
@@ -334,7 +335,8 @@ static bool read_single(Builder *build, BodyPart *part)
     part->encoding = lower_or(part->encoding, "7bit");
     if (body_part_is(part, "multipart", NULL))
         part->size = 0;
-    bool message = body_part_is(part, "message", "rfc822") || body_part_is(part, "message", "global");
+    bool message =
+        body_part_is(part, "message", "rfc822") || body_part_is(part, "message", "global");
     if (message && message_is_next(lex) && !read_message(build, part))
         return false;
     if (number_is_next(lex) && !read_number(lex, &part->lines))

@@ -239,7 +239,7 @@ GArray *command_text_pieces(const CommandText *text, const char *tag, LiteralMod
         const Segment *segment = g_ptr_array_index(text->segments, i);
         if (segment->kind == SEGMENT_LITERAL || segment->kind == SEGMENT_SECRET_LITERAL)
             append_literal_header(pieces, line, literal_size(segment), mode);
-        else
+        else if (segment->kind == SEGMENT_SECRET)
             flush(pieces, line, false);
         if (segment->kind == SEGMENT_TEXT)
             g_string_append_len(line, segment->text->str, (gssize)segment->text->len);

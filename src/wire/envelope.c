@@ -104,11 +104,10 @@ static bool fields_read(Lexer *lex, Envelope *envelope)
         char **string;
         GPtrArray **addresses;
     } fields[] = {
-        {&envelope->date, NULL},        {&envelope->subject, NULL},
-        {NULL, &envelope->from},        {NULL, &envelope->sender},
-        {NULL, &envelope->reply_to},    {NULL, &envelope->to},
-        {NULL, &envelope->cc},          {NULL, &envelope->bcc},
-        {&envelope->in_reply_to, NULL}, {&envelope->message_id, NULL},
+        {&envelope->date, NULL},       {&envelope->subject, NULL},  {NULL, &envelope->from},
+        {NULL, &envelope->sender},     {NULL, &envelope->reply_to}, {NULL, &envelope->to},
+        {NULL, &envelope->cc},         {NULL, &envelope->bcc},      {&envelope->in_reply_to, NULL},
+        {&envelope->message_id, NULL},
     };
     for (guint i = 0; i < G_N_ELEMENTS(fields); i++) {
         if (lexer_closes(lex, ')'))

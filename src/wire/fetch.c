@@ -72,8 +72,7 @@ static bool read_internaldate(Lexer *lex, FetchData *fetch, const FetchName *nam
     g_autofree char *text = NULL;
     if (!lexer_nstring(lex, &text))
         return false;
-    if (text != NULL &&
-        internaldate_parse(text, &fetch->internaldate, &fetch->internaldate_zone))
+    if (text != NULL && internaldate_parse(text, &fetch->internaldate, &fetch->internaldate_zone))
         fetch->present |= FETCH_INTERNALDATE;
     return true;
 }
@@ -329,74 +328,87 @@ static guint find_uids(const Lexer *lex, const char *places[RESYNC_TRIES])
     return n;
 }
 
-/* Goes on behind something broken: at the last place that says UID and from which the rest makes
- * sense. The last, because the text of a broken item may be a sender's, who may write "UID" too;
- * what the server itself says comes after it. */
-static bool resync(Lexer *lex)
+/* Reading one response. */
+typedef struct {
+    Lexer *lex;
+    FetchData *fetch;
+    const char *list; /* behind its "(" */
+    guint faults;
+} FetchReader;
+
+/* Goes on behind something broken at `from`: at the last place that says UID and from which the
+ * rest makes sense. The last, because the text of a broken item may be a sender's, who may write
+ * "UID" too; what the server itself says comes after it. While the UID is not known the search
+ * covers the whole list, as what looked sound may have swallowed it. */
+static bool resync(FetchReader *reader, const char *from)
 {
     const char *places[RESYNC_TRIES];
+    Lexer *lex = reader->lex;
+    lex->at = (reader->fetch->present & FETCH_UID) != 0 ? from : reader->list;
     guint n = find_uids(lex, places);
     for (guint i = 0; i < MIN(n, RESYNC_TRIES); i++) {
-        Lexer there = *lex;
-        there.at = places[(n - 1 - i) % RESYNC_TRIES];
-        there.problem = NULL;
-        if (rest_makes_sense(&there)) {
-            *lex = there;
+        lex->at = places[(n - 1 - i) % RESYNC_TRIES];
+        if (rest_makes_sense(lex))
             return true;
-        }
     }
     return false;
 }
 
-/* The value at `value` could not be read: to the next item. */
-static bool pass_broken(Lexer *lex, const char *value)
+/* Past a value that could not be read, or, when value is NULL, a name. */
+static bool pass_broken(FetchReader *reader, const char *value)
 {
-    lex->problem = NULL;
+    Lexer *lex = reader->lex;
     if (value == NULL)
-        return resync(lex);
+        return resync(reader, lex->at);
     lex->at = value;
     bool skipped = lexer_skip_value(lex) && at_separator(lex);
     lex->problem = NULL;
-    if (skipped && rest_makes_sense(lex))
-        return true;
-    lex->at = value;
-    return resync(lex);
+    return (skipped && rest_makes_sense(lex)) || resync(reader, value);
 }
 
-static bool item_read(Lexer *lex, FetchData *fetch, guint *faults)
+static bool item_read(FetchReader *reader)
 {
+    Lexer *lex = reader->lex;
     FetchName name;
     const char *value = NULL;
     bool ok = fetch_name_read(lex, &name);
     if (ok) {
         value = lex->at;
-        ok = value_read(lex, fetch, &name);
+        ok = value_read(lex, reader->fetch, &name);
     }
     if (!ok) {
-        set_broken(fetch, &name, lex->problem);
-        ok = ++*faults <= FAULTS_MAX && pass_broken(lex, value);
+        set_broken(reader->fetch, &name, lex->problem);
+        lex->problem = NULL;
+        ok = ++reader->faults <= FAULTS_MAX && pass_broken(reader, value);
     }
     fetch_name_clear(&name);
     return ok;
 }
 
+/* Behind the ")". Whether there is more to read after all. */
+static bool go_on_after_list(FetchReader *reader)
+{
+    const char *from = reader->lex->at;
+    lexer_skip_spaces(reader->lex);
+    if (lexer_at_end(reader->lex))
+        return false;
+    set_broken(reader->fetch, &(FetchName){0}, "something after the list");
+    return ++reader->faults <= FAULTS_MAX && resync(reader, from);
+}
+
 bool fetch_read(Lexer *lex, Response *response)
 {
-    static const FetchName whole = {0};
-    guint faults = 0;
     FetchData *fetch = response->fetch = g_new0(FetchData, 1);
+    FetchReader reader = {.lex = lex, .fetch = fetch};
     fetch->seq = (guint32)response->number;
     if (fetch->seq == 0)
-        set_broken(fetch, &whole, "message number 0");
+        set_broken(fetch, &(FetchName){0}, "message number 0");
     if (!lexer_expect(lex, '(')) {
-        set_broken(fetch, &whole, lex->problem);
+        set_broken(fetch, &(FetchName){0}, lex->problem);
         return true;
     }
-    while (!lexer_closes(lex, ')'))
-        if (!item_read(lex, fetch, &faults))
-            return true;
-    lexer_skip_spaces(lex);
-    if (!lexer_at_end(lex))
-        set_broken(fetch, &whole, "something after the list");
+    reader.list = lex->at;
+    while (lexer_closes(lex, ')') ? go_on_after_list(&reader) : item_read(&reader))
+        ;
     return true;
 }

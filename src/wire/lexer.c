@@ -166,8 +166,9 @@ static bool literal(Lexer *lex, LexString *out)
     const char *newline = memchr(lex->at, '\n', MIN(lex->end - lex->at, 64));
     guint64 size = 0;
     gsize begin = 0;
-    if (newline == NULL || lex_literal_at_line_end(lex->at, newline + 1 - lex->at, &size, &begin) !=
-                               LITERAL_HERE || begin != 0)
+    if (newline == NULL ||
+        lex_literal_at_line_end(lex->at, newline + 1 - lex->at, &size, &begin) != LITERAL_HERE ||
+        begin != 0)
         return lexer_fail(lex, "a malformed literal");
     lex->at = newline + 1;
     SunkLiteral *sunk = find_sunk(lex, offset);

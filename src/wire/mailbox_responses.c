@@ -2,7 +2,8 @@
  *
  * The rule: names stay the server's bytes here. Tolerated by name: "unquoted name" with spaces or
  * control characters (Exchange), "unknown attribute", "lone backslash attribute", "empty status"
- * (STATUS x (), 163.com), "NIL number" (APPENDLIMIT NIL), "number out of range" (is not present). */
+ * (STATUS x (), 163.com), "NIL number" (APPENDLIMIT NIL), "number out of range" (is not present).
+ */
 #include "response_parse.h"
 #include <string.h>
 

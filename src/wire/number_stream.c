@@ -250,13 +250,14 @@ Response *number_stream_finish(NumberStream *stream)
 {
     if (!end_word(stream, '\n'))
         return NULL;
+    if (stream->bad || stream->depth > 0 || stream->in_quotes) {
+        Response *unknown = g_new0(Response, 1);
+        unknown->kind = RESP_UNKNOWN;
+        unknown->text = g_strdup_printf("%s that makes no sense", response_kind_name(stream->kind));
+        return unknown;
+    }
     Response *response = g_steal_pointer(&stream->response);
     response->kind = stream->kind;
-    if (stream->bad || stream->depth > 0 || stream->in_quotes) {
-        response->kind = RESP_UNKNOWN;
-        response->text = g_strdup_printf("%s that makes no sense", response_kind_name(stream->kind));
-        return response;
-    }
     response->uids = uid_list_to_set(stream->uids);
     return response;
 }

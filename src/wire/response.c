@@ -53,16 +53,15 @@ GPtrArray *words_read(Lexer *lex, bool upper)
     gsize length;
     for (;;) {
         lexer_skip_spaces(lex);
-        int c = lexer_peek(lex);
-        if (c == -1 || c == ')')
+        if (lexer_at_end(lex))
             return words;
         if (!lexer_atom(lex, "", &at, &length)) {
             lex->at++; /* a stray parenthesis or quote between words */
             continue;
         }
         if (words->len < LIMIT_CAPABILITIES)
-            g_ptr_array_add(words, upper ? g_ascii_strup(at, (gssize)length)
-                                         : g_strndup(at, length));
+            g_ptr_array_add(words,
+                            upper ? g_ascii_strup(at, (gssize)length) : g_strndup(at, length));
     }
 }
 

@@ -101,14 +101,10 @@ static const struct {
     ResponseCode code;
     bool (*read)(Lexer *lex, Response *response);
 } code_readers[] = {
-    {CODE_CAPABILITY, capability_code},
-    {CODE_UIDNEXT, uid_number_code},
-    {CODE_UIDVALIDITY, uid_number_code},
-    {CODE_UNSEEN, uid_number_code},
-    {CODE_HIGHESTMODSEQ, modseq_code},
-    {CODE_PERMANENTFLAGS, permanentflags_code},
-    {CODE_APPENDUID, appenduid_code},
-    {CODE_COPYUID, copyuid_code},
+    {CODE_CAPABILITY, capability_code},  {CODE_UIDNEXT, uid_number_code},
+    {CODE_UIDVALIDITY, uid_number_code}, {CODE_UNSEEN, uid_number_code},
+    {CODE_HIGHESTMODSEQ, modseq_code},   {CODE_PERMANENTFLAGS, permanentflags_code},
+    {CODE_APPENDUID, appenduid_code},    {CODE_COPYUID, copyuid_code},
     {CODE_MODIFIED, modified_code},
 };
 

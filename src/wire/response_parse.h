@@ -17,7 +17,7 @@ bool response_is_text_line(const char *line, gsize length);
 /* Words of a list as flags; takes the "(" and ")". Tolerances "nested flag list", "flag with
  * spaces" (becomes several), "quoted flag". */
 bool flags_read(Lexer *lex, Flags *flags);
-/* Words to the end or to a ")", upper-cased when asked; at most LIMIT_CAPABILITIES. */
+/* Words to the end, upper-cased when asked; at most LIMIT_CAPABILITIES. */
 GPtrArray *words_read(Lexer *lex, bool upper);
 
 /* After the name of the response. false: cannot be understood. */

@@ -63,12 +63,15 @@ class Case(unittest.TestCase):
         return made
 
     def refused(self, source, options=(), seconds=20):
-        """Starts the program where it must fail; returns its exit code and what it said."""
+        """Starts the program as a user does, not in the foreground, where it must fail; returns
+        its exit code and what it said."""
         home = mounts.Home()
-        process = proc.Process(mounts.command(source, home.mountpoint, options),
+        process = proc.Process(mounts.command(source, home.mountpoint, options, foreground=False),
                                os.path.join(home.dir, "log"), env=home.env)
         code = process.wait(seconds)
         left = mounts.mounted(home.mountpoint)
+        if left:
+            proc.run("fusermount3", "-u", home.mountpoint)
         process.end()
         self.assertIsNotNone(code, f"it should have ended:\n{process.output()}")
         self.assertFalse(left, "it left a mount behind")

@@ -61,8 +61,8 @@ class MountFailed(Exception):
         self.code, self.output = code, output
 
 
-def command(source, mountpoint, options=(), program=PROGRAM):
-    words = [program, "-f"]
+def command(source, mountpoint, options=(), foreground=True):
+    words = [PROGRAM, *(["-f"] if foreground else [])]
     for option in options:
         words += ["-o", option]
     return [*words, source, mountpoint]

@@ -104,8 +104,7 @@ class Process:
     def __init__(self, command, log, env=None, isolated=False, death_signal="TERM"):
         self.log = log
         if isolated:  # a pid namespace: when its first process goes, everything in it goes
-            command = ["unshare", "--mount", "--pid", "--fork", "--kill-child", "--mount-proc",
-                       *command]
+            command = ["unshare", "--pid", "--fork", "--kill-child", *command]
             death_signal = "KILL"
         command = ["setpriv", "--pdeathsig", death_signal, *command]
         with open(log, "ab") as output:

@@ -107,11 +107,11 @@ class Result(unittest.TestResult):
     def __init__(self, tally):
         super().__init__()
         self.tally, self.started = tally, time.monotonic()
-        self.bad = None  # traceback of a failed subtest or cleanup
+        self.counted = False  # a test may fail in several subtests, and in its cleanup
 
     def startTest(self, test):
         super().startTest(test)
-        self.started, self.bad = time.monotonic(), None
+        self.started, self.counted = time.monotonic(), False
 
     def name(self, test):
         return re.sub(r"^(test_\w+\.)", f"{self.tally.suite}.", test.id())
@@ -124,7 +124,11 @@ class Result(unittest.TestResult):
         self.count("passed", test)
 
     def addFailure(self, test, err):
-        self.count("failed", test)
+        if not self.counted:
+            self.count("failed", test)
+        else:
+            print(f"     {self.name(test)}")
+        self.counted = not isinstance(test, unittest.suite._ErrorHolder)
         print("".join(traceback.format_exception(*err)), flush=True)
 
     addError = addFailure
@@ -150,7 +154,7 @@ def load(suite, pattern):
         spec.loader.exec_module(module)
         loader = unittest.TestLoader()
         if pattern:
-            loader.testNamePatterns = [f"*{pattern}*" if "*" not in pattern else pattern]
+            loader.testNamePatterns = [f"*{pattern}*"]
         tests.append(loader.loadTestsFromModule(module))
     return unittest.TestSuite(tests)
 

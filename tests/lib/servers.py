@@ -301,7 +301,7 @@ class Server:
             client.append(name, raw, **options)
 
 
-def _owner():
+def mail_owner():
     """(uid, gid) that a Dovecot we start may own mail as: it refuses uid 0."""
     if os.getuid():
         return os.getuid(), os.getgid()
@@ -309,10 +309,10 @@ def _owner():
     return nobody.pw_uid, nobody.pw_gid
 
 
-def _give(path):
+def give(path):
     """Hands a directory to the user who owns the mail."""
     if os.getuid() == 0:
-        proc.run("chown", "-R", ":".join(map(str, _owner())), path, timeout=300)
+        proc.run("chown", "-R", ":".join(map(str, mail_owner())), path, timeout=300)
 
 
 DOVECOT_COMMON = """
@@ -391,7 +391,7 @@ class Dovecot(Server):
     def __init__(self, dir=None, cert=None, extra="", security="tls"):
         super().__init__(dir)
         self.security = security
-        uid, gid = _owner()
+        uid, gid = mail_owner()
         me = getpass.getuser()
         root = os.getuid() == 0
         os.makedirs(os.path.join(self.dir, "run"), exist_ok=True)
@@ -407,7 +407,7 @@ class Dovecot(Server):
                 internal_user="dovecot" if root else me,
                 internal_group="dovecot" if root else _group(),
                 chroot="" if root else "chroot ="))
-        _give(os.path.join(self.dir, "home"))
+        give(os.path.join(self.dir, "home"))
 
     def home(self, user="alice"):
         return os.path.join(self.dir, "home", user)
@@ -418,7 +418,7 @@ class Dovecot(Server):
         box = os.path.join(self.home(), "Maildir", mail.modified_utf7(name) if name != "INBOX"
                            else "")
         mail.maildir(box, messages, **options)
-        _give(os.path.join(self.dir, "home"))
+        give(self.home())
 
     def launch(self):
         self.process = proc.Process(
@@ -453,10 +453,12 @@ def tunnel_command(dir):
                    f"cd {shlex.quote(dir)} || exit 1\n"
                    "[ ! -e down ] || { echo 'the server is down' >&2; exit 1; }\n"
                    ": > pids/$$\n"
-                   f"exec {step_down} {words}\n")
+                   f"exec {step_down} {words} 2>>imap.log\n")
     os.chmod(script, 0o755)
     os.chmod(conf, 0o644)
-    _give(dir)
+    with open(os.path.join(dir, "imap.log"), "a"):  # it writes a line for every connection
+        pass
+    give(dir)
     return shlex.quote(script)
 
 
@@ -492,7 +494,7 @@ class Tunnel(Server):
         return "sample", [f"tunnel={self.command}"]
 
     def client(self, user="alice"):
-        return Client(imaplib.IMAP4_stream(self.command), self.delimiter, self.prefix)
+        return Client(imaplib.IMAP4_stream(f"exec {self.command}"), self.delimiter, self.prefix)
 
     prefill = Dovecot.prefill
 
@@ -549,16 +551,17 @@ class Overlaid(Server):
     gid = property(lambda self: self.uid)
 
     def inside(self, script):
-        """The command that runs a shell script in the namespace (the caller unshares)."""
-        lines = ["set -e",
+        """The command that runs a shell script in the mount namespace. Mounts under test are
+        taken out of it: a copy there would keep them alive after their unmount."""
+        lines = ["set -e", "umount -a -l -t fuse.imapfs",
                  f"mount -t overlay o -o lowerdir={self.tree}/usr:/usr /usr",
                  f"mount -t overlay o -o lowerdir={self.dir}/etc:{self.tree}/etc:/etc /etc"]
         lines += [f"mount --bind {self.dir}/{own} {path}" for own, path in self.binds]
-        return ["bash", "-c", "\n".join([*lines, script])]
+        return ["unshare", "--mount", "--propagation", "private",
+                "bash", "-c", "\n".join([*lines, script])]
 
     def run_inside(self, script, **options):
-        return proc.run("unshare", "--mount", "--propagation", "private",
-                        *self.inside(script), **options)
+        return proc.run(*self.inside(script), **options)
 
     def launch(self):
         self.process = proc.Process(self.inside(self.script()),

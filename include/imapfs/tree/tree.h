@@ -70,6 +70,9 @@ typedef struct TreeFile TreeFile;
 TreeStatus tree_open(Tree *tree, TreeAsk *ask, guint64 ino, TreeFile **file_out);
 void tree_file_close(TreeFile *file);
 guint64 tree_file_size(const TreeFile *file);
+/* Its attributes when it was opened, for when its message is gone meanwhile; with the exact size.
+ */
+void tree_file_entry(const TreeFile *file, TreeEntry *out);
 bool tree_file_volatile(const TreeFile *file); /* status, log: not to be kept in the page cache */
 /* Bytes, or -1 with *err_out an errno. Any thread. */
 gssize tree_file_read(TreeFile *file, void *buffer, gsize size, guint64 offset, int *err_out);

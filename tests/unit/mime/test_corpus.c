@@ -12,11 +12,13 @@
 #include <cmocka.h>
 #include <sqlite3.h>
 #include "imapfs/mime/decode.h"
+#include "imapfs/mime/param.h"
 #include "imapfs/mime/structure.h"
 
 typedef struct {
     guint messages, right, wrong_parts;
     guint missing, raw, bytes, text; /* parts that are wrong, and how */
+    guint names, names_right;        /* parts that the reference has a file name for */
     guint read_better;               /* messages where we read text that was given up on */
 } Tally;
 
@@ -120,6 +122,44 @@ static const char *check_part(const MimeIndex *index, const char *raw, sqlite3_s
     return NULL;
 }
 
+static const BodyPart *find_part(const BodyPart *part, const char *section)
+{
+    const BodyPart *found = strcmp(part->section, section) == 0 ? part : NULL;
+    for (guint i = 0; !found && part->children && i < part->children->len; i++)
+        found = find_part(g_ptr_array_index(part->children, i), section);
+    return found;
+}
+
+/* Control characters of an expected name as we give them: a line break is a blank, others U+FFFD.
+ */
+static char *without_controls(const char *name)
+{
+    GString *out = g_string_new(NULL);
+    for (const char *p = name; *p; p = g_utf8_next_char(p)) {
+        gunichar c = g_utf8_get_char(p);
+        bool control = c < 0x20 || (c >= 0x7f && c < 0xa0);
+        if (c == '\r' && p[1] == '\n')
+            continue;
+        g_string_append_unichar(out, c == '\n' ? ' ' : control ? 0xfffd : c);
+    }
+    return g_string_free(out, FALSE);
+}
+
+static void check_name(const MimeIndex *index, const char *file, sqlite3_stmt *row, bool report,
+                       Tally *tally)
+{
+    const BodyPart *part = find_part(mime_index_body(index), column(row, 1));
+    if (!column(row, 9) || !part)
+        return;
+    g_autofree char *want = without_controls(column(row, 9));
+    tally->names++;
+    g_autofree char *have = mime_part_filename(part);
+    tally->names_right += g_strcmp0(have, want) == 0;
+    if (report && g_strcmp0(have, want) != 0)
+        print_message("%s %s: named \"%s\", not \"%s\" %s\n", file, column(row, 1), have, want,
+                      column(row, 8));
+}
+
 static void check_message(sqlite3 *db, const char *line, const char *file, bool report,
                           Tally *tally)
 {
@@ -143,12 +183,14 @@ static void check_message(sqlite3 *db, const char *line, const char *file, bool 
                          " json_extract(value,'$.type'), json_extract(value,'$.cte'),"
                          " json_extract(value,'$.charset'), json_extract(value,'$.raw_sha256'),"
                          " json_extract(value,'$.sha256'), json_extract(value,'$.utf8_lf_sha256'),"
-                         " json_extract(value,'$.flags') FROM json_each(?1,'$.parts')",
+                         " json_extract(value,'$.flags'), json_extract(value,'$.filename')"
+                         " FROM json_each(?1,'$.parts')",
                          -1, &rows, NULL),
                      SQLITE_OK);
     sqlite3_bind_text(rows, 1, line, -1, SQLITE_STATIC);
     guint wrong = 0, better = 0;
     while (sqlite3_step(rows) == SQLITE_ROW) {
+        check_name(index, file, rows, report, tally);
         const char *problem = check_part(index, (const char *)raw->data, rows);
         if (!problem)
             continue;
@@ -173,14 +215,21 @@ static void check_message(sqlite3 *db, const char *line, const char *file, bool 
     tally->wrong_parts += wrong;
 }
 
-static void test_corpus(void **state)
+static char *load_expectations(void)
 {
     g_autofree char *path = corpus_path("EXPECT.jsonl");
-    g_autofree char *all = NULL;
-    if (!g_file_get_contents(path, &all, NULL, NULL)) {
+    char *all = NULL;
+    if (!g_file_get_contents(path, &all, NULL, NULL))
         print_message("no corpus at %s\n", path);
+    return all;
+}
+
+static void test_corpus(void **state)
+{
+    char *loaded = load_expectations();
+    if (!loaded)
         skip();
-    }
+    g_autofree char *all = loaded;
     sqlite3 *db;
     assert_int_equal(sqlite3_open(":memory:", &db), SQLITE_OK);
     sqlite3_stmt *head;
@@ -198,14 +247,18 @@ static void test_corpus(void **state)
     }
     sqlite3_finalize(head);
     sqlite3_close(db);
-    for (guint i = 0; i < 3; i++)
+    for (guint i = 0; i < 3; i++) {
+        print_message("class %c: %u of %u file names as expected\n", 'A' + (char)i,
+                      tally[i].names_right, tally[i].names);
         print_message("class %c: %u of %u messages right, %u read better; parts wrong: %u (%u not "
                       "found, %u cut "
                       "otherwise, %u decoded otherwise, %u text otherwise)\n",
                       'A' + (char)i, tally[i].right, tally[i].messages, tally[i].read_better,
                       tally[i].wrong_parts, tally[i].missing, tally[i].raw, tally[i].bytes,
                       tally[i].text);
+    }
     assert_int_equal(tally[0].right, tally[0].messages);
+    assert_int_equal(tally[0].names_right, tally[0].names);
     assert_true(tally[1].right + tally[1].read_better >= 198);
     assert_true(tally[1].right + tally[1].read_better + G_N_ELEMENTS(KNOWN) - 1 == 201);
 }

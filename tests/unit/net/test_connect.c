@@ -153,6 +153,26 @@ static void test_reset(void **state)
     close(listening);
 }
 
+/* A socket that is full again and again. */
+static void test_narrow(void **state)
+{
+    int ends[2], size = 4096;
+    assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, ends), 0);
+    for (int i = 0; i < 2; i++)
+        setsockopt(ends[i], SOL_SOCKET, SO_SNDBUF, &size, sizeof size);
+    g_autoptr(GByteArray) bytes = sample_bytes(500000);
+    Actor *left = actor_new(socket_stream_new(ends[0], "test"), bytes->data, bytes->len);
+    Actor *right = actor_new(socket_stream_new(ends[1], "test"), NULL, 0);
+    actor_go(left);
+    actor_go(right);
+    run_until(right->got->len == bytes->len);
+    assert_bytes(right->got, bytes->data, bytes->len);
+    assert_true(left->rounds > 50);
+    assert_int_equal(run_ready(50), 0);
+    actor_free(left);
+    actor_free(right);
+}
+
 static void on_notify_free(gpointer data)
 {
     Stream **stream = data;
@@ -515,12 +535,12 @@ static int drop_fake_resolver(void **state)
 int main(void)
 {
     const struct CMUnitTest real_names[] = {
-        cmocka_unit_test(test_clear_text),  cmocka_unit_test(test_socket_options),
-        cmocka_unit_test(test_reset),       cmocka_unit_test(test_free_in_notify),
-        cmocka_unit_test(test_tls),         cmocka_unit_test(test_refused),
-        cmocka_unit_test(test_timeout),     cmocka_unit_test(test_cancel),
-        cmocka_unit_test(test_bad_targets), cmocka_unit_test(test_tunnel),
-        cmocka_unit_test(test_copy),
+        cmocka_unit_test(test_clear_text),     cmocka_unit_test(test_socket_options),
+        cmocka_unit_test(test_reset),          cmocka_unit_test(test_narrow),
+        cmocka_unit_test(test_free_in_notify), cmocka_unit_test(test_tls),
+        cmocka_unit_test(test_refused),        cmocka_unit_test(test_timeout),
+        cmocka_unit_test(test_cancel),         cmocka_unit_test(test_bad_targets),
+        cmocka_unit_test(test_tunnel),         cmocka_unit_test(test_copy),
     };
     const struct CMUnitTest told_names[] = {
         cmocka_unit_test(test_srv),

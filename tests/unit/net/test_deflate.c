@@ -23,6 +23,7 @@ static void test_round_trips(void **state)
             actor_go(left);
             actor_go(right);
             run_until(left->got->len >= bytes->len && right->got->len >= bytes->len);
+            run_until(left->flushed && right->flushed);
             assert_bytes(left->got, bytes->data, bytes->len);
             assert_bytes(right->got, bytes->data, bytes->len);
             assert_true(run_ready(1000) < 1000);
@@ -207,13 +208,61 @@ static void test_fruitless(void **state)
     actor_free(actor);
 }
 
+/* What a flush began goes on without more calls. */
+static void test_goes_by_itself(void **state)
+{
+    g_autoptr(GByteArray) bytes = sample_bytes(5000);
+    Stream *a, *b;
+    gsize n;
+    memory_stream_pair(&a, &b);
+    memory_stream_set_capacity(a, 10);
+    Stream *left = deflate_stream_new(a, NULL);
+    assert_int_equal(stream_write(left, bytes->data, bytes->len, &n, NULL), STREAM_OK);
+    assert_int_equal(n, bytes->len);
+    assert_int_equal(stream_flush(left, NULL), STREAM_AGAIN);
+    Actor *right = actor_new(deflate_stream_new(b, NULL), NULL, 0);
+    actor_go(right);
+    run_until(right->got->len == bytes->len);
+    assert_bytes(right->got, bytes->data, bytes->len);
+    stream_free(left);
+    actor_free(right);
+}
+
+static void on_notify_flush(gpointer data)
+{
+    Actor *actor = data;
+    actor->rounds++;
+    actor->flushed = stream_flush(actor->stream, NULL) == STREAM_OK;
+}
+
+/* Who only flushes, and waits for no bytes, is woken too. */
+static void test_flush_is_woken(void **state)
+{
+    g_autoptr(GByteArray) bytes = sample_bytes(1000);
+    Stream *a, *b;
+    memory_stream_pair(&a, &b);
+    memory_stream_set_capacity(a, 10);
+    Actor *left = actor_new(deflate_stream_new(a, NULL), bytes->data, bytes->len);
+    stream_set_notify(left->stream, on_notify_flush, left);
+    actor_write(left);
+    assert_int_equal(left->sent, bytes->len);
+    assert_false(left->flushed);
+    Actor *right = actor_new(b, NULL, 0);
+    actor_go(right);
+    run_until(left->flushed);
+    assert_true(left->rounds > 1);
+    actor_free(left);
+    actor_free(right);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_round_trips), cmocka_unit_test(test_dialogue),
-        cmocka_unit_test(test_early_input), cmocka_unit_test(test_cut),
-        cmocka_unit_test(test_broken),      cmocka_unit_test(test_bomb),
-        cmocka_unit_test(test_no_bomb),     cmocka_unit_test(test_fruitless),
+        cmocka_unit_test(test_round_trips),    cmocka_unit_test(test_dialogue),
+        cmocka_unit_test(test_early_input),    cmocka_unit_test(test_cut),
+        cmocka_unit_test(test_broken),         cmocka_unit_test(test_bomb),
+        cmocka_unit_test(test_no_bomb),        cmocka_unit_test(test_fruitless),
+        cmocka_unit_test(test_goes_by_itself), cmocka_unit_test(test_flush_is_woken),
     };
     return cmocka_run_group_tests_name("net/deflate", tests, NULL, NULL);
 }

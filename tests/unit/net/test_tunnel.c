@@ -97,7 +97,7 @@ static void test_ignores_term(void **state)
 /* The shell dies of TERM at once, what it started does not. */
 static void test_group_ignores_term(void **state)
 {
-    Actor *actor = tunnel("(trap '' TERM; exec sleep 1000) & echo $!; wait", NULL, 0);
+    Actor *actor = tunnel("sh -c 'trap \"\" TERM; echo $$; exec sleep 1000' & wait", NULL, 0);
     pid_t pid = first_line_pid(actor);
     actor_free(actor);
     run_until(is_dead(pid));
@@ -109,6 +109,21 @@ static void test_stderr(void **state)
     run_until(log_has("tunnel: bad \\x1B[31m word"));
     actor_free(actor); /* what was said last shows too */
     run_until(log_has("tunnel: no end"));
+}
+
+/* Said just before the end, and the end is seen before the loop could read it. */
+static void test_stderr_at_end(void **state)
+{
+    Stream *stream = tunnel_stream_new("echo the reason >&2; exit 1", NULL);
+    gsize n;
+    char byte;
+    StreamStatus status;
+    assert_non_null(stream);
+    while ((status = stream_read(stream, &byte, 1, &n, NULL)) == STREAM_AGAIN)
+        g_usleep(1000);
+    assert_int_equal(status, STREAM_EOF);
+    stream_free(stream);
+    assert_true(log_has("tunnel: the reason"));
 }
 
 static void test_stderr_flood(void **state)
@@ -130,17 +145,17 @@ static void test_environment(void **state)
 {
     int leak = open("/dev/null", O_RDONLY); /* on purpose without O_CLOEXEC */
     signal(SIGPIPE, SIG_IGN);
-    Actor *actor = tunnel("echo $$; cut -d' ' -f6 /proc/$$/stat; grep SigIgn /proc/$$/status; "
-                          "grep SigBlk /proc/$$/status; exec ls -m /proc/self/fd",
+    Actor *actor = tunnel("echo $$; cut -d' ' -f6 /proc/$$/stat; ls -m /proc/self/fd; "
+                          "exec grep -E 'SigBlk|SigIgn' /proc/self/status",
                           NULL, 0);
     run_until(actor->eof);
     g_byte_array_append(actor->got, (const guint8 *)"", 1);
     g_auto(GStrv) lines = g_strsplit((const char *)actor->got->data, "\n", -1);
     assert_int_equal(g_strv_length(lines), 6);
-    assert_string_equal(lines[0], lines[1]); /* it leads its session */
-    assert_non_null(strstr(lines[2], "0000000000000000"));
+    assert_string_equal(lines[0], lines[1]);     /* it leads its session */
+    assert_string_equal(lines[2], "0, 1, 2, 3"); /* 3 is ls reading the directory */
     assert_non_null(strstr(lines[3], "0000000000000000"));
-    assert_string_equal(lines[4], "0, 1, 2, 3"); /* 3 is ls reading the directory */
+    assert_non_null(strstr(lines[4], "0000000000000000"));
     actor_free(actor);
     signal(SIGPIPE, SIG_DFL);
     close(leak);
@@ -155,6 +170,7 @@ int main(void)
         cmocka_unit_test(test_ignores_term),
         cmocka_unit_test(test_group_ignores_term),
         cmocka_unit_test(test_stderr),
+        cmocka_unit_test(test_stderr_at_end),
         cmocka_unit_test(test_stderr_flood),
         cmocka_unit_test(test_environment),
     };

@@ -27,12 +27,29 @@ typedef struct {
             fail_msg("error: %s", (error)->message); \
     } while (0)
 
-static inline void fixture_init(Fixture *self)
+static inline void fixture_init_at(Fixture *self, char *dir)
 {
-    *self = (Fixture){.dir = g_dir_make_tmp("imapfs-store-XXXXXX", NULL)};
+    *self = (Fixture){.dir = dir};
     assert_non_null(self->dir);
     self->state = g_build_filename(self->dir, "state", NULL);
     self->cache = g_build_filename(self->dir, "cache", NULL);
+}
+
+static inline void fixture_init(Fixture *self)
+{
+    fixture_init_at(self, g_dir_make_tmp("imapfs-store-XXXXXX", NULL));
+}
+
+/* In memory where there is some, as syncing takes most of the time of tests that open often. */
+static inline void fixture_init_small(Fixture *self)
+{
+    char *dir = g_strdup("/dev/shm/imapfs-store-XXXXXX");
+    if (g_mkdtemp(dir) != NULL) {
+        fixture_init_at(self, dir);
+        return;
+    }
+    g_free(dir);
+    fixture_init(self);
 }
 
 static inline Store *fixture_try(Fixture *self, guint64 cache_size, GError **error)

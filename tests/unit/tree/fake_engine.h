@@ -3,6 +3,7 @@
  * To be included by one source file of a test. It defines every symbol of engine.h that the tree
  * and the front use, so the linker does not take the real engine out of the library. */
 #pragma once
+#include <pthread.h>
 #include <string.h>
 
 #include "imapfs/base/error.h"
@@ -12,8 +13,8 @@
 typedef void (*FakeAnswer)(const Need *need, GError **error, gpointer data);
 
 struct Engine {
-    GMutex lock;
-    GCond cond;
+    pthread_mutex_t lock; /* not GLib's: ThreadSanitizer does not see those */
+    pthread_cond_t cond;
     bool boxes_fresh;
     GHashTable *fresh;   /* box ids */
     GHashTable *stalled; /* uids: needs for these are only ended by engine_cancel() */
@@ -39,8 +40,8 @@ static Engine *fake_engine_new(void)
 {
     Engine *engine = g_new0(Engine, 1);
 
-    g_mutex_init(&engine->lock);
-    g_cond_init(&engine->cond);
+    pthread_mutex_init(&engine->lock, NULL);
+    pthread_cond_init(&engine->cond, NULL);
     engine->boxes_fresh = true;
     engine->fresh = g_hash_table_new(NULL, NULL);
     engine->stalled = g_hash_table_new(NULL, NULL);
@@ -50,34 +51,55 @@ static Engine *fake_engine_new(void)
 
 static void fake_engine_set_fresh(Engine *engine, guint32 box, bool fresh)
 {
-    g_mutex_lock(&engine->lock);
+    pthread_mutex_lock(&engine->lock);
     if (box == 0)
         engine->boxes_fresh = fresh;
     else if (fresh)
         g_hash_table_add(engine->fresh, GUINT_TO_POINTER(box));
     else
         g_hash_table_remove(engine->fresh, GUINT_TO_POINTER(box));
-    g_mutex_unlock(&engine->lock);
+    pthread_mutex_unlock(&engine->lock);
 }
 
 G_GNUC_UNUSED static void fake_engine_stall(Engine *engine, guint32 uid, bool stall)
 {
-    g_mutex_lock(&engine->lock);
+    pthread_mutex_lock(&engine->lock);
     if (stall)
         g_hash_table_add(engine->stalled, GUINT_TO_POINTER(uid));
     else
         g_hash_table_remove(engine->stalled, GUINT_TO_POINTER(uid));
-    g_cond_broadcast(&engine->cond);
-    g_mutex_unlock(&engine->lock);
+    pthread_cond_broadcast(&engine->cond);
+    pthread_mutex_unlock(&engine->lock);
 }
 
 G_GNUC_UNUSED static guint fake_engine_waiting(Engine *engine)
 {
     guint n;
 
-    g_mutex_lock(&engine->lock);
+    pthread_mutex_lock(&engine->lock);
     n = engine->wants.length;
-    g_mutex_unlock(&engine->lock);
+    pthread_mutex_unlock(&engine->lock);
+    return n;
+}
+
+/* How many needs were told so far, and how many were cancelled. */
+G_GNUC_UNUSED static guint count_wants(Engine *engine)
+{
+    guint n;
+
+    pthread_mutex_lock(&engine->lock);
+    n = engine->n_wants;
+    pthread_mutex_unlock(&engine->lock);
+    return n;
+}
+
+G_GNUC_UNUSED static guint count_cancels(Engine *engine)
+{
+    guint n;
+
+    pthread_mutex_lock(&engine->lock);
+    n = engine->n_cancels;
+    pthread_mutex_unlock(&engine->lock);
     return n;
 }
 
@@ -99,16 +121,16 @@ static gpointer fake_engine_thread(gpointer data)
 {
     Engine *engine = data;
 
-    g_mutex_lock(&engine->lock);
+    pthread_mutex_lock(&engine->lock);
     while (!engine->stopping || engine->wants.length) {
         FakeWant *want = fake_engine_next(engine);
         g_autoptr(GError) error = NULL;
 
         if (!want) {
-            g_cond_wait(&engine->cond, &engine->lock);
+            pthread_cond_wait(&engine->cond, &engine->lock);
             continue;
         }
-        g_mutex_unlock(&engine->lock);
+        pthread_mutex_unlock(&engine->lock);
         if (want->cancelled)
             g_set_error(&error, IMAPFS_ERROR, IMAPFS_ERROR_CANCELLED, "cancelled");
         else if (engine->answer)
@@ -116,9 +138,9 @@ static gpointer fake_engine_thread(gpointer data)
         want->done(error, want->data);
         need_free(want->need);
         g_free(want);
-        g_mutex_lock(&engine->lock);
+        pthread_mutex_lock(&engine->lock);
     }
-    g_mutex_unlock(&engine->lock);
+    pthread_mutex_unlock(&engine->lock);
     return NULL;
 }
 
@@ -131,17 +153,17 @@ G_GNUC_UNUSED static void fake_engine_start(Engine *engine, FakeAnswer answer, g
 
 void engine_free(Engine *engine)
 {
-    g_mutex_lock(&engine->lock);
+    pthread_mutex_lock(&engine->lock);
     engine->stopping = true;
-    g_cond_broadcast(&engine->cond);
-    g_mutex_unlock(&engine->lock);
+    pthread_cond_broadcast(&engine->cond);
+    pthread_mutex_unlock(&engine->lock);
     if (engine->thread)
         g_thread_join(engine->thread);
     g_hash_table_unref(engine->fresh);
     g_hash_table_unref(engine->stalled);
     g_free(engine->status);
-    g_mutex_clear(&engine->lock);
-    g_cond_clear(&engine->cond);
+    pthread_mutex_destroy(&engine->lock);
+    pthread_cond_destroy(&engine->cond);
     g_free(engine);
 }
 
@@ -153,34 +175,34 @@ guint64 engine_want(Engine *engine, const Need *need, NeedDone done, gpointer da
     want->need = need_copy(need);
     want->done = done;
     want->data = data;
-    g_mutex_lock(&engine->lock);
+    pthread_mutex_lock(&engine->lock);
     handle = want->handle = ++engine->last_handle;
     engine->n_wants++;
     g_queue_push_tail(&engine->wants, want);
-    g_cond_broadcast(&engine->cond);
-    g_mutex_unlock(&engine->lock);
+    pthread_cond_broadcast(&engine->cond);
+    pthread_mutex_unlock(&engine->lock);
     return handle;
 }
 
 void engine_cancel(Engine *engine, guint64 handle)
 {
-    g_mutex_lock(&engine->lock);
+    pthread_mutex_lock(&engine->lock);
     engine->n_cancels++;
     for (GList *link = engine->wants.head; link; link = link->next) {
         FakeWant *want = link->data;
         want->cancelled |= want->handle == handle;
     }
-    g_cond_broadcast(&engine->cond);
-    g_mutex_unlock(&engine->lock);
+    pthread_cond_broadcast(&engine->cond);
+    pthread_mutex_unlock(&engine->lock);
 }
 
 bool engine_boxes_fresh(Engine *engine)
 {
     bool fresh;
 
-    g_mutex_lock(&engine->lock);
+    pthread_mutex_lock(&engine->lock);
     fresh = engine->boxes_fresh;
-    g_mutex_unlock(&engine->lock);
+    pthread_mutex_unlock(&engine->lock);
     return fresh;
 }
 
@@ -188,9 +210,9 @@ bool engine_box_fresh(Engine *engine, guint32 box)
 {
     bool fresh;
 
-    g_mutex_lock(&engine->lock);
+    pthread_mutex_lock(&engine->lock);
     fresh = g_hash_table_contains(engine->fresh, GUINT_TO_POINTER(box));
-    g_mutex_unlock(&engine->lock);
+    pthread_mutex_unlock(&engine->lock);
     return fresh;
 }
 

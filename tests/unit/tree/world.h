@@ -182,7 +182,7 @@ static void world_remove(const char *path)
     g_remove(path);
 }
 
-static void world_close(World *world)
+G_GNUC_UNUSED static void world_close(World *world)
 {
     engine_free(world->engine);
     tree_free(world->tree);
@@ -192,7 +192,7 @@ static void world_close(World *world)
     g_free(world);
 }
 
-static int world_free(void **state)
+G_GNUC_UNUSED static int world_free(void **state)
 {
     world_close(*state);
     return 0;
@@ -211,7 +211,8 @@ static void world_content(World *world, guint32 box, guint32 uid, ContentKind ki
 }
 
 /* From the root, by lookups; ".." is taken textually. On failure, out is the last answer. */
-static TreeStatus world_walk(World *world, TreeAsk *ask, const char *path, TreeEntry *out)
+G_GNUC_UNUSED static TreeStatus world_walk(World *world, TreeAsk *ask, const char *path,
+                                           TreeEntry *out)
 {
     g_autofree char *whole = g_canonicalize_filename(path, "/");
     g_auto(GStrv) names = g_strsplit(whole + 1, "/", -1);

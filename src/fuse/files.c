@@ -1,0 +1,217 @@
+/* files.c - opening, reading and closing files.
+ *
+ * OPEN is the one place to wait for content, and the place where an estimated size becomes exact.
+ * An attribute that is taken back is asked for again by fstat and read, but sendfile, splice and
+ * copy_file_range go by the size the kernel has: told too small, they end there without an error.
+ * Storing the last byte makes the kernel's size large enough at once. That may wait for a page that
+ * an unanswered READ holds, so it is done by a thread of its own, which answers the OPEN as well.
+ */
+#include "impl.h"
+
+#include <errno.h>
+
+typedef struct {
+    fuse_req_t req;
+    guint64 ino;
+    struct fuse_file_info fi;
+    TreeFile *file;
+} Opening;
+
+struct Opener {
+    pthread_t thread;
+    pthread_mutex_t lock;
+    pthread_cond_t cond;
+    bool stopping;
+    GQueue openings; /* of Opening */
+};
+
+static void opened(Front *front, TreeFile *file)
+{
+    pthread_mutex_lock(&front->lock);
+    g_hash_table_add(front->files, file);
+    pthread_mutex_unlock(&front->lock);
+}
+
+static void closed(Front *front, TreeFile *file)
+{
+    pthread_mutex_lock(&front->lock);
+    g_hash_table_remove(front->files, file);
+    pthread_mutex_unlock(&front->lock);
+    tree_file_close(file);
+}
+
+bool files_find(Front *front, guint64 ino, TreeEntry *out)
+{
+    GHashTableIter iter;
+    gpointer file;
+    bool found = false;
+
+    pthread_mutex_lock(&front->lock);
+    g_hash_table_iter_init(&iter, front->files);
+    while (!found && g_hash_table_iter_next(&iter, &file, NULL)) {
+        tree_file_entry(file, out);
+        found = out->ino == ino;
+    }
+    pthread_mutex_unlock(&front->lock);
+    return found;
+}
+
+/* Takes the file. */
+static void reply_open(Front *front, fuse_req_t req, struct fuse_file_info *fi, TreeFile *file)
+{
+    fi->fh = (uintptr_t)file;
+    fi->direct_io = tree_file_volatile(file);
+    fi->keep_cache = !fi->direct_io;
+    fi->noflush = 1;
+    opened(front, file); /* before the reply: RELEASE may be quicker than what comes after it */
+    if (fuse_reply_open(req, fi) != 0)
+        closed(front, file); /* the caller was interrupted, there will be no RELEASE */
+}
+
+static void tell_size(Front *front, const Opening *opening)
+{
+    guint64 size = tree_file_size(opening->file);
+    char last = 0;
+    int err = 0;
+    struct fuse_bufvec bytes = FUSE_BUFVEC_INIT(1);
+
+    bytes.buf[0].mem = &last;
+    if (size > 0 && tree_file_read(opening->file, &last, 1, size - 1, &err) == 1)
+        fuse_lowlevel_notify_store(front->session, opening->ino, (off_t)size - 1, &bytes, 0);
+    /* A size that was too large: -1 waits for nothing. */
+    fuse_lowlevel_notify_inval_inode(front->session, opening->ino, -1, 0);
+}
+
+/* NULL: there is no more, and there will be none. */
+static Opening *next_opening(Opener *self)
+{
+    Opening *opening;
+
+    pthread_mutex_lock(&self->lock);
+    while (!(opening = g_queue_pop_head(&self->openings)) && !self->stopping)
+        pthread_cond_wait(&self->cond, &self->lock);
+    pthread_mutex_unlock(&self->lock);
+    return opening;
+}
+
+static void *opener_thread(void *data)
+{
+    Front *front = data;
+    Opening *opening;
+
+    while ((opening = next_opening(front->opener))) {
+        tell_size(front, opening);
+        reply_open(front, opening->req, &opening->fi, opening->file);
+        g_free(opening);
+        front_answered(front);
+    }
+    return NULL;
+}
+
+static void push_opening(Opener *self, const Opening *opening)
+{
+    pthread_mutex_lock(&self->lock);
+    g_queue_push_tail(&self->openings, g_memdup2(opening, sizeof(*opening)));
+    pthread_cond_signal(&self->cond);
+    pthread_mutex_unlock(&self->lock);
+}
+
+static TreeStatus open_ask(Request *r)
+{
+    return tree_open(r->front->tree, &r->ask, r->ino, &r->file);
+}
+
+static void open_reply(Request *r)
+{
+    TreeFile *file = g_steal_pointer(&r->file);
+    Opening opening = {r->req, r->ino, r->fi, file};
+
+    if (tree_file_volatile(file) || !estimates_take(&r->front->estimates, r->ino)) {
+        reply_open(r->front, r->req, &r->fi, file);
+        return;
+    }
+    front_answering(r->front);
+    push_opening(r->front->opener, &opening);
+}
+
+static const RequestKind open_kind = {"open", open_ask, open_reply, NULL};
+
+void files_op_open(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
+{
+    Request *r;
+
+    if ((fi->flags & O_ACCMODE) != O_RDONLY || fi->flags & O_TRUNC) {
+        fuse_reply_err(req, EROFS);
+        return;
+    }
+    r = request_new(req, &open_kind, ino);
+    r->fi = *fi;
+    request_run(r);
+}
+
+/* On the front thread: what is open is here. */
+void files_op_read(fuse_req_t req, fuse_ino_t ino, size_t size, off_t offset,
+                   struct fuse_file_info *fi)
+{
+    Front *front = fuse_req_userdata(req);
+    int err = EIO;
+    gssize n;
+
+    if (front->read_size < size) {
+        g_free(front->read_buffer);
+        front->read_buffer = g_malloc(size);
+        front->read_size = size;
+    }
+    n = tree_file_read((TreeFile *)(uintptr_t)fi->fh, front->read_buffer, size, (guint64)offset,
+                       &err);
+    if (n < 0)
+        fuse_reply_err(req, err);
+    else
+        fuse_reply_buf(req, front->read_buffer, (size_t)n);
+}
+
+void files_op_release(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
+{
+    closed(fuse_req_userdata(req), (TreeFile *)(uintptr_t)fi->fh);
+    fuse_reply_err(req, 0);
+}
+
+bool files_start(Front *front)
+{
+    Opener *self = front->opener = g_new0(Opener, 1);
+
+    pthread_mutex_init(&self->lock, NULL);
+    pthread_cond_init(&self->cond, NULL);
+    if (pthread_create(&self->thread, NULL, opener_thread, front) != 0) {
+        self->thread = 0;
+        return false;
+    }
+    pthread_setname_np(self->thread, "imapfs-open");
+    return true;
+}
+
+static void opener_end(Opener *self)
+{
+    pthread_mutex_lock(&self->lock);
+    self->stopping = true;
+    pthread_cond_signal(&self->cond);
+    pthread_mutex_unlock(&self->lock);
+    if (self->thread)
+        pthread_join(self->thread, NULL);
+    pthread_cond_destroy(&self->cond);
+    pthread_mutex_destroy(&self->lock);
+    g_free(self);
+}
+
+void files_end(Front *front)
+{
+    GHashTableIter iter;
+    gpointer file;
+
+    opener_end(front->opener);
+    front->opener = NULL;
+    g_hash_table_iter_init(&iter, front->files);
+    while (g_hash_table_iter_next(&iter, &file, NULL))
+        tree_file_close(file);
+    g_hash_table_remove_all(front->files);
+}

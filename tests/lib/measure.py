@@ -1,0 +1,223 @@
+#!/usr/bin/env python3
+"""Measures what scripts/measure prints: times, bytes, memory, on a link of 50 ms and 20 Mbit/s."""
+import os
+import statistics
+import subprocess
+import sys
+import time
+
+sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
+import mail
+import mount as mounts
+import proc
+import proxy
+import servers
+
+RTT_MS, MBIT = 50, 20
+rows = []
+
+
+def row(what, value, unit, bound=None):
+    """One line of the table; bound: the most it may be."""
+    missed = bound is not None and value > bound
+    rows.append(missed)
+    limit = "" if bound is None else f"{bound:12.2f}"
+    print(f"{what:<58} {value:12.2f} {unit:<3} {limit:>12}{'   MISSED' if missed else ''}",
+          flush=True)
+
+
+def timed(*command):
+    """Wall seconds of a command."""
+    began = time.monotonic()
+    subprocess.run(command, stdout=subprocess.DEVNULL, check=True, timeout=600)
+    return time.monotonic() - began
+
+
+class Link:
+    """A server behind the link, and a home to mount from."""
+
+    def __init__(self, server):
+        self.server, self.home = server, mounts.Home()
+        self.proxy = proxy.Proxy(server.port, RTT_MS, MBIT).start()
+
+    def mount(self, *options):
+        source, more = self.server.source(port=self.proxy.port)
+        return mounts.Mount(source, [*more, *options], self.home)
+
+    def moved(self):
+        return sum(self.proxy.counted())
+
+    def quiet(self, seconds=1.0):
+        """Waits until nothing has moved for a while; returns the bytes moved so far."""
+        while True:
+            before = self.moved()
+            time.sleep(seconds)
+            if self.moved() == before:
+                return before
+
+    def cost_of(self, action):
+        """(seconds, bytes) of an action, the link being quiet before."""
+        before, began = self.quiet(), time.monotonic()
+        action()
+        seconds = time.monotonic() - began
+        return seconds, self.quiet() - before
+
+
+def server_with(count, size):
+    server = servers.Dovecot()
+    box = os.path.join(server.home(), "Maildir")
+    mail.quick_maildir(box, count, size)
+    servers.give(server.home())
+    server.start()
+    with server.client() as client:  # Dovecot's own index, as of a mailbox in use
+        client.select("INBOX")
+        client.imap.uid("FETCH", "1:*",
+                        "(FLAGS RFC822.SIZE INTERNALDATE ENVELOPE BODYSTRUCTURE)")
+    return server
+
+
+def listing():
+    """10,000 messages of 6 KB: the first ls, ls -l, the next mount's, an idle resync."""
+    count = 10_000
+    server = server_with(count, 6000)
+    for run, (command, bound) in enumerate((("ls", 3.0), ("ls -l", 6.0))):
+        link = Link(server)
+        mounted = link.mount()
+        words = command.split()
+        if run == 0:
+            seconds, size = link.cost_of(lambda: timed(*words, mounted.path("INBOX")))
+            assert len(mounted.messages("INBOX")) == count
+            row("first ls of 10,000 messages", seconds, "s", bound)
+            row("    bytes moved", size / 1e6, "MB")
+            row("    ls -l after it", timed("ls", "-l", mounted.path("INBOX")), "s")
+            mounted.unmount()
+            again_bytes = link.moved()
+            began = time.monotonic()
+            mounted = link.mount()
+            ready = time.monotonic() - began
+            seconds = timed("ls", mounted.path("INBOX"))
+            row("next mount", ready, "s")
+            row("    its first ls", seconds, "s", 3 * RTT_MS / 1000 + 0.5)
+            assert len(mounted.messages("INBOX")) == count
+            row("    all bytes of mount, login and resync", (link.quiet() - again_bytes) / 1e3,
+                "KB")
+            seconds, size = link.cost_of(lambda: (link.proxy.cut("fin"), time.sleep(3),
+                                                  timed("ls", mounted.path("INBOX"))))
+            row("    reconnect, login, resync after a cut", size / 1e3, "KB")
+        else:
+            row("first ls -l of 10,000 messages", timed(*words, mounted.path("INBOX")), "s", bound)
+        mounted.unmount()
+        link.proxy.stop()
+    resync(server)
+    server.stop()
+
+
+def resync(server):
+    """Bytes of a resync alone, in clear over a tunnel through the link: no TLS, no login."""
+    link = Link(server)
+    mounted = link.mount("poll=3600")
+    timed("ls", mounted.path("INBOX"))
+    mounted.read("INBOX", mounted.messages("INBOX")[1], "body.txt")
+    mounted.unmount()
+    start = link.quiet()
+    mounted = link.mount("poll=3600")
+    ready = link.quiet()
+    timed("ls", mounted.path("INBOX"))
+    row("connect, TLS, login, LIST", (ready - start) / 1e3, "KB")
+    row("resync with nothing changed", (link.quiet() - ready) / 1e3, "KB", 4.0)
+    mounted.unmount()
+    link.proxy.stop()
+
+
+def attachment():
+    """The text of a message with a 40 MB attachment."""
+    server = servers.Dovecot()
+    made = mail.big(1, 40 << 20)
+    server.prefill("INBOX", [(made.raw, made.date)])
+    server.start()
+    link = Link(server)
+    mounted = link.mount()
+    path = mounted.message("INBOX", 1)
+    os.listdir(path)
+    file = os.path.join(path, "body.txt")
+    seconds, size = link.cost_of(lambda: timed("cat", file))
+    assert mounted.text("INBOX", os.path.basename(path), "body.txt") == made.text
+    row("cat body.txt beside 40 MB: bytes beyond the text", (size - len(made.text)) / 1e3, "KB",
+        8.0)
+    row("    time", seconds, "s")
+    mounted.unmount()
+    link.proxy.stop()
+    server.stop()
+
+
+def changes():
+    """From the server's word to the sight of it, over the link."""
+    server = servers.Dovecot()
+    server.prefill("INBOX", [(mail.quick(n), None) for n in range(100)])
+    server.start()
+    link = Link(server)
+    mounted = link.mount()
+    names = mounted.messages("INBOX")
+    flags = mounted.path("INBOX", names[1], "flags")
+    mounted.read(flags)
+    watcher = servers.Watcher(server.client(), "INBOX")
+    time.sleep(1)
+    late = {"new message": [], "expunge": [], "flag change": []}
+    with server.client() as client:
+        for turn in range(5):
+            uid = turn + 10
+            for what, change, word, seen in (
+                    ("new message", lambda: client.append("INBOX", mail.quick(1000)), rb"EXISTS",
+                     lambda turn=turn: len(mounted.messages("INBOX")) == 101),
+                    ("expunge", lambda uid=uid: client.expunge("INBOX", [uid]), rb"EXPUNGE",
+                     lambda: len(mounted.messages("INBOX")) == 100),
+                    ("flag change", lambda turn=turn: client.store(
+                        "INBOX", 1, "FLAGS", [f"mark{turn}"]), rb"FETCH",
+                     lambda turn=turn: b"mark%d" % turn in mounted.read(flags))):
+                began = time.monotonic()
+                change()
+                proc.wait_for(seen, 30, 0.002, what)
+                late[what].append(time.monotonic() - watcher.when(word, began))
+    for what, times in late.items():
+        row(f"{what}: after the server's word, worst of 5", max(times), "s", 1.0)
+        row("    median", statistics.median(times), "s")
+    watcher.close()
+    mounted.unmount()
+    link.proxy.stop()
+    server.stop()
+
+
+def memory():
+    """A mailbox of 100,000 messages, listed."""
+    server = server_with(100_000, 700)
+    link = Link(server)
+    mounted = link.mount()
+    seconds = timed("ls", mounted.path("INBOX"))
+    assert len(mounted.messages("INBOX")) == 100_000
+    row("first ls of 100,000 messages", seconds, "s")
+    row("    memory (RSS) after it", mounted.rss_kb() / 1024, "MB", 60.0)
+    row("    ls -l", timed("ls", "-l", mounted.path("INBOX")), "s")
+    row("    memory (RSS) after it", mounted.rss_kb() / 1024, "MB", 60.0)
+    mounted.unmount()
+    link.proxy.stop()
+    server.stop()
+
+
+ALL = {"listing": listing, "attachment": attachment, "changes": changes, "memory": memory}
+
+
+def main(names):
+    unknown = [name for name in names if name not in ALL]
+    if unknown:
+        print(f"no measurement {unknown[0]}; there are: {', '.join(ALL)}", file=sys.stderr)
+        return 2
+    proc.end_on_signals()
+    print(f"{'RTT 50 ms, 20 Mbit/s each way, Dovecot, TLS':<58} {'measured':>12}     "
+          f"{'at most':>12}")
+    for name in names or ALL:
+        ALL[name]()
+    return 1 if any(rows) else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

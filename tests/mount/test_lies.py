@@ -1,0 +1,372 @@
+"""A server that lies, breaks the grammar, or attacks: one bad answer spoils one message at most."""
+import errno
+import os
+import re
+import time
+
+import fakeimap
+import mail
+from case import Case
+
+BAD = (errno.EIO, errno.ENETUNREACH, errno.ETIMEDOUT)
+HOSTILE_NAMES = [
+    "../../etc/passwd", "..", ".", "-rf", ".bashrc", "a/b", "a\x00b", "a\nb", "\x1b[2Jx", "x" * 400,
+    "\u202egpj.exe", "con.txt ", "evil.desktop", "HEAD", "", "  ", "%2e%2e%2f", "name\u0000.pdf",
+]
+
+
+class LieCase(Case):
+    timeout = 90
+    capabilities = fakeimap.FULL
+
+    def setUp(self):
+        self.server = fakeimap.FakeImap(self.capabilities).start()
+        self.addCleanup(self.server.stop)
+        self.mails = [mail.message(number) for number in range(10)]
+        self.uids = self.server.fill("INBOX", self.mails)
+
+    def up(self, *options):
+        source, more = self.server.source()
+        return self.mount(source, [*more, "timeout=3", "poll=5", *options])
+
+    def one_message_spoiled(self, lie, files=("body.txt",), victim=5, structure=True):
+        """With on_fetch = lie for the victim, all other messages read well and the victim's files
+        give EIO. structure False: the victim may have other files, yet must be listed."""
+        def on_fetch(conn, message, items):
+            return lie(message, items) if message.uid == victim else items
+        self.server.on_fetch = on_fetch
+        mounted = self.up()
+        names = mounted.messages("INBOX")
+        self.assertLessEqual(set(self.uids) - {victim}, set(names))
+        for uid, made in zip(self.uids, self.mails):
+            if uid != victim:
+                self.assertEqual(mounted.text("INBOX", names[uid], "body.txt"), made.text)
+        if structure and victim in names:
+            for file in files:
+                self.assert_fails(BAD, mounted.read, "INBOX", names[victim], file)
+        mounted.messages("INBOX")
+        return mounted, names
+
+
+def change(**values):
+    """A lie that gives items other values; the names' underscores are dots, None takes it away."""
+    table = {name.replace("_", ".").encode(): value for name, value in values.items()}
+
+    def lie(_message, items):
+        out = {}
+        for name, value in items.items():
+            key = name.split(b"[")[0]
+            if key not in table:
+                out[name] = value
+            elif table[key] is not None:
+                out[name] = table[key]
+        return out
+    return lie
+
+
+class TestFetchLies(LieCase):
+    def test_nil_body(self):
+        self.one_message_spoiled(change(BODY=b"NIL"))
+
+    def test_missing_body(self):
+        def lie(_message, items):
+            return {k: v for k, v in items.items() if not re.match(rb"BODY\[\d", k)}
+        self.one_message_spoiled(lie)
+
+    def test_no_answer_for_one(self):
+        def lie(_message, items):
+            return None if any(re.match(rb"BODY\[[\d]", k) for k in items) else items
+        self.one_message_spoiled(lie)
+
+    def test_body_of_another_section(self):
+        def lie(_message, items):
+            return {re.sub(rb"^BODY\[\d+\]", b"BODY[9]", k): v for k, v in items.items()}
+        self.one_message_spoiled(lie)
+
+    def test_broken_bodystructure(self):
+        for junk in (b'("boundary" NIL)', b"NIL", b"()", b'(("text"))', b'("text" "plain" 7)',
+                     b"(" * 150 + b")" * 150):
+            with self.subTest(junk[:20]):
+                _, names = self.one_message_spoiled(change(BODYSTRUCTURE=junk), structure=False)
+                self.assertIn(5, names)
+
+    def test_broken_date(self):
+        _, names = self.one_message_spoiled(change(INTERNALDATE=b'"99-Foo-2026 25:61:61 +9999"'),
+                                            structure=False)
+        self.assertLessEqual(set(names), set(self.uids))
+
+    def test_broken_size(self):
+        for junk in (b"-5", b"9.3736e+06", b"NIL", b"99999999999999999999999"):
+            with self.subTest(junk):
+                self.one_message_spoiled(change(RFC822_SIZE=junk), structure=False)
+
+    def test_wrong_size(self):
+        """RFC822.SIZE may be an estimate (Exchange): the bytes are right all the same."""
+        for size in (b"1", b"5000000"):
+            with self.subTest(size):
+                mounted, names = self.one_message_spoiled(change(RFC822_SIZE=size),
+                                                          structure=False)
+                self.assertEqual(mounted.read("INBOX", names[5], "message.eml"),
+                                 self.mails[4].raw)
+
+    def test_broken_envelope(self):
+        for junk in (b"NIL", b"()", b'("x")', b"(NIL NIL NIL NIL NIL NIL NIL NIL NIL NIL)",
+                     b'((("From" NIL "a" "b")) "x" NIL NIL NIL NIL NIL NIL NIL NIL)'):
+            with self.subTest(junk[:20]):
+                self.one_message_spoiled(change(ENVELOPE=junk), structure=False)
+
+    def test_unknown_items(self):
+        def lie(_message, items):
+            return {b"X-GM-FOO": b'(1 "two" (3 {4}\r\nfour))', **items}
+        self.one_message_spoiled(lie, structure=False)
+
+    def test_message_gone_under_us(self):
+        """An expunge that we have not heard of: ESTALE for that message."""
+        mounted = self.up()
+        names = mounted.messages("INBOX")
+
+        def expunged(_conn, message, items):
+            return None if message.uid == 5 else items
+        self.server.on_fetch = expunged
+        self.assert_fails((*BAD, errno.ESTALE), mounted.read, "INBOX", names[5], "body.txt")
+        self.assertEqual(mounted.text("INBOX", names[6], "body.txt"), self.mails[5].text)
+
+
+class TestSessionLies(LieCase):
+    def recovers(self, mounted, uid=7):
+        def text():
+            try:
+                names = mounted.messages("INBOX")
+                return mounted.text("INBOX", names[uid], "body.txt") if uid in names else None
+            except OSError as error:
+                self.assertIn(error.errno, BAD, error)
+                return None
+        self.assertEqual(self.soon(text, 60, "the session to return"), self.mails[uid - 1].text)
+
+    def once(self, command, act):
+        """on_command that does act at the first command of this name, and is then good."""
+        state = {"done": False}
+
+        def hook(conn, tag, name, arguments):
+            if name == command and not state["done"]:
+                state["done"] = True
+                return act(conn, tag)
+            return False
+        self.server.on_command = hook
+        return state
+
+    def test_bye(self):
+        for command in ("SELECT", "EXAMINE", "FETCH"):
+            with self.subTest(command):
+                def bye(conn, _tag):
+                    conn.untagged(b"BYE going down")
+                    raise fakeimap.Drop()
+                self.once(command, bye)
+                self.recovers(self.up())
+
+    def test_dropped_in_the_middle_of_a_literal(self):
+        mounted = self.up()
+        mounted.messages("INBOX")
+
+        def cut(conn, _message, items):
+            self.server.on_fetch = None
+            conn.send(b"* 7 FETCH (UID 7 BODY[1] {100000}\r\nonly this")
+            raise fakeimap.Drop("rst")
+        self.server.on_fetch = cut
+        self.recovers(mounted)
+
+    def test_stalls(self):
+        def stall(conn, _tag):
+            conn.stall()
+        self.once("FETCH", stall)
+        self.recovers(self.up())
+
+    def test_garbage(self):
+        for junk in (b"\x00\xff\xfe garbage\r\n", b"* \r\n", b"* FETCH\r\n", b"* 1 FETCH (\r\n",
+                     b"A999 OK not yours\r\n", b"* 5 FETCH (UID {99999999999}\r\n",
+                     b"x" * 70_000 + b"\r\n", b"* 999999 EXPUNGE\r\n", b"* 0 FETCH (FLAGS ())\r\n"):
+            with self.subTest(junk[:24]):
+                def say(conn, _tag, junk=junk):
+                    conn.send(junk)
+                    return False
+                self.once("FETCH", say)
+                self.recovers(self.up())
+
+    def test_greetings(self):
+        for greeting, said in ((b"* BYE overloaded\r\n", "overloaded"), (b"hello\r\n", ""),
+                               (b"A1 OK ready\r\n", ""), (b"* NO\r\n", "")):
+            with self.subTest(greeting):
+                self.server.greeting = greeting
+                source, more = self.server.source()
+                code, output = self.refused(source, [*more, "timeout=3"])
+                self.assertNotEqual(code, 0)
+                self.assertIn(said, output)
+
+    def test_login_never_answered(self):
+        def hook(conn, _tag, name, _arguments):
+            if name in ("LOGIN", "AUTHENTICATE"):
+                conn.stall()
+        self.server.on_command = hook
+        source, more = self.server.source()
+        code, output = self.refused(source, [*more, "timeout=3"], 40)
+        self.assertNotEqual(code, 0)
+        self.assertTrue(output.strip())
+
+    def test_absurd_uids(self):
+        box = self.server.box("Absurd")
+        for uid in (1, 2**31 - 1, 2**31, 2**32 - 2, 2**32 - 1):
+            box.add(self.mails[0].raw, uid=uid)
+        mounted = self.up()
+        names = mounted.messages("Absurd")
+        self.assertEqual(set(names), {1, 2**31 - 1, 2**31, 2**32 - 2, 2**32 - 1})
+        for name in names.values():
+            self.assertEqual(mounted.text("Absurd", name, "body.txt"), self.mails[0].text)
+
+    def test_uid_zero(self):
+        box = self.server.box("Zero")
+        box.add(self.mails[0].raw)
+        box.messages[0].uid = 0
+        mounted = self.up()
+        try:
+            self.assertEqual(mounted.messages("Zero"), {})
+        except OSError as error:
+            self.assertIn(error.errno, BAD)
+        self.recovers(mounted)
+
+    def test_flood(self):
+        """More untagged responses than any command may bring: closed, and not remembered."""
+        def flood(conn, _tag):
+            for _ in range(3000):
+                conn.send(b"* OK [ALERT] buy this\r\n" * 100)
+            return False
+        self.once("FETCH", flood)
+        mounted = self.up()
+        self.recovers(mounted)
+        self.assertLess(mounted.rss_kb(), 1_000_000)
+
+    def test_alert_with_escapes(self):
+        def alert(conn, _tag):
+            conn.send(b"* OK [ALERT] \x1b[2J\x1b]0;owned\x07 and {5}\r\n")
+            return False
+        self.once("FETCH", alert)
+        mounted = self.up()
+        self.recovers(mounted)
+        self.assertNotIn("\x1b", mounted.output())
+        self.assertNotIn(b"\x1b", mounted.read(".imapfs", "log"))
+
+    def test_capabilities_withdrawn(self):
+        """What was offered and is then refused: the program does without."""
+        def refuse(_conn, tag, name, arguments):
+            flat = repr(arguments)
+            if name in ("ENABLE", "ID", "NAMESPACE", "IDLE") or "CONDSTORE" in flat or \
+                    "QRESYNC" in flat or "RETURN" in flat or "CHANGEDSINCE" in flat:
+                _conn.send(tag, b" BAD no such thing\r\n")
+                return True
+            return False
+        self.server.on_command = refuse
+        mounted = self.up()
+        self.assertEqual(set(mounted.messages("INBOX")), set(self.uids))
+        self.recovers(mounted)
+
+
+class TestNames(LieCase):
+    def test_hostile_mailbox_names(self):
+        hostile = ["..", "../..", "a/../b", "./x", ".hidden", ".imapfs", "-rf", "x" * 200,
+                   "2026-01-01 A - B.7", "tab\there", "new\nline", "esc\x1b[2J", "a//b", "/abs",
+                   "%2e%2e", "\u202eabc"]
+        for name in hostile:
+            with self.server.lock:
+                self.server.box(name).add(self.mails[0].raw)
+        mounted = self.up()
+        self.soon(lambda: "INBOX" in mounted.list())
+        found = []
+        for folder, folders, files in os.walk(mounted.mountpoint):
+            relative = os.path.relpath(folder, mounted.mountpoint)
+            self.assertFalse(relative.startswith(".."))
+            found += folders
+            for name in [*folders, *files]:
+                self.safe(name)
+        self.assertTrue(any("hidden" in name for name in found), found)
+        self.assertFalse(os.path.exists(os.path.join(mounted.mountpoint, "..", "x")))
+
+    def safe(self, name):
+        encoded = name.encode("utf-8")  # not surrogates: valid UTF-8
+        self.assertLessEqual(len(encoded), 255)
+        self.assertNotRegex(name, r"[\x00-\x1f\x7f\u202a-\u202e/]")
+        self.assertNotIn(name, (".", ".."))
+
+    def test_hostile_attachment_names(self):
+        raws = []
+        for name in HOSTILE_NAMES:
+            made = mail.message(3)
+            raws.append(made.raw.replace(b'filename="report.pdf"',
+                                         b"filename*=utf-8''" + quote(name)))
+        box = self.server.box("Names")
+        for raw in raws:
+            box.add(raw)
+        mounted = self.up()
+        for name in mounted.messages("Names").values():
+            folder = mounted.path("Names", name, "attachments")
+            files = os.listdir(folder)
+            self.assertEqual(len(files), 1)
+            self.safe(files[0])
+            self.assertNotRegex(files[0], r"^[.-]")
+            self.assertFalse(files[0].endswith(".desktop"))
+            with open(os.path.join(folder, files[0]), "rb") as file:
+                self.assertEqual(file.read(), mail.message(3).attachments[0][1])
+
+    def test_hostile_subjects(self):
+        for subject in ("../../x", "a/b/c", "\x1b[31mred", ".", "x" * 5000, "=?utf-8?q?=00=0a=2f?=",
+                        "\u202egnp.exe", ""):
+            raw = re.sub(rb"(?m)^Subject: .*\r\n", b"Subject: " + subject.encode() + b"\r\n",
+                         self.mails[0].raw, count=1)
+            self.server.box("Subjects").add(raw)
+        mounted = self.up()
+        names = mounted.messages("Subjects")
+        self.assertEqual(len(names), 8)
+        for name in names.values():
+            self.safe(name)
+            self.assertEqual(mounted.text("Subjects", name, "body.txt"), self.mails[0].text)
+
+    def test_odd_messages(self):
+        odd = [b"", b"\r\n", b"no header at all", b"\r\nonly a body\r\n", b"Subject: x\r\n",
+               b"Subject: x\r\n\r\n", b"A: b\r\n" * 3000 + b"\r\nbody\r\n",
+               b"Content-Type: multipart/mixed; boundary=x\r\n\r\nno parts\r\n",
+               b"Content-Type: multipart/mixed\r\n\r\n--\r\n\r\nx\r\n",
+               b"Content-Type: text/plain; charset=nonsense\r\n\r\n\xff\xfe\x80\r\n",
+               b"Content-Transfer-Encoding: base64\r\n\r\n!!!not base64!!!\r\n"]
+        uids = [self.server.box("Odd").add(raw) for raw in odd]
+        mounted = self.up()
+        names = mounted.messages("Odd")
+        self.assertEqual(set(names), set(uids))
+        for uid, raw in zip(uids, odd):
+            with self.subTest(raw[:30]):
+                self.assertEqual(mounted.read("Odd", names[uid], "message.eml"), raw)
+                for folder, _, files in os.walk(mounted.path("Odd", names[uid])):
+                    for file in files:
+                        with open(os.path.join(folder, file), "rb") as each:
+                            each.read()
+
+
+class TestSlowServer(LieCase):
+    def test_slow_but_alive(self):
+        """An answer that trickles is not a stall, however long it takes."""
+        mounted = self.up()
+        names = mounted.messages("INBOX")
+
+        def trickle(conn, message, items):
+            body = next((v for k, v in items.items() if k.startswith(b"BODY[1]")), None)
+            if body is None:
+                return items
+            data = b"* 1 FETCH (" + b" ".join(k + b" " + v for k, v in items.items()) + b")\r\n"
+            step = len(data) // 10 + 1
+            for at in range(0, len(data), step):
+                conn.send(data[at:at + step])
+                time.sleep(0.5)
+            return None
+        self.server.on_fetch = trickle
+        self.assertEqual(mounted.text("INBOX", names[1], "body.txt"), self.mails[0].text)
+
+
+def quote(name):
+    return "".join(f"%{byte:02X}" for byte in name.encode()).encode()

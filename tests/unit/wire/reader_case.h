@@ -1,0 +1,51 @@
+/* reader_case.h - a case of a table: bytes from a server, and the dump they must give. Each is read
+ * whole, in two pieces cut at every position, and byte by byte. */
+#pragma once
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <cmocka.h>
+#include "dump.h"
+
+typedef struct {
+    const char *name;
+    const char *input;
+    const char *want; /* without the last newline */
+    gsize length;     /* 0: strlen(input) */
+} ReaderCase;
+
+/* One whose input holds NUL. */
+#define NUL_CASE(name, input, want)          \
+    {                                        \
+        name, input, want, sizeof(input) - 1 \
+    }
+
+static inline void check_splits(DumpMode mode, const char *name, const char *bytes, gsize length,
+                                const char *want)
+{
+    g_autofree char *slow = dump_bytewise(mode, bytes, length);
+    if (strcmp(slow, want) != 0)
+        fail_msg("%s, byte by byte:\n%s\nbut whole:\n%s", name, slow, want);
+    for (gsize cut = 1; cut < length; cut++) {
+        g_autofree char *got = dump_stream(mode, bytes, length, &cut, 1);
+        if (strcmp(got, want) != 0)
+            fail_msg("%s, cut at %zu:\n%s\nbut whole:\n%s", name, cut, got, want);
+    }
+}
+
+static inline void check_case(DumpMode mode, const ReaderCase *test)
+{
+    gsize length = test->length > 0 ? test->length : strlen(test->input);
+    g_autofree char *got = dump_whole(mode, test->input, length);
+    g_autofree char *want = g_strconcat(test->want, "\n", NULL);
+    if (strcmp(got, want) != 0)
+        fail_msg("%s:\n got %swant %s", test->name, got, want);
+    check_splits(mode, test->name, test->input, length, got);
+}
+
+#define check_cases(mode, cases)                           \
+    do {                                                   \
+        for (gsize i_ = 0; i_ < G_N_ELEMENTS(cases); i_++) \
+            check_case((mode), &(cases)[i_]);              \
+    } while (0)

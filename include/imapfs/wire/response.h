@@ -11,12 +11,12 @@
 #include "imapfs/wire/flags.h"
 
 /* X(NAME) */
-#define RESPONSE_KINDS(X)                                                                   \
-    X(OK)                                                                                   \
-    X(NO)                                                                                   \
-    X(BAD) X(BYE) X(PREAUTH) X(CONTINUE) X(CAPABILITY) X(ENABLED) X(LIST) X(LSUB) X(STATUS) \
-        X(SEARCH) X(ESEARCH) X(FLAGS) X(EXISTS) X(RECENT) X(EXPUNGE) X(VANISHED) X(FETCH)   \
-            X(NAMESPACE) X(ID) X(QUOTA) X(QUOTAROOT) X(ACL) X(MYRIGHTS) X(UNKNOWN)
+/* clang-format off */
+#define RESPONSE_KINDS(X)                                                                         \
+    X(OK) X(NO) X(BAD) X(BYE) X(PREAUTH) X(CONTINUE) X(CAPABILITY) X(ENABLED) X(LIST) X(LSUB)     \
+    X(STATUS) X(SEARCH) X(ESEARCH) X(FLAGS) X(EXISTS) X(RECENT) X(EXPUNGE) X(VANISHED) X(FETCH)   \
+    X(NAMESPACE) X(ID) X(QUOTA) X(QUOTAROOT) X(ACL) X(MYRIGHTS) X(UNKNOWN)
+/* clang-format on */
 typedef enum {
 #define RESPONSE_KIND_ENUM(name) RESP_##name,
     RESPONSE_KINDS(RESPONSE_KIND_ENUM)
@@ -25,17 +25,16 @@ typedef enum {
 const char *response_kind_name(ResponseKind kind);
 
 /* Response codes we act on; the rest is CODE_OTHER with code_text. */
-#define RESPONSE_CODES(X)                                                                       \
-    X(NONE)                                                                                     \
-    X(OTHER)                                                                                    \
-    X(ALERT) X(ALREADYEXISTS) X(APPENDUID) X(AUTHENTICATIONFAILED) X(AUTHORIZATIONFAILED)       \
-        X(BADCHARSET) X(CANNOT) X(CAPABILITY) X(CLIENTBUG) X(CLOSED) X(CONTACTADMIN) X(COPYUID) \
-            X(CORRUPTION) X(EXPIRED) X(EXPUNGEISSUED) X(HASCHILDREN) X(HIGHESTMODSEQ) X(INUSE)  \
-                X(LIMIT) X(MODIFIED) X(NOMODSEQ) X(NONEXISTENT) X(NOPERM) X(OVERQUOTA) X(PARSE) \
-                    X(PERMANENTFLAGS) X(PRIVACYREQUIRED) X(READ_ONLY) X(READ_WRITE) X(REFERRAL) \
-                        X(SERVERBUG) X(TOOBIG) X(TRYCREATE) X(UIDNEXT) X(UIDNOTSTICKY)          \
-                            X(UIDVALIDITY) X(UNAVAILABLE) X(UNKNOWN_CTE) X(UNSEEN)              \
-                                X(COMPRESSIONACTIVE)
+/* clang-format off */
+#define RESPONSE_CODES(X)                                                                         \
+    X(NONE) X(OTHER) X(ALERT) X(ALREADYEXISTS) X(APPENDUID) X(AUTHENTICATIONFAILED)               \
+    X(AUTHORIZATIONFAILED) X(BADCHARSET) X(CANNOT) X(CAPABILITY) X(CLIENTBUG) X(CLOSED)           \
+    X(CONTACTADMIN) X(COPYUID) X(CORRUPTION) X(EXPIRED) X(EXPUNGEISSUED) X(HASCHILDREN)           \
+    X(HIGHESTMODSEQ) X(INUSE) X(LIMIT) X(MODIFIED) X(NOMODSEQ) X(NONEXISTENT) X(NOPERM)           \
+    X(OVERQUOTA) X(PARSE) X(PERMANENTFLAGS) X(PRIVACYREQUIRED) X(READ_ONLY) X(READ_WRITE)         \
+    X(REFERRAL) X(SERVERBUG) X(TOOBIG) X(TRYCREATE) X(UIDNEXT) X(UIDNOTSTICKY) X(UIDVALIDITY)     \
+    X(UNAVAILABLE) X(UNKNOWN_CTE) X(UNSEEN) X(COMPRESSIONACTIVE)
+/* clang-format on */
 typedef enum {
 #define RESPONSE_CODE_ENUM(name) CODE_##name,
     RESPONSE_CODES(RESPONSE_CODE_ENUM)

@@ -3,6 +3,7 @@
 
 #include <errno.h>
 #include <glib.h>
+#include <pthread.h>
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
@@ -11,11 +12,11 @@
 bool fault_enabled;
 
 static struct {
-    GMutex lock;
+    pthread_mutex_t lock;
     char *point; /* "*" for all */
     long left;   /* passes until it happens */
     int err;     /* 0: kill */
-} armed;
+} armed = {.lock = PTHREAD_MUTEX_INITIALIZER};
 
 static const struct {
     const char *name;
@@ -46,10 +47,10 @@ void fault_init(void)
 
 int fault_hit(const char *point)
 {
-    g_mutex_lock(&armed.lock);
+    pthread_mutex_lock(&armed.lock);
     bool ours = strcmp(armed.point, "*") == 0 || strcmp(armed.point, point) == 0;
     bool now = ours && armed.left > 0 && --armed.left == 0;
-    g_mutex_unlock(&armed.lock);
+    pthread_mutex_unlock(&armed.lock);
     if (!now)
         return 0;
     if (armed.err == 0)

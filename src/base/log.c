@@ -2,6 +2,7 @@
 #include "imapfs/base/log.h"
 
 #include <errno.h>
+#include <pthread.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
@@ -12,31 +13,31 @@
 #define LINE_MAX_BYTES 2000u
 
 static struct {
-    GMutex lock;
+    pthread_mutex_t lock; /* not GMutex: ThreadSanitizer does not see its futex */
     LogTarget target;
     char **debug; /* categories; NULL: none */
     bool debug_all;
     char ring[RING_SIZE];
     gsize start, used; /* the oldest byte, and how many there are */
-} logger = {.target = LOG_TO_STDERR};
+} logger = {.lock = PTHREAD_MUTEX_INITIALIZER, .target = LOG_TO_STDERR};
 
 void log_init(const char *debug_categories)
 {
-    g_mutex_lock(&logger.lock);
+    pthread_mutex_lock(&logger.lock);
     g_clear_pointer(&logger.debug, g_strfreev);
     logger.debug_all = false;
     if (debug_categories && *debug_categories) {
         logger.debug = g_strsplit(debug_categories, ",", -1);
         logger.debug_all = g_strv_contains((const char *const *)logger.debug, "all");
     }
-    g_mutex_unlock(&logger.lock);
+    pthread_mutex_unlock(&logger.lock);
 }
 
 void log_set_target(LogTarget target)
 {
-    g_mutex_lock(&logger.lock);
+    pthread_mutex_lock(&logger.lock);
     logger.target = target;
-    g_mutex_unlock(&logger.lock);
+    pthread_mutex_unlock(&logger.lock);
 }
 
 bool log_debug_on(const char *category)
@@ -113,25 +114,25 @@ void log_write(LogLevel level, const char *category, const char *format, ...)
     g_autofree char *line =
         g_strdup_printf("%s %s: %s%s\n", stamp, category, level_words[level], text);
 
-    g_mutex_lock(&logger.lock);
+    pthread_mutex_lock(&logger.lock);
     ring_add(line, strlen(line));
     if (logger.target == LOG_TO_STDERR)
         fprintf(stderr, "imapfs: %s%s\n", level_words[level], text);
     else if (logger.target == LOG_TO_SYSLOG)
         syslog(level_syslog[level], "%s: %s%s", category, level_words[level], text);
-    g_mutex_unlock(&logger.lock);
+    pthread_mutex_unlock(&logger.lock);
     errno = saved_errno;
 }
 
 char *log_ring_dup(gsize *length_out)
 {
-    g_mutex_lock(&logger.lock);
+    pthread_mutex_lock(&logger.lock);
     char *copy = g_malloc(logger.used + 1);
     for (gsize i = 0; i < logger.used; i++)
         copy[i] = logger.ring[(logger.start + i) % RING_SIZE];
     copy[logger.used] = '\0';
     if (length_out)
         *length_out = logger.used;
-    g_mutex_unlock(&logger.lock);
+    pthread_mutex_unlock(&logger.lock);
     return copy;
 }

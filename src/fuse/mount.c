@@ -4,7 +4,6 @@
  * before; what libfuse says of the others is caught and becomes part of the error. */
 #include "impl.h"
 
-#include <dirent.h>
 #include <errno.h>
 #include <stdio.h>
 #include <string.h>
@@ -48,14 +47,11 @@ static bool refuse(GError **error, const char *mountpoint, const char *words)
 
 static bool is_empty(const char *path)
 {
-    DIR *dir = opendir(path);
-    const struct dirent *entry;
-    bool empty = true;
+    GDir *dir = g_dir_open(path, 0, NULL);
+    bool empty = !dir || !g_dir_read_name(dir); /* what cannot be read is refused by mount */
 
-    while (dir && empty && (entry = readdir(dir)))
-        empty = strcmp(entry->d_name, ".") == 0 || strcmp(entry->d_name, "..") == 0;
     if (dir)
-        closedir(dir);
+        g_dir_close(dir);
     return empty;
 }
 

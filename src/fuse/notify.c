@@ -50,87 +50,87 @@ static GHashTable *inode_set(void)
 
 Notifier *notifier_new(Front *front)
 {
-    Notifier *self = g_new0(Notifier, 1);
+    Notifier *notifier = g_new0(Notifier, 1);
     pthread_condattr_t monotonic;
 
-    self->front = front;
-    pthread_mutex_init(&self->lock, NULL);
+    notifier->front = front;
+    pthread_mutex_init(&notifier->lock, NULL);
     pthread_condattr_init(&monotonic);
     pthread_condattr_setclock(&monotonic, CLOCK_MONOTONIC);
-    pthread_cond_init(&self->cond, &monotonic);
+    pthread_cond_init(&notifier->cond, &monotonic);
     pthread_condattr_destroy(&monotonic);
-    self->changed = g_hash_table_new(NULL, NULL);
-    self->listings = inode_set();
-    self->dirs = inode_set();
-    return self;
+    notifier->changed = g_hash_table_new(NULL, NULL);
+    notifier->listings = inode_set();
+    notifier->dirs = inode_set();
+    return notifier;
 }
 
-void notifier_free(Notifier *self)
+void notifier_free(Notifier *notifier)
 {
-    if (!self)
+    if (!notifier)
         return;
-    notifier_stop(self);
-    if (self->started)
-        pthread_join(self->thread, NULL);
-    g_queue_clear_full(&self->events, event_free);
-    g_hash_table_unref(self->changed);
-    g_hash_table_unref(self->listings);
-    g_hash_table_unref(self->dirs);
-    pthread_mutex_destroy(&self->lock);
-    pthread_cond_destroy(&self->cond);
-    g_free(self);
+    notifier_stop(notifier);
+    if (notifier->started)
+        pthread_join(notifier->thread, NULL);
+    g_queue_clear_full(&notifier->events, event_free);
+    g_hash_table_unref(notifier->changed);
+    g_hash_table_unref(notifier->listings);
+    g_hash_table_unref(notifier->dirs);
+    pthread_mutex_destroy(&notifier->lock);
+    pthread_cond_destroy(&notifier->cond);
+    g_free(notifier);
 }
 
 /* --- what the kernel is told --- */
 
 /* Forgets a directory's listing and attributes, once a batch. False: the kernel does not know the
  * directory, so it knows no name in it either. */
-static bool forget_listing(Notifier *self, guint64 ino)
+static bool forget_listing(Notifier *notifier, guint64 ino)
 {
     gint64 key = (gint64)ino;
     gpointer known = NULL;
 
-    if (!g_hash_table_lookup_extended(self->dirs, &key, NULL, &known)) {
+    if (!g_hash_table_lookup_extended(notifier->dirs, &key, NULL, &known)) {
         /* Offset 0, not -1: the listing goes whatever the directory's mtime was. */
-        int status = fuse_lowlevel_notify_inval_inode(self->front->session, ino, 0, 0);
+        int status = fuse_lowlevel_notify_inval_inode(notifier->front->session, ino, 0, 0);
 
         known = GINT_TO_POINTER(status == 0);
-        g_hash_table_insert(self->dirs, g_memdup2(&key, sizeof(key)), known);
+        g_hash_table_insert(notifier->dirs, g_memdup2(&key, sizeof(key)), known);
     }
     return GPOINTER_TO_INT(known);
 }
 
 /* A name that is new: whatever the kernel believes of it, mostly that it does not exist. */
-static void forget_name(Notifier *self, guint64 dir, const char *name)
+static void forget_name(Notifier *notifier, guint64 dir, const char *name)
 {
-    if (forget_listing(self, dir))
-        fuse_lowlevel_notify_inval_entry(self->front->session, dir, name, strlen(name));
+    if (forget_listing(notifier, dir))
+        fuse_lowlevel_notify_inval_entry(notifier->front->session, dir, name, strlen(name));
 }
 
-static void forget_node(Notifier *self, guint64 dir, guint64 ino, const char *name)
+static void forget_node(Notifier *notifier, guint64 dir, guint64 ino, const char *name)
 {
-    struct fuse_session *session = self->front->session;
+    struct fuse_session *session = notifier->front->session;
 
-    if (forget_listing(self, dir) &&
+    if (forget_listing(notifier, dir) &&
         fuse_lowlevel_notify_delete(session, dir, ino, name, strlen(name)) != 0)
         fuse_lowlevel_notify_inval_entry(session, dir, name, strlen(name));
 }
 
-static void tell_box(Notifier *self, const Event *event)
+static void tell_box(Notifier *notifier, const Event *event)
 {
     g_autofree char *raw_leaf = tree_raw_leaf(event->name);
     guint64 dir = tree_ino_box(event->box), raw = tree_ino_raw_box(event->box);
 
     if (event->kind == BOX_ADDED) {
-        forget_name(self, dir, event->name);
-        forget_name(self, raw, raw_leaf);
+        forget_name(notifier, dir, event->name);
+        forget_name(notifier, raw, raw_leaf);
     } else {
-        forget_node(self, dir, tree_ino_box(event->id), event->name);
-        forget_node(self, raw, tree_ino_raw_box(event->id), raw_leaf);
+        forget_node(notifier, dir, tree_ino_box(event->id), event->name);
+        forget_node(notifier, raw, tree_ino_raw_box(event->id), raw_leaf);
     }
 }
 
-static void tell_message(Notifier *self, const Event *event)
+static void tell_message(Notifier *notifier, const Event *event)
 {
     g_autofree char *name = tree_message_entry_name(event->name, event->id);
     g_autofree char *uid = g_strdup_printf("%" G_GUINT32_FORMAT, event->id);
@@ -138,27 +138,27 @@ static void tell_message(Notifier *self, const Event *event)
     guint64 dir = tree_ino_box(event->box), raw = tree_ino_raw_box(event->box);
 
     if (event->kind == MSG_ADDED)
-        forget_name(self, dir, name);
+        forget_name(notifier, dir, name);
     else
-        forget_node(self, dir, tree_ino_message(event->box, event->id), name);
-    forget_name(self, raw, eml);
-    forget_name(self, raw, uid);
-    forget_name(self, tree_ino_uid_dir(event->box), uid);
+        forget_node(notifier, dir, tree_ino_message(event->box, event->id), name);
+    forget_name(notifier, raw, eml);
+    forget_name(notifier, raw, uid);
+    forget_name(notifier, tree_ino_uid_dir(event->box), uid);
 }
 
-static void tell(Notifier *self, const Event *event)
+static void tell(Notifier *notifier, const Event *event)
 {
     switch (event->kind) {
     case BOX_ADDED:
     case BOX_REMOVED:
-        tell_box(self, event);
+        tell_box(notifier, event);
         break;
     case MSG_ADDED:
     case MSG_REMOVED:
-        tell_message(self, event);
+        tell_message(notifier, event);
         break;
     case FLAGS_CHANGED:
-        fuse_lowlevel_notify_inval_inode(self->front->session,
+        fuse_lowlevel_notify_inval_inode(notifier->front->session,
                                          tree_ino_flags(event->box, event->id), 0, 0);
         break;
     }
@@ -166,47 +166,47 @@ static void tell(Notifier *self, const Event *event)
 
 /* The kernel has no call for "all names in this directory". Invalidating the directory's own name
  * prunes what is cached below it; the name itself is looked up again by the next to use it. */
-static void tell_changed(Notifier *self, guint32 box)
+static void tell_changed(Notifier *notifier, guint32 box)
 {
     TreePlace place = {0}, raw = {0};
 
-    forget_listing(self, tree_ino_box(box));
-    forget_listing(self, tree_ino_raw_box(box));
+    forget_listing(notifier, tree_ino_box(box));
+    forget_listing(notifier, tree_ino_raw_box(box));
     if (!box)
         return;
-    forget_listing(self, tree_ino_uid_dir(box));
-    if (!tree_place_of_box(self->front->tree, box, &place, &raw))
+    forget_listing(notifier, tree_ino_uid_dir(box));
+    if (!tree_place_of_box(notifier->front->tree, box, &place, &raw))
         return;
-    fuse_lowlevel_notify_inval_entry(self->front->session, place.dir, place.name,
+    fuse_lowlevel_notify_inval_entry(notifier->front->session, place.dir, place.name,
                                      strlen(place.name));
-    fuse_lowlevel_notify_inval_entry(self->front->session, raw.dir, raw.name, strlen(raw.name));
+    fuse_lowlevel_notify_inval_entry(notifier->front->session, raw.dir, raw.name, strlen(raw.name));
     g_free(place.name);
     g_free(raw.name);
 }
 
 /* --- the thread --- */
 
-static bool is_watched(Notifier *self, gint64 ino)
+static bool is_watched(Notifier *notifier, gint64 ino)
 {
     gint64 box = tree_ino_listed_box((guint64)ino);
-    Engine *engine = self->front->engine;
+    Engine *engine = notifier->front->engine;
 
     return engine_boxes_fresh(engine) && (box == 0 || engine_box_fresh(engine, (guint32)box));
 }
 
 /* A listing that nobody keeps up to date must not be the kernel's for long: the next ls has to ask
  * for it, and so to confirm it. */
-static void check_listings(Notifier *self, GHashTable *listings)
+static void check_listings(Notifier *notifier, GHashTable *listings)
 {
     GHashTableIter iter;
     gpointer key;
 
     g_hash_table_iter_init(&iter, listings);
     while (g_hash_table_iter_next(&iter, &key, NULL)) {
-        if (is_watched(self, *(gint64 *)key))
-            notifier_note_listing(self, *(guint64 *)key);
+        if (is_watched(notifier, *(gint64 *)key))
+            notifier_note_listing(notifier, *(guint64 *)key);
         else
-            fuse_lowlevel_notify_inval_inode(self->front->session, *(guint64 *)key, 0, 0);
+            fuse_lowlevel_notify_inval_inode(notifier->front->session, *(guint64 *)key, 0, 0);
     }
     g_hash_table_unref(listings);
 }
@@ -218,131 +218,132 @@ typedef struct {
 } Batch;
 
 /* Waits for something to do. False: stop. */
-static bool take_batch(Notifier *self, gint64 *check_at, Batch *out)
+static bool take_batch(Notifier *notifier, gint64 *check_at, Batch *out)
 {
     const struct timespec until = {.tv_sec = *check_at / G_USEC_PER_SEC,
                                    .tv_nsec = *check_at % G_USEC_PER_SEC * 1000};
 
-    pthread_mutex_lock(&self->lock);
-    while (!self->stopping && self->events.length == 0 && g_hash_table_size(self->changed) == 0 &&
-           g_get_monotonic_time() < *check_at)
-        pthread_cond_timedwait(&self->cond, &self->lock, &until);
-    if (self->stopping) {
-        pthread_mutex_unlock(&self->lock);
+    pthread_mutex_lock(&notifier->lock);
+    while (!notifier->stopping && notifier->events.length == 0 &&
+           g_hash_table_size(notifier->changed) == 0 && g_get_monotonic_time() < *check_at)
+        pthread_cond_timedwait(&notifier->cond, &notifier->lock, &until);
+    if (notifier->stopping) {
+        pthread_mutex_unlock(&notifier->lock);
         return false;
     }
-    *out = (Batch){.events = self->events, .changed = self->changed};
-    g_queue_init(&self->events);
-    self->changed = g_hash_table_new(NULL, NULL);
+    *out = (Batch){.events = notifier->events, .changed = notifier->changed};
+    g_queue_init(&notifier->events);
+    notifier->changed = g_hash_table_new(NULL, NULL);
     if (g_get_monotonic_time() >= *check_at) {
-        out->listings = self->listings;
-        self->listings = inode_set();
+        out->listings = notifier->listings;
+        notifier->listings = inode_set();
         *check_at = g_get_monotonic_time() + LISTING_CHECK_US;
     }
-    pthread_mutex_unlock(&self->lock);
+    pthread_mutex_unlock(&notifier->lock);
     return true;
 }
 
-static void tell_batch(Notifier *self, Batch *batch)
+static void tell_batch(Notifier *notifier, Batch *batch)
 {
     GHashTableIter iter;
     gpointer box;
     Event *event;
 
-    g_hash_table_remove_all(self->dirs);
+    g_hash_table_remove_all(notifier->dirs);
     while ((event = g_queue_pop_head(&batch->events))) {
         if (!g_hash_table_contains(batch->changed, GUINT_TO_POINTER(event->box)) ||
             event->kind == FLAGS_CHANGED || event->kind == BOX_REMOVED)
-            tell(self, event);
+            tell(notifier, event);
         event_free(event);
     }
     g_hash_table_iter_init(&iter, batch->changed);
     while (g_hash_table_iter_next(&iter, &box, NULL))
-        tell_changed(self, GPOINTER_TO_UINT(box));
+        tell_changed(notifier, GPOINTER_TO_UINT(box));
     g_hash_table_unref(batch->changed);
     if (batch->listings)
-        check_listings(self, batch->listings);
+        check_listings(notifier, batch->listings);
 }
 
 static void *notifier_thread(void *data)
 {
-    Notifier *self = data;
+    Notifier *notifier = data;
     gint64 check_at = g_get_monotonic_time() + LISTING_CHECK_US;
     Batch batch;
 
-    while (take_batch(self, &check_at, &batch))
-        tell_batch(self, &batch);
-    pthread_mutex_lock(&self->lock);
-    self->running = false;
-    pthread_mutex_unlock(&self->lock);
-    front_wake(self->front);
+    while (take_batch(notifier, &check_at, &batch))
+        tell_batch(notifier, &batch);
+    pthread_mutex_lock(&notifier->lock);
+    notifier->running = false;
+    pthread_mutex_unlock(&notifier->lock);
+    front_wake(notifier->front);
     return NULL;
 }
 
-bool notifier_start(Notifier *self)
+bool notifier_start(Notifier *notifier)
 {
-    pthread_mutex_lock(&self->lock);
-    self->accepting = self->running = self->started =
-        pthread_create(&self->thread, NULL, notifier_thread, self) == 0;
-    pthread_mutex_unlock(&self->lock);
-    if (self->started)
-        pthread_setname_np(self->thread, "imapfs-notify");
-    return self->started;
+    pthread_mutex_lock(&notifier->lock);
+    notifier->accepting = notifier->running = notifier->started =
+        pthread_create(&notifier->thread, NULL, notifier_thread, notifier) == 0;
+    pthread_mutex_unlock(&notifier->lock);
+    if (notifier->started)
+        pthread_setname_np(notifier->thread, "imapfs-notify");
+    return notifier->started;
 }
 
-void notifier_stop(Notifier *self)
+void notifier_stop(Notifier *notifier)
 {
-    pthread_mutex_lock(&self->lock);
-    self->stopping = true;
-    self->accepting = false;
-    pthread_cond_signal(&self->cond);
-    pthread_mutex_unlock(&self->lock);
+    pthread_mutex_lock(&notifier->lock);
+    notifier->stopping = true;
+    notifier->accepting = false;
+    pthread_cond_signal(&notifier->cond);
+    pthread_mutex_unlock(&notifier->lock);
 }
 
-bool notifier_is_running(Notifier *self)
+bool notifier_is_running(Notifier *notifier)
 {
     bool running;
 
-    pthread_mutex_lock(&self->lock);
-    running = self->running;
-    pthread_mutex_unlock(&self->lock);
+    pthread_mutex_lock(&notifier->lock);
+    running = notifier->running;
+    pthread_mutex_unlock(&notifier->lock);
     return running;
 }
 
-void notifier_note_listing(Notifier *self, guint64 ino)
+void notifier_note_listing(Notifier *notifier, guint64 ino)
 {
     gint64 key = (gint64)ino;
 
     if (tree_ino_listed_box(ino) < 0)
         return;
-    pthread_mutex_lock(&self->lock);
-    if (self->accepting && !g_hash_table_contains(self->listings, &key))
-        g_hash_table_add(self->listings, g_memdup2(&key, sizeof(key)));
-    pthread_mutex_unlock(&self->lock);
+    pthread_mutex_lock(&notifier->lock);
+    if (notifier->accepting && !g_hash_table_contains(notifier->listings, &key))
+        g_hash_table_add(notifier->listings, g_memdup2(&key, sizeof(key)));
+    pthread_mutex_unlock(&notifier->lock);
 }
 
 /* --- events, on the loop --- */
 
-static void change(Notifier *self, guint32 box)
+static void change(Notifier *notifier, guint32 box)
 {
-    g_hash_table_add(self->changed, GUINT_TO_POINTER(box));
+    g_hash_table_add(notifier->changed, GUINT_TO_POINTER(box));
 }
 
 static void push(Front *front, EventKind kind, guint32 box, guint32 id, const char *name)
 {
-    Notifier *self = front->notifier;
+    Notifier *notifier = front->notifier;
 
-    pthread_mutex_lock(&self->lock);
-    if (!self->accepting) {
+    pthread_mutex_lock(&notifier->lock);
+    if (!notifier->accepting) {
         /* Before the first request and after the last the kernel keeps nothing. */
-    } else if (self->events.length >= QUEUE_MAX && kind != FLAGS_CHANGED && kind != BOX_REMOVED) {
-        change(self, box);
+    } else if (notifier->events.length >= QUEUE_MAX && kind != FLAGS_CHANGED &&
+               kind != BOX_REMOVED) {
+        change(notifier, box);
     } else {
         Event event = {kind, box, id, g_strdup(name)};
-        g_queue_push_tail(&self->events, g_memdup2(&event, sizeof(event)));
+        g_queue_push_tail(&notifier->events, g_memdup2(&event, sizeof(event)));
     }
-    pthread_cond_signal(&self->cond);
-    pthread_mutex_unlock(&self->lock);
+    pthread_cond_signal(&notifier->cond);
+    pthread_mutex_unlock(&notifier->lock);
 }
 
 static void on_box_added(guint32 parent, guint32 box, const char *leaf, gpointer data)
@@ -372,13 +373,13 @@ static void on_flags_changed(guint32 box, guint32 uid, gpointer data)
 
 static void on_box_changed(guint32 box, gpointer data)
 {
-    Notifier *self = ((Front *)data)->notifier;
+    Notifier *notifier = ((Front *)data)->notifier;
 
-    pthread_mutex_lock(&self->lock);
-    if (self->accepting)
-        change(self, box);
-    pthread_cond_signal(&self->cond);
-    pthread_mutex_unlock(&self->lock);
+    pthread_mutex_lock(&notifier->lock);
+    if (notifier->accepting)
+        change(notifier, box);
+    pthread_cond_signal(&notifier->cond);
+    pthread_mutex_unlock(&notifier->lock);
 }
 
 const EngineEvents front_events = {

@@ -95,6 +95,16 @@ static void forget_clear_phase(Session *session)
     session->login.spoken = false;
 }
 
+/* Until our ClientHello the server has nothing to say; TLS would also stumble over it, but may wait
+ * for more of it first. */
+static bool has_early_bytes(Session *session)
+{
+    guint8 byte;
+    gsize n = 0;
+    return reader_pending(session->reader) > 0 ||
+           stream_read(session->stream, &byte, 1, &n, NULL) == STREAM_OK;
+}
+
 static void starttls_done(Command *command, CommandResult result, const Response *tagged,
                           gpointer data)
 {
@@ -106,7 +116,7 @@ static void starttls_done(Command *command, CommandResult result, const Response
         session_fail(session, G_ERRORF(TLS, "the server refuses STARTTLS"));
         return;
     }
-    if (reader_pending(session->reader) > 0) {
+    if (has_early_bytes(session)) {
         session_fail(session, G_ERRORF(TLS, "bytes came between the answer to STARTTLS and TLS: "
                                             "somebody may be tampering"));
         return;

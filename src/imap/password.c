@@ -17,6 +17,33 @@ struct PasswordJob {
     gpointer data;
 };
 
+/* Calls of a password function under way or about to be, in the whole process. */
+static struct {
+    GMutex lock;
+    GCond none;
+    guint n;
+} running;
+
+static void count_running(int change)
+{
+    g_mutex_lock(&running.lock);
+    running.n += (guint)change;
+    if (running.n == 0)
+        g_cond_broadcast(&running.none);
+    g_mutex_unlock(&running.lock);
+}
+
+bool account_passwords_settled(guint wait_ms)
+{
+    gint64 until = g_get_monotonic_time() + (gint64)wait_ms * 1000;
+    g_mutex_lock(&running.lock);
+    while (running.n > 0 && g_cond_wait_until(&running.none, &running.lock, until))
+        ;
+    bool settled = running.n == 0;
+    g_mutex_unlock(&running.lock);
+    return settled;
+}
+
 static void on_thread(GTask *task, gpointer source, gpointer data, GCancellable *cancellable)
 {
     PasswordJob *job = data;
@@ -28,6 +55,7 @@ static void on_thread(GTask *task, gpointer source, gpointer data, GCancellable 
         g_task_return_error(
             task,
             error ? error : g_error_new(IMAPFS_ERROR, IMAPFS_ERROR_AUTH, "there is no password"));
+    count_running(-1);
 }
 
 static void on_loop(GObject *source, GAsyncResult *result, gpointer data)
@@ -51,6 +79,7 @@ PasswordJob *password_job_start(const Account *account, bool retry, PasswordRead
     *job = (PasswordJob){account->password, account->password_data, retry, ready, data};
     g_autoptr(GTask) task = g_task_new(NULL, NULL, on_loop, job);
     g_task_set_task_data(task, job, NULL);
+    count_running(1);
     g_task_run_in_thread(task, on_thread);
     return job;
 }

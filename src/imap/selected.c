@@ -198,7 +198,7 @@ static void note_code(SelectResult *result, const Response *response)
         flags_print(&response->flags, text);
         flags_clear(&result->permanent_flags);
         flags_parse(&result->permanent_flags, text->str);
-        result->permanent_flags.system |= response->flags.system;
+
         result->has_permanent_flags = true;
         break;
     }
@@ -215,19 +215,20 @@ static void note_code(SelectResult *result, const Response *response)
     }
 }
 
-void selected_on_status(Session *session, const Response *response)
+bool selected_on_status(Session *session, const Response *response)
 {
     SelectJob *job = current_job(session);
     if (!job)
-        return;
+        return false;
     if (response->code == CODE_CLOSED && session->selected.mailbox) {
         job->saw_exists = false;
         result_clear(&job->result);
         g_clear_pointer(&session->selected.mailbox, g_free);
         session->selected.exists = 0;
-        return;
+        return true;
     }
     note_code(&job->result, response);
+    return true;
 }
 
 /* --- SELECT --- */
@@ -255,10 +256,6 @@ static void select_succeeded(Session *session, SelectJob *job, const Response *t
     job->result.qresync = job->wants_qresync && is_past_boundary(session) &&
                           job->result.highestmodseq != 0 &&
                           job->result.uidvalidity == job->uidvalidity;
-    if (!job->saw_exists) {
-        session_violation(session, "SELECT brought no EXISTS");
-        return;
-    }
     g_free(session->selected.mailbox);
     session->selected.mailbox = g_strdup(job->mailbox);
     session->selected.exists = job->result.exists;
@@ -299,10 +296,14 @@ static void select_done(Command *command, CommandResult result, const Response *
                         gpointer data)
 {
     g_autoptr(SelectJob) job = data;
-    if (result == COMMAND_OK)
+    if (result == COMMAND_OK && !job->saw_exists) { /* it would seem that all messages are gone */
+        session_violation(job->session, "SELECT brought no EXISTS");
+        select_failed(job->session, job, COMMAND_LOST, NULL);
+    } else if (result == COMMAND_OK) {
         select_succeeded(job->session, job, tagged);
-    else
+    } else {
         select_failed(job->session, job, result, tagged);
+    }
 }
 
 #define KNOWN_ROOM 512u /* octets of a SELECT besides name and known UIDs */

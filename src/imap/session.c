@@ -244,8 +244,8 @@ static void dispatch_status(Session *session, Response *response)
     session_alert(session, response);
     if (response->code == CODE_CAPABILITY && response->words)
         login_set_capabilities(session, response->words);
-    selected_on_status(session, response);
-    if (session->state != SESSION_READY || queue_offer(session, response, NULL))
+    if (selected_on_status(session, response) || session->state != SESSION_READY ||
+        queue_offer(session, response, NULL))
         return;
     if (response->code != CODE_NONE && response->code != CODE_OTHER &&
         response->code != CODE_ALERT && response->code != CODE_CAPABILITY &&

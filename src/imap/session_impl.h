@@ -88,8 +88,8 @@ typedef struct {
 
 /* What untagged data about messages means now: drops it, offers it to commands, or tells it. */
 void selected_on_data(Session *session, Response *response);
-/* Response codes that a SELECT brings. */
-void selected_on_status(Session *session, const Response *response);
+/* Response codes that a SELECT brings; true: this was said in one. */
+bool selected_on_status(Session *session, const Response *response);
 /* A SELECT is in flight. */
 bool selected_is_selecting(const Session *session);
 /* BODY[...] literals that come now are what a command asked for. */

@@ -13,6 +13,9 @@
 
 #define CLOSE_WAIT_MS 1200
 #define CLOSE_TICK_MS 10
+#define EVICT_EVERY_MS 5000
+#define EVICT_MORE_MS 5
+#define EVICT_BUDGET_US 3000
 
 /* --- posting --- */
 
@@ -68,18 +71,18 @@ void engine_timer_clear(GSource **source)
 
 void engine_set_fresh(Engine *engine, guint32 box, gint64 until_us)
 {
-    g_mutex_lock(&engine->shared.lock);
+    pthread_mutex_lock(&engine->shared.lock);
     g_hash_table_replace(engine->shared.fresh_until, GUINT_TO_POINTER(box),
                          g_memdup2(&until_us, sizeof(until_us)));
-    g_mutex_unlock(&engine->shared.lock);
+    pthread_mutex_unlock(&engine->shared.lock);
 }
 
 bool engine_box_fresh(Engine *engine, guint32 box)
 {
-    g_mutex_lock(&engine->shared.lock);
+    pthread_mutex_lock(&engine->shared.lock);
     gint64 *until = g_hash_table_lookup(engine->shared.fresh_until, GUINT_TO_POINTER(box));
     bool fresh = until && *until > clock_mono_us();
-    g_mutex_unlock(&engine->shared.lock);
+    pthread_mutex_unlock(&engine->shared.lock);
     return fresh;
 }
 
@@ -88,50 +91,52 @@ bool engine_box_fresh(Engine *engine, guint32 box)
 
 void engine_set_listed(Engine *engine, gint64 at_us)
 {
-    g_mutex_lock(&engine->shared.lock);
+    pthread_mutex_lock(&engine->shared.lock);
     engine->shared.listed_us = at_us;
-    g_mutex_unlock(&engine->shared.lock);
+    pthread_mutex_unlock(&engine->shared.lock);
 }
 
 bool engine_boxes_fresh(Engine *engine)
 {
-    g_mutex_lock(&engine->shared.lock);
+    pthread_mutex_lock(&engine->shared.lock);
     bool fresh = engine->shared.state == POOL_ONLINE && engine->shared.listed_us != 0 &&
                  clock_mono_us() - engine->shared.listed_us < LISTED_FRESH_US;
-    g_mutex_unlock(&engine->shared.lock);
+    pthread_mutex_unlock(&engine->shared.lock);
     return fresh;
 }
 
 void engine_set_progress(Engine *engine, const char *mailbox, guint64 done, guint64 total)
 {
-    g_mutex_lock(&engine->shared.lock);
+    pthread_mutex_lock(&engine->shared.lock);
     g_strlcpy(engine->shared.progress.mailbox, mailbox, sizeof(engine->shared.progress.mailbox));
     engine->shared.progress.done = done;
     engine->shared.progress.total = total;
-    g_mutex_unlock(&engine->shared.lock);
+    pthread_mutex_unlock(&engine->shared.lock);
 }
 
 void engine_progress(Engine *engine, EngineProgress *out)
 {
-    g_mutex_lock(&engine->shared.lock);
+    pthread_mutex_lock(&engine->shared.lock);
     *out = engine->shared.progress;
-    g_mutex_unlock(&engine->shared.lock);
+    pthread_mutex_unlock(&engine->shared.lock);
 }
 
 char *engine_status(Engine *engine)
 {
-    g_mutex_lock(&engine->shared.lock);
+    pthread_mutex_lock(&engine->shared.lock);
     char *copy = g_strdup(engine->shared.status ? engine->shared.status : "");
-    g_mutex_unlock(&engine->shared.lock);
+    pthread_mutex_unlock(&engine->shared.lock);
     return copy;
 }
 
 bool engine_wait_online(Engine *engine, guint timeout_ms, GError **error)
 {
-    gint64 until = g_get_monotonic_time() + 1000 * (gint64)timeout_ms;
-    g_mutex_lock(&engine->shared.lock);
+    gint64 until_us = g_get_monotonic_time() + 1000 * (gint64)timeout_ms;
+    struct timespec until = {.tv_sec = until_us / G_USEC_PER_SEC,
+                             .tv_nsec = until_us % G_USEC_PER_SEC * 1000};
+    pthread_mutex_lock(&engine->shared.lock);
     while (!engine->shared.decided) {
-        if (!g_cond_wait_until(&engine->shared.changed, &engine->shared.lock, until))
+        if (pthread_cond_timedwait(&engine->shared.changed, &engine->shared.lock, &until) != 0)
             break;
     }
     bool online = engine->shared.decided && engine->shared.state == POOL_ONLINE;
@@ -142,7 +147,7 @@ bool engine_wait_online(Engine *engine, guint timeout_ms, GError **error)
             g_set_error(error, IMAPFS_ERROR, IMAPFS_ERROR_TIMEOUT,
                         "the server did not answer within %u seconds", timeout_ms / 1000);
     }
-    g_mutex_unlock(&engine->shared.lock);
+    pthread_mutex_unlock(&engine->shared.lock);
     return online;
 }
 
@@ -152,7 +157,7 @@ static void on_state(Pool *pool, PoolState state, const GError *error, gpointer 
 {
     Engine *engine = data;
     bool came_back = state == POOL_ONLINE && engine->shared.state != POOL_ONLINE;
-    g_mutex_lock(&engine->shared.lock);
+    pthread_mutex_lock(&engine->shared.lock);
     engine->shared.state = state;
     g_clear_error(&engine->shared.error);
     if (error)
@@ -161,8 +166,8 @@ static void on_state(Pool *pool, PoolState state, const GError *error, gpointer 
         engine->shared.listed_us = 0;
     if (state != POOL_CONNECTING)
         engine->shared.decided = true;
-    g_cond_broadcast(&engine->shared.changed);
-    g_mutex_unlock(&engine->shared.lock);
+    pthread_cond_broadcast(&engine->shared.changed);
+    pthread_mutex_unlock(&engine->shared.lock);
     if (came_back) {
         log_info("engine", "online");
         mailboxes_refresh(engine);
@@ -218,8 +223,19 @@ static gboolean on_poll(gpointer data)
     return G_SOURCE_CONTINUE;
 }
 
+/* Keeps the cache within its size, a little at a time. */
+static gboolean on_evict(gpointer data)
+{
+    Engine *engine = data;
+    bool more = content_evict(engine->store, EVICT_BUDGET_US);
+    engine_timer_clear(&engine->evict);
+    engine->evict = engine_timer(engine, more ? EVICT_MORE_MS : EVICT_EVERY_MS, on_evict, engine);
+    return G_SOURCE_REMOVE;
+}
+
 static void start_run(Engine *engine, gpointer data)
 {
+    engine->evict = engine_timer(engine, EVICT_EVERY_MS, on_evict, engine);
     engine->pool = pool_new(engine->config.account, &pool_events, engine);
     engine->poll = engine_timer(engine, engine->config.poll_s * 1000, on_poll, engine);
     pool_start(engine->pool);
@@ -265,10 +281,11 @@ static void stop_run(Engine *engine, gpointer data)
 {
     cancel_all_jobs(engine);
     engine_timer_clear(&engine->poll);
+    engine_timer_clear(&engine->evict);
     if (engine->pool)
         pool_set_offline(engine->pool, true);
     engine->stop_us = clock_mono_us() + 1000 * CLOSE_WAIT_MS;
-    g_autoptr(GSource) wait = engine_timer(engine, CLOSE_TICK_MS, on_closing, engine);
+    g_source_unref(engine_timer(engine, CLOSE_TICK_MS, on_closing, engine));
 }
 
 static gpointer thread_main(gpointer data)
@@ -300,8 +317,12 @@ Engine *engine_new(const EngineConfig *config, GError **error)
     engine->jobs = g_hash_table_new(g_str_hash, g_str_equal);
     engine->waiters = g_hash_table_new(g_int64_hash, g_int64_equal);
     engine->mailboxes = g_hash_table_new(g_str_hash, g_str_equal);
-    g_mutex_init(&engine->shared.lock);
-    g_cond_init(&engine->shared.changed);
+    pthread_condattr_t monotonic;
+    pthread_condattr_init(&monotonic);
+    pthread_condattr_setclock(&monotonic, CLOCK_MONOTONIC);
+    pthread_mutex_init(&engine->shared.lock, NULL);
+    pthread_cond_init(&engine->shared.changed, &monotonic);
+    pthread_condattr_destroy(&monotonic);
     engine->shared.state = POOL_CONNECTING;
     engine->shared.fresh_until = g_hash_table_new_full(NULL, NULL, NULL, g_free);
     engine_post(engine, start_run, NULL, NULL);
@@ -329,8 +350,8 @@ void engine_free(Engine *engine)
     g_hash_table_unref(engine->shared.fresh_until);
     g_clear_error(&engine->shared.error);
     g_free(engine->shared.status);
-    g_mutex_clear(&engine->shared.lock);
-    g_cond_clear(&engine->shared.changed);
+    pthread_mutex_destroy(&engine->shared.lock);
+    pthread_cond_destroy(&engine->shared.changed);
     g_free(engine);
 }
 

@@ -85,6 +85,10 @@ static bool lister_store(Lister *lister, GError **error)
     g_hash_table_iter_init(&iter, lister->found);
     while (g_hash_table_iter_next(&iter, NULL, &value))
         g_array_append_vals(listings, value, 1);
+    if (listings->len == 0) { /* there is always INBOX; nothing is dropped on such a word */
+        g_set_error(error, IMAPFS_ERROR, IMAPFS_ERROR_PROTOCOL, "the server listed no mailbox");
+        return false;
+    }
 
     StoreTxn *txn = store_begin(engine->store, false, error);
     if (!txn)

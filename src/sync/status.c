@@ -133,9 +133,9 @@ void status_job_start(Job *job)
 {
     Engine *engine = job->engine;
     char *text = render(engine);
-    g_mutex_lock(&engine->shared.lock);
+    pthread_mutex_lock(&engine->shared.lock);
     g_free(engine->shared.status);
     engine->shared.status = text;
-    g_mutex_unlock(&engine->shared.lock);
+    pthread_mutex_unlock(&engine->shared.lock);
     job_finish(job, NULL);
 }

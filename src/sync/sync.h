@@ -5,6 +5,7 @@
  * of a mailbox that somebody looked at since the mount began: which session it is on, and what is
  * known to be out of date (its dirty bits). */
 #pragma once
+#include <pthread.h>
 #include "imapfs/sync/engine.h"
 
 typedef struct Mailbox Mailbox;
@@ -26,6 +27,7 @@ struct Engine {
     GHashTable *mailboxes; /* canonical name -> Mailbox */
     GSource *tick;         /* while somebody waits: deadlines */
     GSource *poll;
+    GSource *evict;
     gint64 started_us, stop_us;
     bool list_plain; /* LIST with RETURN was refused */
     bool listing;    /* a LIST is under way */
@@ -33,8 +35,8 @@ struct Engine {
     guint polls;
 
     struct {
-        GMutex lock; /* a leaf */
-        GCond changed;
+        pthread_mutex_t lock; /* a leaf; not GMutex, as ThreadSanitizer does not see its futex */
+        pthread_cond_t changed;
         bool decided; /* the first attempt to connect has ended */
         PoolState state;
         GError *error;           /* why it is offline */

@@ -483,15 +483,15 @@ guint64 tree_ino_uid_dir(guint32 box)
     return ino_pack(box, 0, SLOT_UID_DIR);
 }
 
-gint64 tree_ino_listed_box(guint64 number)
+gint64 tree_ino_listed_box(guint64 ino)
 {
-    Ino ino = ino_unpack(number);
+    Ino bits = ino_unpack(ino);
 
-    if (ino.uid)
+    if (bits.uid)
         return -1;
-    if (ino.box)
-        return ino.box;
-    return ino.slot == SLOT_ROOT || ino.slot == SLOT_RAW_TOP ? 0 : -1;
+    if (bits.box)
+        return bits.box;
+    return bits.slot == SLOT_ROOT || bits.slot == SLOT_RAW_TOP ? 0 : -1;
 }
 
 char *tree_message_entry_name(const char *name, guint32 uid)

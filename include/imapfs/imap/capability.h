@@ -6,22 +6,44 @@
 #include <stdbool.h>
 
 /* X(NAME, "wire name") */
-#define CAPABILITIES(X)                                                                           \
-    X(IMAP4REV1, "IMAP4REV1")                                                                     \
-    X(IMAP4REV2, "IMAP4REV2")                                                                     \
-    X(ACL, "ACL") X(APPENDLIMIT, "APPENDLIMIT") X(AUTH_PLAIN, "AUTH=PLAIN")                       \
-        X(AUTH_EXTERNAL, "AUTH=EXTERNAL") X(BINARY, "BINARY") X(CHILDREN, "CHILDREN") X(          \
-            COMPRESS_DEFLATE, "COMPRESS=DEFLATE") X(CONDSTORE, "CONDSTORE") X(ENABLE, "ENABLE")   \
-            X(ESEARCH, "ESEARCH") X(ID, "ID") X(IDLE, "IDLE") X(LIST_EXTENDED, "LIST-EXTENDED")   \
-                X(LIST_STATUS, "LIST-STATUS") X(LITERAL_MINUS, "LITERAL-")                        \
-                    X(LITERAL_PLUS, "LITERAL+") X(LOGINDISABLED, "LOGINDISABLED") X(MOVE, "MOVE") \
-                        X(NAMESPACE, "NAMESPACE") X(NOTIFY, "NOTIFY") X(OBJECTID, "OBJECTID")     \
-                            X(QRESYNC, "QRESYNC") X(QUOTA, "QUOTA") X(REPLACE, "REPLACE")         \
-                                X(SASL_IR, "SASL-IR") X(SPECIAL_USE, "SPECIAL-USE")               \
-                                    X(STARTTLS, "STARTTLS") X(STATUS_SIZE, "STATUS=SIZE")         \
-                                        X(UIDPLUS, "UIDPLUS") X(UNSELECT, "UNSELECT")             \
-                                            X(UTF8_ACCEPT, "UTF8=ACCEPT") X(XLIST, "XLIST")       \
-                                                X(GMAIL, "X-GM-EXT-1")
+/* clang-format off */
+#define CAPABILITIES(X) \
+    X(IMAP4REV1, "IMAP4REV1") \
+    X(IMAP4REV2, "IMAP4REV2") \
+    X(ACL, "ACL") \
+    X(APPENDLIMIT, "APPENDLIMIT") \
+    X(AUTH_PLAIN, "AUTH=PLAIN") \
+    X(AUTH_EXTERNAL, "AUTH=EXTERNAL") \
+    X(BINARY, "BINARY") \
+    X(CHILDREN, "CHILDREN") \
+    X(COMPRESS_DEFLATE, "COMPRESS=DEFLATE") \
+    X(CONDSTORE, "CONDSTORE") \
+    X(ENABLE, "ENABLE") \
+    X(ESEARCH, "ESEARCH") \
+    X(ID, "ID") \
+    X(IDLE, "IDLE") \
+    X(LIST_EXTENDED, "LIST-EXTENDED") \
+    X(LIST_STATUS, "LIST-STATUS") \
+    X(LITERAL_MINUS, "LITERAL-") \
+    X(LITERAL_PLUS, "LITERAL+") \
+    X(LOGINDISABLED, "LOGINDISABLED") \
+    X(MOVE, "MOVE") \
+    X(NAMESPACE, "NAMESPACE") \
+    X(NOTIFY, "NOTIFY") \
+    X(OBJECTID, "OBJECTID") \
+    X(QRESYNC, "QRESYNC") \
+    X(QUOTA, "QUOTA") \
+    X(REPLACE, "REPLACE") \
+    X(SASL_IR, "SASL-IR") \
+    X(SPECIAL_USE, "SPECIAL-USE") \
+    X(STARTTLS, "STARTTLS") \
+    X(STATUS_SIZE, "STATUS=SIZE") \
+    X(UIDPLUS, "UIDPLUS") \
+    X(UNSELECT, "UNSELECT") \
+    X(UTF8_ACCEPT, "UTF8=ACCEPT") \
+    X(XLIST, "XLIST") \
+    X(GMAIL, "X-GM-EXT-1")
+/* clang-format on */
 typedef enum {
 #define CAPABILITY_ENUM(name, wire) CAP_##name,
     CAPABILITIES(CAPABILITY_ENUM)
@@ -29,8 +51,7 @@ typedef enum {
         CAP_N
 } Capability;
 
-/* X(NAME, "what it means for us"): from the greeting, ID or capabilities (quirk table in the .c).
- */
+/* X(NAME, "what it means for us"): from the greeting, ID, capabilities or host (table in the .c) */
 #define QUIRKS(X)                                                        \
     X(NO_LIST_EXTENDED, "LIST extended forms answer BAD or nothing")     \
     X(NO_PIPELINE_IDLE, "DONE must be answered before the next command") \

@@ -13,6 +13,7 @@
 
 #define CLOSE_WAIT_MS 1200
 #define CLOSE_TICK_MS 10
+#define LAST_ITERATIONS 100
 #define EVICT_EVERY_MS 5000
 #define EVICT_MORE_MS 5
 #define EVICT_BUDGET_US 3000
@@ -300,8 +301,10 @@ static gpointer thread_main(gpointer data)
     mailbox_free_all(engine);
     engine_timer_clear(&engine->tick);
     /* what a closing session left to run: reaping a tunnel, freeing a stream */
-    while (g_main_context_iteration(engine->context, FALSE))
-        ;
+    for (guint i = 0; i < LAST_ITERATIONS; i++) {
+        if (!g_main_context_iteration(engine->context, FALSE))
+            break;
+    }
     g_main_context_pop_thread_default(engine->context);
     return NULL;
 }

@@ -170,11 +170,8 @@ static void on_state(Pool *pool, PoolState state, const GError *error, gpointer 
     pthread_cond_broadcast(&engine->shared.changed);
     pthread_mutex_unlock(&engine->shared.lock);
     if (came_back) {
-        log_info("engine", "online");
         mailboxes_refresh(engine);
         mailboxes_poll(engine);
-    } else if (state == POOL_OFFLINE) {
-        log_warn("engine", "offline: %s", error ? error->message : "?");
     }
 }
 

@@ -148,14 +148,15 @@ static gsize line_limit(const Reader *reader)
     return reader->state == IN_NUMBERS ? LIMIT_RESPONSE_MEMORY : LIMIT_LINE;
 }
 
-/* Counts bytes of a line; NULL, or what is wrong with them. */
+/* Counts bytes of a line; NULL, or what is wrong with them, whichever comes first in them. */
 static const char *check_line(Reader *reader, const char *bytes, gsize length)
 {
-    if (memchr(bytes, '\0', length) != NULL)
+    gsize room = line_limit(reader) - reader->line_bytes;
+    if (memchr(bytes, '\0', MIN(length, room)) != NULL)
         return "a NUL outside of a literal";
-    reader->line_bytes += length;
-    if (reader->line_bytes > line_limit(reader))
+    if (length > room)
         return "a line is too long";
+    reader->line_bytes += length;
     return NULL;
 }
 

@@ -31,7 +31,9 @@ typedef struct {
     bool wait_continue; /* after sending, wait for "+" before the next piece */
 } CommandPiece;
 /* Array of CommandPiece, ending with CRLF. Caller unrefs; pieces are freed with it. The bytes of
- * secret pieces are wiped when freed. */
+ * secret pieces are wiped when freed. NULL when the command may not be sent: CR, LF or NUL where it
+ * cannot stand, a name that has no wire form, an empty UID set. An empty tag is left out, for the
+ * answer to a continuation. */
 GArray *command_text_pieces(const CommandText *text, const char *tag, LiteralMode mode);
 /* Octets of the command outside literals, without the tag; to keep under LIMIT_COMMAND_LINE. */
 gsize command_text_length(const CommandText *text);

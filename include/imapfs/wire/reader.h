@@ -17,14 +17,15 @@ Reader *reader_new(void);
 void reader_free(Reader *reader);
 G_DEFINE_AUTOPTR_CLEANUP_FUNC(Reader, reader_free)
 
-/* Before this the line limit is LIMIT_LINE_PREAUTH, and literals are at most 64 KiB. */
+/* Before this the line limit is LIMIT_LINE_PREAUTH, and literals are at most 64 KiB. The limit is
+ * on all of one response outside literals, line ends included. */
 void reader_set_authenticated(Reader *reader);
 
 /* A sink for the value of a FETCH BODY[...] or BINARY[...] literal. `begin` sees which item it is
  * (uid is 0 when the server has not named it before the literal) and the literal's length; it
  * returns the sink, or NULL to keep the bytes in memory. `write` gets the bytes as they arrive. The
  * sink is handed on in FetchBody.sink; one that was begun in a response that never ends, or that
- * could not be parsed, is given to `abandon`. */
+ * could not be parsed, is given to `abandon`. Set it between responses. */
 typedef struct {
     gpointer (*begin)(gpointer data, guint32 uid, const char *section, bool binary, guint64 origin,
                       guint64 length);

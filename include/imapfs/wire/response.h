@@ -11,11 +11,12 @@
 #include "imapfs/wire/flags.h"
 
 /* X(NAME) */
+/* clang-format off */
 #define RESPONSE_KINDS(X)                                                                         \
-    X(OK)                                                                                         \
-    X(NO) X(BAD) X(BYE) X(PREAUTH) X(CONTINUE) X(CAPABILITY) X(ENABLED) X(LIST) X(LSUB) X(STATUS) \
-        X(SEARCH) X(ESEARCH) X(FLAGS) X(EXISTS) X(RECENT) X(EXPUNGE) X(VANISHED) X(FETCH)         \
-            X(NAMESPACE) X(ID) X(QUOTA) X(QUOTAROOT) X(ACL) X(MYRIGHTS) X(UNKNOWN)
+    X(OK) X(NO) X(BAD) X(BYE) X(PREAUTH) X(CONTINUE) X(CAPABILITY) X(ENABLED) X(LIST) X(LSUB)     \
+    X(STATUS) X(SEARCH) X(ESEARCH) X(FLAGS) X(EXISTS) X(RECENT) X(EXPUNGE) X(VANISHED) X(FETCH)   \
+    X(NAMESPACE) X(ID) X(QUOTA) X(QUOTAROOT) X(ACL) X(MYRIGHTS) X(UNKNOWN)
+/* clang-format on */
 typedef enum {
 #define RESPONSE_KIND_ENUM(name) RESP_##name,
     RESPONSE_KINDS(RESPONSE_KIND_ENUM)
@@ -24,16 +25,16 @@ typedef enum {
 const char *response_kind_name(ResponseKind kind);
 
 /* Response codes we act on; the rest is CODE_OTHER with code_text. */
-#define RESPONSE_CODES(X)                                                                          \
-    X(NONE)                                                                                        \
-    X(OTHER) X(ALERT) X(ALREADYEXISTS) X(APPENDUID) X(AUTHENTICATIONFAILED) X(AUTHORIZATIONFAILED) \
-        X(BADCHARSET) X(CANNOT) X(CAPABILITY) X(CLIENTBUG) X(CLOSED) X(CONTACTADMIN) X(COPYUID)    \
-            X(CORRUPTION) X(EXPIRED) X(EXPUNGEISSUED) X(HASCHILDREN) X(HIGHESTMODSEQ) X(INUSE)     \
-                X(LIMIT) X(MODIFIED) X(NOMODSEQ) X(NONEXISTENT) X(NOPERM) X(OVERQUOTA) X(PARSE)    \
-                    X(PERMANENTFLAGS) X(PRIVACYREQUIRED) X(READ_ONLY) X(READ_WRITE) X(REFERRAL)    \
-                        X(SERVERBUG) X(TOOBIG) X(TRYCREATE) X(UIDNEXT) X(UIDNOTSTICKY)             \
-                            X(UIDVALIDITY) X(UNAVAILABLE) X(UNKNOWN_CTE) X(UNSEEN)                 \
-                                X(COMPRESSIONACTIVE)
+/* clang-format off */
+#define RESPONSE_CODES(X)                                                                         \
+    X(NONE) X(OTHER) X(ALERT) X(ALREADYEXISTS) X(APPENDUID) X(AUTHENTICATIONFAILED)               \
+    X(AUTHORIZATIONFAILED) X(BADCHARSET) X(CANNOT) X(CAPABILITY) X(CLIENTBUG) X(CLOSED)           \
+    X(CONTACTADMIN) X(COPYUID) X(CORRUPTION) X(EXPIRED) X(EXPUNGEISSUED) X(HASCHILDREN)           \
+    X(HIGHESTMODSEQ) X(INUSE) X(LIMIT) X(MODIFIED) X(NOMODSEQ) X(NONEXISTENT) X(NOPERM)           \
+    X(OVERQUOTA) X(PARSE) X(PERMANENTFLAGS) X(PRIVACYREQUIRED) X(READ_ONLY) X(READ_WRITE)         \
+    X(REFERRAL) X(SERVERBUG) X(TOOBIG) X(TRYCREATE) X(UIDNEXT) X(UIDNOTSTICKY) X(UIDVALIDITY)     \
+    X(UNAVAILABLE) X(UNKNOWN_CTE) X(UNSEEN) X(COMPRESSIONACTIVE)
+/* clang-format on */
 typedef enum {
 #define RESPONSE_CODE_ENUM(name) CODE_##name,
     RESPONSE_CODES(RESPONSE_CODE_ENUM)
@@ -113,7 +114,8 @@ enum {
 typedef struct {
     guint32 seq;
     guint32 present; /* of the bits above: items that were there and well-formed */
-    bool broken;     /* some item could not be parsed; `problem` says which */
+    bool broken;     /* some item could not be parsed; `problem` says which. Of the others believe
+                        the UID; what stood before or behind the broken one may be junk */
     char *problem;
     guint32 uid;
     Flags flags;
@@ -141,16 +143,19 @@ typedef struct {
     char *tag;         /* tagged OK, NO, BAD only */
     ResponseCode code; /* of OK, NO, BAD, BYE, PREAUTH */
     char *code_text;   /* what stood in the brackets, name included; NULL */
-    char *text;        /* human text, or a CONTINUE's base64; may be "" */
+    char *text;        /* human text, or a CONTINUE's base64; may be ""; of QUOTA, QUOTAROOT,
+                          ACL what follows the name; of UNKNOWN the start of the line, for logs */
     gint64 backoff_ms; /* "Suggested Backoff Time: N milliseconds" in the text; 0 */
 
     guint64 number;      /* EXISTS, RECENT, EXPUNGE; UIDNEXT, UIDVALIDITY, HIGHESTMODSEQ,
-                            UNSEEN codes; ESEARCH COUNT */
+                            UNSEEN codes; UIDVALIDITY in APPENDUID, COPYUID; ESEARCH COUNT */
     GPtrArray *words;    /* CAPABILITY (also the code), ENABLED: char *, upper case;
                             MYRIGHTS: one */
     Flags flags;         /* FLAGS, PERMANENTFLAGS */
-    UidSet *uids;        /* SEARCH, ESEARCH ALL, VANISHED, MODIFIED; APPENDUID/COPYUID: the
-                            destination's */
+    UidSet *uids;        /* SEARCH, ESEARCH ALL, VANISHED: never NULL, empty when none were listed;
+                            MODIFIED; APPENDUID/COPYUID: the destination's. Of a list that made
+                            no sense nothing is kept: it is RESP_UNKNOWN, so do not take a missing
+                            answer for an empty one */
     UidSet *source_uids; /* COPYUID */
     guint64 modseq;      /* MODSEQ of SEARCH and ESEARCH */
     char *search_tag;    /* ESEARCH (TAG "A1") */

@@ -483,8 +483,9 @@ static bool record(Mailbox *mailbox, bool *first_out, GError **error)
     box.uidnext = MAX(mailbox->uidnext, known == G_MAXUINT32 ? known : known + 1);
     box.highestmodseq = mailbox->highestmodseq;
     box.synced_ns = clock_real_ns();
+    /* No touch: to have learnt what was in the directory all along is no change of it. tar, which
+     * looks at the directory before and after it reads it, would say that there was one. */
     ok = ok && store_box_update(txn, &box, error);
-    ok = ok && (!*first_out || store_box_touch(txn, box.id, box.synced_ns, error));
     mailbox->uidnext = box.uidnext;
     store_box_clear(&box);
     if (!ok) {

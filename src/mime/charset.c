@@ -267,6 +267,13 @@ static gsize bad_length(const Charset *charset, const guint8 *p, gsize left)
     return 1;
 }
 
+/* What iconv wrote: whole characters, but glibc passes some on that Unicode does not have. */
+static void append_checked(const char *utf8, gsize length, GByteArray *out)
+{
+    if (length > 0 && utf8_convert((const guint8 *)utf8, length, out) < length)
+        g_byte_array_append(out, (const guint8 *)REPLACEMENT, 3);
+}
+
 /* Through iconv; returns the bytes used (an unfinished character at the end stays). */
 static gsize iconv_convert(Charset *charset, const guint8 *bytes, gsize length, GByteArray *out)
 {
@@ -279,7 +286,7 @@ static gsize iconv_convert(Charset *charset, const guint8 *bytes, gsize length, 
         const char *before = in;
         gsize result = iconv(charset->iconv, &in, &left, &to, &room);
         int err = errno;
-        g_byte_array_append(out, (const guint8 *)buffer, (guint)(sizeof buffer - room));
+        append_checked(buffer, sizeof buffer - room, out);
         if (charset->shape == SHAPE_ISO2022)
             track_shifts(charset, (const guint8 *)before, (const guint8 *)in);
         if (result != (gsize)-1 || err == E2BIG) {
@@ -409,6 +416,8 @@ static bool utf8_plausible(const guint8 *bytes, gsize length, bool whole)
 static gsize convert(Charset *charset, const guint8 *bytes, gsize length, bool last,
                      GByteArray *out)
 {
+    if (length == 0)
+        return 0;
     switch (charset->kind) {
     case KIND_UTF8:
         return utf8_convert(bytes, length, out);
@@ -535,7 +544,7 @@ void charset_finish(Charset *charset, GByteArray *out)
     char *to = buffer;
     gsize room = sizeof buffer;
     iconv(charset->iconv, NULL, NULL, &to, &room);
-    g_byte_array_append(out, (const guint8 *)buffer, (guint)(sizeof buffer - room));
+    append_checked(buffer, sizeof buffer - room, out);
 }
 
 char *charset_to_utf8(const char *label, const void *bytes, gsize length)

@@ -111,7 +111,8 @@ static void flush_text(Decoder *decoder, bool last, GByteArray *out)
         g_byte_array_append(out, (const guint8 *)BOM, 3);
         decoder->bom = false;
     }
-    append_lines(decoder, text->data + skip, text->len - skip, out);
+    if (text->len > skip)
+        append_lines(decoder, text->data + skip, text->len - skip, out);
     g_byte_array_set_size(text, 0);
     if (last && decoder->cr)
         g_byte_array_append(out, (const guint8 *)"\r", 1);

@@ -378,14 +378,14 @@ static bool range(gsize start, gsize end, gsize *offset_out, gsize *length_out)
 }
 
 /* HEADER and TEXT of the message in a message/rfc822 part: those of its one body. */
-static bool find_in_message(const MimeIndex *index, const Node *node, bool header,
-                            gsize *offset_out, gsize *length_out)
+static bool find_in_message(const Node *node, bool header, gsize *offset_out, gsize *length_out)
 {
     if (!node->part->children || !body_part_is(node->part, "message", NULL))
         return false;
-    const Node *body = node + 1; /* in document order its body is next */
-    return header ? range(node->body, body->body, offset_out, length_out)
-                  : range(body->body, node->end, offset_out, length_out);
+    const Node *body = node + 1;             /* in document order its body is next */
+    gsize text = MIN(body->body, node->end); /* a delimiter may have ended the header */
+    return header ? range(node->body, text, offset_out, length_out)
+                  : range(text, node->end, offset_out, length_out);
 }
 
 bool mime_index_find(const MimeIndex *index, const char *section, gsize *offset_out,
@@ -408,8 +408,8 @@ bool mime_index_find(const MimeIndex *index, const char *section, gsize *offset_
     if (strcmp(dot, ".MIME") == 0)
         return range(node->header, node->body, offset_out, length_out);
     if (strcmp(dot, ".HEADER") == 0)
-        return find_in_message(index, node, true, offset_out, length_out);
-    return strcmp(dot, ".TEXT") == 0 && find_in_message(index, node, false, offset_out, length_out);
+        return find_in_message(node, true, offset_out, length_out);
+    return strcmp(dot, ".TEXT") == 0 && find_in_message(node, false, offset_out, length_out);
 }
 
 /* --- a server's structure --- */

@@ -13,6 +13,7 @@
 
 #define CLOSE_WAIT_MS 1200
 #define CLOSE_TICK_MS 10
+#define LAST_ITERATIONS 100
 #define EVICT_EVERY_MS 5000
 #define EVICT_MORE_MS 5
 #define EVICT_BUDGET_US 3000
@@ -169,11 +170,8 @@ static void on_state(Pool *pool, PoolState state, const GError *error, gpointer 
     pthread_cond_broadcast(&engine->shared.changed);
     pthread_mutex_unlock(&engine->shared.lock);
     if (came_back) {
-        log_info("engine", "online");
         mailboxes_refresh(engine);
         mailboxes_poll(engine);
-    } else if (state == POOL_OFFLINE) {
-        log_warn("engine", "offline: %s", error ? error->message : "?");
     }
 }
 
@@ -300,8 +298,10 @@ static gpointer thread_main(gpointer data)
     mailbox_free_all(engine);
     engine_timer_clear(&engine->tick);
     /* what a closing session left to run: reaping a tunnel, freeing a stream */
-    while (g_main_context_iteration(engine->context, FALSE))
-        ;
+    for (guint i = 0; i < LAST_ITERATIONS; i++) {
+        if (!g_main_context_iteration(engine->context, FALSE))
+            break;
+    }
     g_main_context_pop_thread_default(engine->context);
     return NULL;
 }

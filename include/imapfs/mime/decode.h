@@ -19,15 +19,18 @@ G_DEFINE_AUTOPTR_CLEANUP_FUNC(Decoder, decoder_free)
 void decoder_feed(Decoder *decoder, const void *bytes, gsize length, GByteArray *out);
 void decoder_finish(Decoder *decoder, GByteArray *out);
 
-/* headers.txt: every field unfolded, RFC 2047 decoded, UTF-8, one a line, LF. Works on any bytes;
- * over LIMIT_HEADER_BLOCK the rest is left out and said so in a last line. */
+/* headers.txt: every field unfolded, RFC 2047 decoded (at most 20,000 words), UTF-8, one a line,
+ * LF; parameters in the pieces of RFC 2231 stay as they are. Up to the first empty line. Works on
+ * any bytes: controls become U+FFFD, line breaks that are no folds a space, so a line always is a
+ * field. What is over LIMIT_HEADER_BLOCK is left out and said so in a last line. */
 void mime_headers_text(const char *raw, gsize length, GByteArray *out);
 
-/* The raw value (unfolded, not decoded) of the first field of that name in a header block, or NULL.
- * Caller frees. */
+/* The raw value (unfolded, not decoded, NUL as a space) of the first field of that name in a header
+ * block, or NULL. Caller frees. */
 char *mime_header_value(const char *raw, gsize length, const char *name);
 
 /* Structure of a whole message parsed here, for servers whose BODYSTRUCTURE is broken. Sections are
- * numbered as IMAP numbers them. NULL with error DATA over a limit. */
+ * numbered as IMAP numbers them; structure.h also tells where they are. NULL with error DATA over a
+ * limit. */
 struct BodyPart;
 struct BodyPart *mime_parse_structure(const char *raw, gsize length, GError **error);

@@ -51,12 +51,24 @@ typedef struct {
 void layout_free(Layout *layout);
 G_DEFINE_AUTOPTR_CLEANUP_FUNC(Layout, layout_free)
 
-/* body NULL (the structure cannot be had or is over a limit): headers.txt, flags, message.eml and
- * PROBLEM.txt. TREE section 2 is the rule: the first text/plain body is body.txt and the first
- * text/html body.html, further text bodies of the same kind body-2.txt, ...; everything else is in
- * attachments/ under its own name made safe (see name.h); message/rfc822 is part-N.message/ there.
- */
+/* body NULL (the structure cannot be had or is over a limit), or over LIMIT_PARTS or LIMIT_NESTING,
+ * or 32,000 nodes: headers.txt, flags, message.eml and PROBLEM.txt, and nothing else. Else TREE
+ * section 2, in a message and in every message inside it:
+ *
+ * - Text of the message itself is text/plain or text/html that is not said to be an attachment, and
+ *   is the first of its multipart, or has no name and is not in a multipart/related (RFC 8621
+ *   4.1.4). The first is body.txt or body.html, further ones body-2.txt, body-2.html, ...
+ * - A message/rfc822 is the directory part-SECTION.message in attachments/. One that was sent in
+ *   base64, which servers parse without decoding, is there as part-SECTION.eml too.
+ * - Every other leaf (inline images, signatures, calendars, reports, text with a name) is in
+ *   attachments/ under its own name made safe (name.h), no name of which can be a directory's.
+ *   So is a multipart without parts; at the top its section is "TEXT".
+ *
+ * So every leaf of the structure is the section of exactly one TEXT, HTML or PART. In a directory
+ * the fixed files come first, then texts, then attachments, each in document order; a parent comes
+ * before what is in it. */
 Layout *layout_new(const BodyPart *body);
 
-/* A guess of the decoded size from the encoded one, never 0 for a part that is not empty. */
+/* A guess of the decoded size from the encoded one, never 0 for a part that is not empty. EML of
+ * the message itself: 0, RFC822.SIZE says it. */
 guint64 layout_estimate_size(const LayoutNode *node);

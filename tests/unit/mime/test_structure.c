@@ -213,8 +213,9 @@ static void test_limit_headers(void **state)
     const gsize sizes[] = {LIMIT_HEADERS_ALL, (gsize)LIMIT_HEADERS_ALL + 1};
     for (guint i = 0; i < G_N_ELEMENTS(sizes); i++) {
         g_autoptr(GString) raw = g_string_sized_new(sizes[i] + 1);
-        while (raw->len + 8 <= sizes[i])
-            g_string_append(raw, "Abcd: e\n");
+        g_autofree char *value = g_strnfill(1000, 'v');
+        while (raw->len + 1006 <= sizes[i])
+            g_string_append_printf(raw, "A: %s\r\n", value);
         while (raw->len < sizes[i])
             g_string_append_c(raw, 'x');
         assert_limit(raw, i == 0);

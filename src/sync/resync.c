@@ -255,6 +255,7 @@ static StoreMsg *msg_from_fetch(const FetchData *fetch)
     msg->uid = fetch->uid;
     msg->from = mime_from_display(from ? from : "");
     msg->subject = mime_decode_header(subject ? subject : "");
+    msg->message_id = mime_header_value(header ? header : "", length, "Message-ID");
     msg->internaldate = fetch->internaldate;
     msg->zone = fetch->internaldate_zone;
     msg->size = fetch->size;
@@ -336,7 +337,7 @@ static void listing_send(Listing *listing)
     }
     command_text_add(command->text,
                      " (UID FLAGS INTERNALDATE RFC822.SIZE%s%s%s BODY.PEEK[HEADER.FIELDS (FROM "
-                     "SUBJECT)])",
+                     "SUBJECT MESSAGE-ID)])",
                      session_condstore(mailbox->session) ? " MODSEQ" : "",
                      server_can(server, CAP_OBJECTID) ? " EMAILID" : "",
                      server_can(server, CAP_GMAIL) ? " X-GM-MSGID" : "");

@@ -4,7 +4,6 @@
  * that made it. */
 #include "password.h"
 
-#include <gio/gio.h>
 #include <string.h>
 
 #include "imapfs/base/error.h"
@@ -13,9 +12,21 @@ struct PasswordJob {
     AccountPasswordFunc ask;
     gpointer ask_data;
     bool retry;
-    PasswordReady ready; /* NULL: abandoned */
+    GMainContext *context;
+    PasswordReady ready; /* NULL: abandoned. The loop's alone */
     gpointer data;
+    Secret *password; /* what the thread brought, one of them */
+    GError *error;
 };
+
+static void job_free(gpointer data)
+{
+    PasswordJob *job = data;
+    secret_unref(job->password);
+    g_clear_error(&job->error);
+    g_main_context_unref(job->context);
+    g_free(job);
+}
 
 /* Calls of a password function under way or about to be, in the whole process. */
 static struct {
@@ -44,43 +55,42 @@ bool account_passwords_settled(guint wait_ms)
     return settled;
 }
 
-static void on_thread(GTask *task, gpointer source, gpointer data, GCancellable *cancellable)
+static gboolean on_loop(gpointer data)
 {
     PasswordJob *job = data;
-    GError *error = NULL;
-    Secret *password = job->ask(job->ask_data, job->retry, &error);
-    if (password)
-        g_task_return_pointer(task, password, (GDestroyNotify)secret_unref);
-    else
-        g_task_return_error(
-            task,
-            error ? error : g_error_new(IMAPFS_ERROR, IMAPFS_ERROR_AUTH, "there is no password"));
+    if (job->ready)
+        job->ready(g_steal_pointer(&job->password), g_steal_pointer(&job->error), job->data);
+    return G_SOURCE_REMOVE;
+}
+
+static gpointer on_thread(gpointer data)
+{
+    PasswordJob *job = data;
+    job->password = job->ask(job->ask_data, job->retry, &job->error);
+    if (!job->password && !job->error)
+        job->error = g_error_new(IMAPFS_ERROR, IMAPFS_ERROR_AUTH, "there is no password");
+    GSource *source = g_idle_source_new();
+    g_source_set_priority(source, G_PRIORITY_DEFAULT);
+    g_source_set_callback(source, on_loop, job, job_free);
+    g_source_attach(source, job->context);
+    g_source_unref(source);
     count_running(-1);
+    return NULL;
 }
 
-static void on_loop(GObject *source, GAsyncResult *result, gpointer data)
-{
-    PasswordJob *job = data;
-    GError *error = NULL;
-    Secret *password = g_task_propagate_pointer(G_TASK(result), &error);
-    if (job->ready) {
-        job->ready(password, error, job->data);
-    } else {
-        secret_unref(password);
-        g_clear_error(&error);
-    }
-    g_free(job);
-}
-
+/* A thread and not a task of GLib's pool: a prompt may keep it for minutes. */
 PasswordJob *password_job_start(const Account *account, bool retry, PasswordReady ready,
                                 gpointer data)
 {
     PasswordJob *job = g_new0(PasswordJob, 1);
-    *job = (PasswordJob){account->password, account->password_data, retry, ready, data};
-    g_autoptr(GTask) task = g_task_new(NULL, NULL, on_loop, job);
-    g_task_set_task_data(task, job, NULL);
+    job->ask = account->password;
+    job->ask_data = account->password_data;
+    job->retry = retry;
+    job->context = g_main_context_ref_thread_default();
+    job->ready = ready;
+    job->data = data;
     count_running(1);
-    g_task_run_in_thread(task, on_thread);
+    g_thread_unref(g_thread_new("password", on_thread, job));
     return job;
 }
 

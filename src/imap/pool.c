@@ -295,6 +295,8 @@ static void on_selected(Session *session, const char *mailbox, const SelectResul
         g_clear_pointer(&member->mailbox, g_free);
     if (pool->events.on_selected)
         pool->events.on_selected(pool, session, mailbox, result, error, pool->data);
+    if (result && !current && pool->events.on_unselected) /* another SELECT is behind it already */
+        pool->events.on_unselected(pool, mailbox, pool->data);
     if (!result)
         leases_serve(pool);
 }

@@ -255,6 +255,7 @@ static StoreMsg *msg_from_fetch(const FetchData *fetch)
     msg->uid = fetch->uid;
     msg->from = mime_from_display(from ? from : "");
     msg->subject = mime_decode_header(subject ? subject : "");
+    msg->message_id = mime_header_value(header ? header : "", length, "Message-ID");
     msg->internaldate = fetch->internaldate;
     msg->zone = fetch->internaldate_zone;
     msg->size = fetch->size;
@@ -336,7 +337,7 @@ static void listing_send(Listing *listing)
     }
     command_text_add(command->text,
                      " (UID FLAGS INTERNALDATE RFC822.SIZE%s%s%s BODY.PEEK[HEADER.FIELDS (FROM "
-                     "SUBJECT)])",
+                     "SUBJECT MESSAGE-ID)])",
                      session_condstore(mailbox->session) ? " MODSEQ" : "",
                      server_can(server, CAP_OBJECTID) ? " EMAILID" : "",
                      server_can(server, CAP_GMAIL) ? " X-GM-MSGID" : "");
@@ -483,8 +484,9 @@ static bool record(Mailbox *mailbox, bool *first_out, GError **error)
     box.uidnext = MAX(mailbox->uidnext, known == G_MAXUINT32 ? known : known + 1);
     box.highestmodseq = mailbox->highestmodseq;
     box.synced_ns = clock_real_ns();
+    /* No touch: to have learnt what was in the directory all along is no change of it. tar, which
+     * looks at the directory before and after it reads it, would say that there was one. */
     ok = ok && store_box_update(txn, &box, error);
-    ok = ok && (!*first_out || store_box_touch(txn, box.id, box.synced_ns, error));
     mailbox->uidnext = box.uidnext;
     store_box_clear(&box);
     if (!ok) {

@@ -472,7 +472,7 @@ class TestDovecotStarttls(LoginContract, Case):
 
     def test_starttls_not_offered(self):
         """Without STARTTLS no password is sent: a server that has none is refused."""
-        with servers.Dovecot(security="starttls", extra="ssl = no") as server:
+        with servers.Dovecot(security="starttls", has_tls=False) as server:
             source, options = server.source("starttls")
             code, output = self.refused(source, options)
             self.one_clear_line(code, output, "starttls", "tls")

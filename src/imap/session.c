@@ -7,8 +7,8 @@
 #include <string.h>
 
 #define READ_BYTES (32u * 1024)
-#define READ_BUDGET (1024u * 1024) /* in one go, so that other work on the loop gets its turn */
-#define PROGRESS_BYTES 1024u       /* inside a response this counts as progress (slow loris) */
+#define READ_BUDGET (256u * 1024) /* in one go, so that other work on the loop gets its turn */
+#define PROGRESS_BYTES 1024u      /* inside a response this counts as progress (slow loris) */
 #define CLOSE_MS 1000
 #define ALERTS_PER_MINUTE 5u
 #define DEFAULT_TIMEOUT_MS 60000u
@@ -366,6 +366,7 @@ static gint64 session_deadline(const Session *session)
     gint64 at = earlier(session->greeting_us, session->close_us);
     at = earlier(at, session->check_us);
     at = earlier(at, queue_deadline(session));
+    at = earlier(at, queue_throttled_until(session));
     return earlier(at, idle_deadline(session));
 }
 

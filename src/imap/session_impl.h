@@ -29,8 +29,9 @@ typedef struct {
     GQueue in_flight; /* of Command, in the order sent */
     Outbox *outbox;
     guint n_tags;
-    Command *literal; /* in flight, waits for "+": nothing else may be written */
-    guint64 n_stray;  /* untagged responses while nothing was in flight */
+    Command *literal;    /* in flight, waits for "+": nothing else may be written */
+    guint64 n_stray;     /* untagged responses while nothing was in flight */
+    gint64 throttled_us; /* the background waits until then */
 } Queue;
 
 void queue_init(Queue *queue);
@@ -50,6 +51,7 @@ bool queue_count_untagged(Session *session);
 bool queue_offer(Session *session, Response *response, const Command *until);
 void queue_note_progress(Session *session);
 gint64 queue_deadline(const Session *session); /* of the command that waits longest */
+gint64 queue_throttled_until(const Session *session);
 /* A SELECT failed: what was meant for its mailbox must not meet another, or none. */
 void queue_void_behind(Session *session, GQueue *doomed_out);
 void queue_answer_lost(Session *session, GQueue *doomed);

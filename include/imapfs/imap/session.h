@@ -43,7 +43,7 @@ typedef void (*CommandDone)(Command *command, CommandResult result, const Respon
 
 /* Fill, then session_submit(). Freed by the session after on_done. */
 struct Command {
-    CommandText *text; /* owned; without tag */
+    CommandText *text; /* owned; without tag. Gone (NULL) when it was sent */
     CommandLane lane;
     guint64 wants;  /* bits 1 << RESP_* */
     guint expected; /* about how many untagged responses it brings (limit: see limits.h) */
@@ -137,7 +137,7 @@ void session_submit(Session *session, Command *command);
 /* The callback is called with CANCELLED, now if it was not sent, else when it is answered. */
 void session_cancel(Session *session, Command *command);
 
-/* Submits SELECT or EXAMINE; on_selected follows. Commands submitted after it are meant for it. If
+/* Once READY. Submits SELECT or EXAMINE; on_selected follows. Commands submitted after it are meant for it. If
  * it fails those that need a mailbox are answered COMMAND_LOST, or with the server's NO or BAD.
  * Only commands that change nothing are sent before it is answered. */
 void session_select(Session *session, const SelectParams *params);

@@ -600,6 +600,14 @@ static inline void do_quirk(Script *script, const char *words)
     script_fail(script, "no such quirk");
 }
 
+static inline void do_set_quirk(Script *script, const char *words)
+{
+    ServerInfo *info = (ServerInfo *)(gpointer)session_server(script->session);
+    for (int i = 0; i < QUIRK_N; i++)
+        if (strcmp(words, quirk_name((Quirk)i)) == 0)
+            info->quirks |= 1u << i;
+}
+
 static inline void do_log(Script *script, const char *words)
 {
     g_autofree char *log = log_ring_dup(NULL);
@@ -643,6 +651,7 @@ static const struct {
     {"!asked", do_asked, false},
     {"!has", do_has, false},
     {"!quirk", do_quirk, false},
+    {"!set-quirk", do_set_quirk, false},
     {"!log", do_log, false},
 };
 

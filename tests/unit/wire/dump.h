@@ -8,14 +8,20 @@
 
 static inline void dump_bytes(GString *out, const char *name, const void *bytes, gsize length)
 {
+    static const char hex[] = "0123456789abcdef";
     const guchar *p = bytes;
     g_string_append_printf(out, " %s=\"", name);
+    gsize at = out->len;
+    g_string_set_size(out, at + 3 * length);
     for (gsize i = 0; i < length; i++) {
-        if (p[i] >= 0x20 && p[i] < 0x7f && p[i] != '\\' && p[i] != '"')
-            g_string_append_c(out, (char)p[i]);
-        else
-            g_string_append_printf(out, "\\%02x", p[i]);
+        bool plain = p[i] >= 0x20 && p[i] < 0x7f && p[i] != '\\' && p[i] != '"';
+        out->str[at++] = plain ? (char)p[i] : '\\';
+        if (!plain) {
+            out->str[at++] = hex[p[i] >> 4];
+            out->str[at++] = hex[p[i] & 15];
+        }
     }
+    g_string_truncate(out, at);
     g_string_append_c(out, '"');
 }
 

@@ -298,14 +298,12 @@ static void test_number_limits(void **state)
     for (gsize i = 0; i < G_N_ELEMENTS(kinds); i++) {
         const char *head = kinds[i].head;
         char between = kinds[i].between;
-        assert_int_equal(read_numbers(head, between, 1000000, false, &got), READ_OK);
-        assert_int_equal(got, 1000000);
-        assert_int_equal(read_numbers(head, between, 300000, true, &got), READ_OK);
-        assert_int_equal(got, 300000);
         assert_int_equal(read_numbers(head, between, LIMIT_SET_RANGES, false, &got), READ_OK);
         assert_int_equal(got, LIMIT_SET_RANGES);
         assert_int_equal(read_numbers(head, between, LIMIT_SET_RANGES + 1, false, &got), READ_BAD);
     }
+    assert_int_equal(read_numbers("* SEARCH", ' ', 300000, true, &got), READ_OK);
+    assert_int_equal(got, 300000);
     assert_int_equal(read_numbers("* SEARCH", ' ', 10 * LIMIT_SET_RANGES, false, &got), READ_BAD);
 }
 

@@ -189,6 +189,14 @@ static bool on_body(Command *command, Response *response, gpointer data)
     return false;
 }
 
+/* Part of a literal came. A waiter that waits without progress gives up, and a piece may take
+ * longer than that on a slow link. */
+static void on_progress(gpointer data)
+{
+    Fetch *fetch = data;
+    job_progress(fetch->job);
+}
+
 /* --- the end --- */
 
 static bool finish_content(Fetch *fetch, GError **error)
@@ -262,6 +270,7 @@ static void fetch_send(Fetch *fetch)
     command->wants = 1ull << RESP_FETCH;
     command->expected = 1;
     command->on_untagged = on_body;
+    command->on_progress = on_progress;
     session_submit(fetch->mailbox->session, command);
 }
 

@@ -446,6 +446,7 @@ static void on_search_done(Command *command, CommandResult result, const Respons
         phase_free(phase);
         return;
     }
+    mailbox->verify_rounds++; /* one that failed does not count: it is tried again */
     g_autoptr(UidSet) missing = uidset_copy(phase->seen);
     g_autoptr(UidSet) rows = store_msg_uids(store_reader(mailbox->engine->store), mailbox->box);
     uidset_remove_set(missing, rows);
@@ -475,7 +476,6 @@ static bool phase_verify(Mailbox *mailbox)
                  mailbox->exists, rows);
         return false;
     }
-    mailbox->verify_rounds++;
     Phase *phase = phase_new(mailbox, DIRTY_VERIFY);
     phase->seen = uidset_new();
     Command *command = command_new(LANE_FOREGROUND, on_search_done, phase);

@@ -142,9 +142,9 @@ void session_submit(Session *session, Command *command);
 /* The callback is called with CANCELLED, now if it was not sent, else when it is answered. */
 void session_cancel(Session *session, Command *command);
 
-/* Once READY. Submits SELECT or EXAMINE; on_selected follows. Commands submitted after it are meant for it. If
- * it fails those that need a mailbox are answered COMMAND_LOST, or with the server's NO or BAD.
- * Only commands that change nothing are sent before it is answered. */
+/* Once READY. Submits SELECT or EXAMINE; on_selected follows. Commands submitted after it are meant
+ * for it. If it fails those that need a mailbox are answered COMMAND_LOST, or with the server's NO
+ * or BAD. Only commands that change nothing are sent before it is answered. */
 void session_select(Session *session, const SelectParams *params);
 /* UNSELECT, or EXAMINE of a name that does not exist; never CLOSE. */
 void session_unselect(Session *session);

@@ -41,6 +41,10 @@ typedef bool (*CommandUntagged)(Command *command, Response *response, gpointer d
 typedef void (*CommandDone)(Command *command, CommandResult result, const Response *tagged,
                             gpointer data);
 
+/* Bytes of the session's answers, or of the command itself, moved while it was in flight: a long
+ * literal is on its way, slowly. Only to be noted. */
+typedef void (*CommandProgress)(gpointer data);
+
 /* Fill, then session_submit(). Freed by the session after on_done. */
 struct Command {
     CommandText *text; /* owned; without tag. Gone (NULL) when it was sent */
@@ -50,6 +54,7 @@ struct Command {
     bool alone;     /* nothing may be in flight beside it (AUTHENTICATE, COMPRESS, ...) */
     CommandUntagged on_untagged; /* may be NULL */
     CommandDone on_done;         /* may be NULL */
+    CommandProgress on_progress; /* may be NULL */
     gpointer data;
     /* the rest is the session's */
     char *tag;

@@ -78,13 +78,13 @@ void login_on_greeting(Session *session, const Response *response)
         return;
     }
     session->greeting_us = 0;
-    g_autofree char *text = session_text(response);
     if (response->kind == RESP_BYE) {
+        g_autofree char *text = session_text(session, response);
         session_fail(session, G_ERRORF(OFFLINE, "the server does not let us in: %s", text));
         return;
     }
     session_set_state(session, SESSION_LOGIN);
-    server_info_note_quirks(&session->server, QUIRK_FROM_GREETING, text);
+    server_info_note_quirks(&session->server, QUIRK_FROM_GREETING, response->text);
     note_greeting_name(session, response);
     if (response->code == CODE_CAPABILITY && response->words)
         login_set_capabilities(session, response->words);
@@ -210,7 +210,7 @@ static void login_done(Command *command, CommandResult result, const Response *t
     if (result == COMMAND_LOST)
         return;
     if (result != COMMAND_OK) {
-        g_autofree char *text = session_text(tagged);
+        g_autofree char *text = session_text(session, tagged);
         session_fail(session, g_error_new(IMAPFS_ERROR, refusal(tagged->code),
                                           "the server refused the login: %s", text));
         return;

@@ -125,6 +125,15 @@ bool idle_on_continue(Session *session);
 void idle_run(Session *session);
 gint64 idle_deadline(const Session *session);
 
+/* --- dispatch.c --- */
+
+void session_dispatch(Session *session, Response *response);
+/* What the server said, fit for a log or an error; before TLS nothing of it. Caller frees. */
+char *session_text(const Session *session, const Response *response);
+/* Frees nothing, but lets go of the sinks of a response that nobody takes. */
+void session_drop(Session *session, Response *response);
+void session_tell_untagged(Session *session, const char *mailbox, Response *response);
+
 /* --- session.c --- */
 
 struct Session {
@@ -171,12 +180,7 @@ void session_wake(Session *session);
 void session_use_stream(Session *session, Stream *stream);
 void session_gate_sink(Session *session);
 void session_ready(Session *session);
-/* Frees nothing, but lets go of the sinks of a response that nobody takes. */
-void session_drop(Session *session, Response *response);
-void session_tell_untagged(Session *session, const char *mailbox, Response *response);
 gint64 session_timeout_us(const Session *session);
-/* What the server said, fit for a log or an error. Caller frees. */
-char *session_text(const Response *response);
 Command *session_command(Session *session, CommandDone done, const char *format, ...)
     G_GNUC_PRINTF(3, 4);
 /* Whether the next login follows one that was refused (pool.c). */

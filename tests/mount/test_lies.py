@@ -368,5 +368,37 @@ class TestSlowServer(LieCase):
         self.assertEqual(mounted.text("INBOX", names[1], "body.txt"), self.mails[0].text)
 
 
+class TestSilentSearch(LieCase):
+    capabilities = ("IMAP4rev1", "IDLE", "SASL-IR")
+
+    def test_silence_is_not_an_empty_mailbox(self):
+        """SEARCH that says nothing, or finds nothing, drops no message that is there."""
+        mounted = self.up()
+        self.assertEqual(set(mounted.messages("INBOX")), set(self.uids))
+        asked = []
+        for silence in (b"", b"* SEARCH\r\n"):
+            def hook(conn, tag, name, _arguments, silence=silence):
+                if name != "SEARCH":
+                    return False
+                asked.append(tag)
+                conn.send(silence, tag, b" OK done\r\n")
+                return True
+            self.server.on_command = hook
+            before = len(asked)
+            gone = self.uids.pop(2)
+            with self.server.client() as client:
+                client.expunge("INBOX", [gone])
+            self.soon(lambda before=before: len(asked) > before, 20, "a SEARCH")
+            try:
+                self.assertLessEqual(set(self.uids), set(mounted.messages("INBOX")))
+            except OSError as error:
+                self.assertIn(error.errno, BAD)
+        self.server.on_command = None
+        with self.server.client() as client:
+            client.expunge("INBOX", [self.uids.pop(0)])
+        self.assertTrue(self.soon(lambda: set(mounted.messages("INBOX")) == set(self.uids), 20,
+                                  "the right listing"))
+
+
 def quote(name):
     return "".join(f"%{byte:02X}" for byte in name.encode()).encode()

@@ -458,8 +458,12 @@ bool queue_offer(Session *session, Response *response, const Command *until)
 void queue_note_progress(Session *session)
 {
     gint64 now = clock_mono_us();
-    for (GList *l = session->queue.in_flight.head; l; l = l->next)
-        ((Command *)l->data)->progress_us = now;
+    for (GList *l = session->queue.in_flight.head; l; l = l->next) {
+        Command *command = l->data;
+        command->progress_us = now;
+        if (command->on_progress)
+            command->on_progress(command->data);
+    }
 }
 
 gint64 queue_deadline(const Session *session)

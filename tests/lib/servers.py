@@ -520,7 +520,7 @@ def unpacked(name, *packages):
     plan = proc.run("apt-get", "install", "-s", "--no-install-recommends", *packages).decode()
     wanted = [line.split()[1] for line in plan.splitlines()
               if line.startswith("Inst ") and line.split()[2].startswith("(")
-              and not re.match(r"Inst (exim4|libclamav|gawk|gamin)", line)]
+              and not re.match(r"Inst (exim4|libclamav|gawk)", line)]
     subprocess.run(["chown", "_apt", os.path.join(tree, "debs")], capture_output=True, check=False)
     proc.run("apt-get", "download", *wanted, cwd=os.path.join(tree, "debs"), timeout=300)
     for deb in glob.glob(os.path.join(tree, "debs", "*.deb")):
@@ -662,7 +662,7 @@ class Courier(Overlaid):
     binds = (("etc/courier", "/etc/courier"), ("run", "/run"))
     SETTINGS = {
         "imapd": {"ADDRESS": "127.0.0.1", "MAXDAEMONS": "100", "MAXPERIP": "100",
-                  "IMAP_ENHANCEDIDLE": "0", "IMAP_IDLE_TIMEOUT": "1", "IMAP_USELOCKS": "0",
+                  "IMAP_ENHANCEDIDLE": "1",
                   "IMAP_ULIMITD": "",
                   "IMAP_CAPABILITY": '"IMAP4rev1 UIDPLUS CHILDREN NAMESPACE THREAD=REFERENCES '
                                      'SORT QUOTA IDLE AUTH=PLAIN"',

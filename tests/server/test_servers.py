@@ -160,13 +160,14 @@ class Contract:
             self.assertEqual(set(self.bytes_of(path, "flags").decode().split()), set(told[uid]))
 
     def test_attributes(self):
+        with self.server.client() as client:
+            uidvalidity = client.uidvalidity("INBOX")
         for path, uid, made in self.each_message():
             values = {name: os.getxattr(path, name).decode() for name in (
                 "user.imap.uid", "user.imap.uidvalidity", "user.xdg.origin.email.subject",
                 "user.xdg.origin.email.from", "user.xdg.origin.email.message-id",
                 "user.imap.flags")}
-            with self.server.client() as client:
-                self.assertEqual(values["user.imap.uidvalidity"], str(client.uidvalidity("INBOX")))
+            self.assertEqual(values["user.imap.uidvalidity"], str(uidvalidity))
             self.assertEqual(values["user.imap.uid"], str(uid))
             self.assertEqual(values["user.xdg.origin.email.subject"], made.subject)
             self.assertIn(made.sender, values["user.xdg.origin.email.from"])

@@ -12,6 +12,7 @@
 #include "imapfs/base/limits.h"
 #include "imapfs/base/log.h"
 #include "imapfs/mime/base64_size.h"
+#include "imapfs/sync/structure_text.h"
 
 #define PARTS_MAX 1000 /* of a message; the sizes of the others stay estimates */
 /* More than the end of a part is asked for: if more comes, the part is longer than was told. */
@@ -55,18 +56,19 @@ static void fetch_free(SizeFetch *fetch)
 
 /* --- which parts --- */
 
+/* NULL also for a structure that was made here: the server may count its sections otherwise. */
 static Layout *load_layout(Mailbox *mailbox, guint32 uid)
 {
     StoreReader *reader = store_reader(mailbox->engine->store);
     g_autofree char *text = store_structure_get(reader, mailbox->box, uid);
     g_autoptr(BodyPart) body = NULL;
-    if (!text || !*text)
+    if (!text || structure_text_is_local(text))
         return NULL;
-    body = bodystructure_parse(text, strlen(text), NULL);
+    body = structure_text_parse(text, NULL);
     return body ? layout_new(body) : NULL;
 }
 
-/* NULL when the sizes of all parts that this is for are known. */
+/* NULL when there is nothing to ask: no such part, or all their sizes are known. */
 static SizeFetch *fetch_new(Mailbox *mailbox, guint32 uid)
 {
     StoreReader *reader = store_reader(mailbox->engine->store);
@@ -422,10 +424,14 @@ void sizes_job_start(Job *job)
 {
     g_autoptr(GError) error = NULL;
     Mailbox *mailbox = mailbox_get(job->engine, job->need.box, &error);
-    if (!mailbox)
+    SizeFetch *fetch = NULL;
+    if (!mailbox) {
         job_finish(job, error);
-    else if (uidset_contains(sizes_of(mailbox)->asked, job->need.uid))
-        job_finish(job, NULL);
-    else
+    } else if (uidset_contains(sizes_of(mailbox)->asked, job->need.uid) ||
+               !(fetch = fetch_new(mailbox, job->need.uid))) {
+        job_finish(job, NULL); /* no session is taken for that */
+    } else {
+        fetch_free(fetch);
         mailbox_acquire(mailbox, LANE_FOREGROUND, on_session, job_ref(job));
+    }
 }

@@ -9,6 +9,7 @@
 #include "imapfs/base/error.h"
 #include "imapfs/base/log.h"
 #include "imapfs/mime/transfer.h"
+#include "imapfs/sync/structure_text.h"
 
 /* n random bytes in base64, in lines of some length (0: one line), without the last line end. */
 static GString *encode(guint n, guint line)
@@ -232,6 +233,29 @@ static void test_next_messages(void **state)
     close(fd);
 }
 
+/* Sections of a structure that was made here may be others than the server's. */
+static void test_local_structure(void **state)
+{
+    World *world = *state;
+    g_autoptr(GString) text = encode(10000, 76);
+    deliver_part(world, text->str);
+    int fd = trace(world);
+    open_engine(world);
+    guint32 inbox = list_inbox(world);
+    ask_ok(world, &(Need){.kind = NEED_STRUCTURE, .box = inbox, .uid = 4});
+    g_autofree char *structure = store_structure_get(store_reader(world->store), inbox, 4);
+    g_autoptr(BodyPart) body = structure_text_parse(structure, NULL);
+    g_autofree char *local = structure_text_new(body, true);
+    StoreTxn *txn = store_begin(world->store, false, NULL);
+    assert_true(store_structure_put(txn, inbox, 4, local, NULL));
+    assert_true(store_commit(txn, NULL));
+    ask_ok(world, &(Need){.kind = NEED_SIZES, .box = inbox, .uid = 4});
+    assert_int_equal(size_of(world, inbox, 4, 1), -1);
+    close_engine(world);
+    assert_int_equal(count_in_trace(world, "BODY.PEEK[1]"), 0);
+    close(fd);
+}
+
 static void test_not_there(void **state)
 {
     World *world = *state;
@@ -264,6 +288,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_irregular, setup, teardown),
         cmocka_unit_test_setup_teardown(test_damaged_in_the_middle, setup, teardown),
         cmocka_unit_test_setup_teardown(test_next_messages, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_local_structure, setup, teardown),
         cmocka_unit_test_setup_teardown(test_not_there, setup, teardown),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

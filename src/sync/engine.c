@@ -296,6 +296,7 @@ static gpointer thread_main(gpointer data)
     engine->pool = NULL;
     cancel_all_jobs(engine);
     mailbox_free_all(engine);
+    local_forget(engine);
     engine_timer_clear(&engine->tick);
     /* what a closing session left to run: reaping a tunnel, freeing a stream */
     for (guint i = 0; i < LAST_ITERATIONS; i++) {

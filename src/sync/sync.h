@@ -10,6 +10,7 @@
 
 typedef struct Mailbox Mailbox;
 typedef struct Job Job;
+typedef struct LocalMessage LocalMessage;
 
 /* --- the engine --- */
 
@@ -33,6 +34,8 @@ struct Engine {
     bool listing;    /* a LIST is under way */
     bool polling;    /* a lease for STATUS commands is awaited */
     guint polls;
+    LocalMessage *local; /* the last one that was parsed here, for a moment */
+    GSource *local_end;
 
     struct {
         pthread_mutex_t lock; /* a leaf; not GMutex, as ThreadSanitizer does not see its futex */
@@ -67,6 +70,7 @@ struct Job {
     GArray *handles; /* of waiters, guint64 */
     gint64 progress_us;
     guint attempts;
+    Job *awaits; /* another job that this one needs: its progress is this one's, too */
     bool finished;
     guint refs;
 };
@@ -79,6 +83,9 @@ void job_finish(Job *job, const GError *error);
 bool job_is_wanted(const Job *job);
 Job *job_find(Engine *engine, NeedKind kind, guint32 box, guint32 uid, ContentKind content,
               const char *section);
+/* Wants need for the job and calls then when the store has it or it failed, perhaps from inside;
+ * not when the job was finished meanwhile. One at a time. */
+void job_await(Job *job, const Need *need, void (*then)(Job *job, const GError *error));
 /* Ends all jobs about a mailbox that is gone or has another identity now. */
 void jobs_fail_box(Engine *engine, guint32 box, const GError *error);
 /* After COMMAND_LOST: runs again(job) once the session's end was dealt with, or finishes the job
@@ -104,6 +111,15 @@ typedef struct {
     char *flags; /* text form */
     guint64 modseq;
 } FlagNews;
+
+/* What sizes.c remembers of a mailbox. */
+typedef struct {
+    guint32 box; /* whose UIDs these are; 0: nothing is remembered yet */
+    guint window;
+    guint32 last; /* the messages up to it were looked at */
+    UidSet *in_flight;
+    UidSet *asked; /* answered as well as it gets */
+} MailboxSizes;
 
 struct Mailbox {
     Engine *engine;
@@ -145,6 +161,8 @@ struct Mailbox {
     guint structure_window;
     guint32 structure_last;
     UidSet *structure_asked; /* in flight */
+
+    MailboxSizes sizes;
 };
 
 Mailbox *mailbox_get(Engine *engine, guint32 id, GError **error); /* borrowed; made if needed */
@@ -180,10 +198,30 @@ void resync_on_selected(Mailbox *mailbox, const SelectResult *result);
 void resync_soon(Mailbox *mailbox); /* runs after a moment, for many events at once */
 void resync_run(Mailbox *mailbox);  /* does what the dirty bits say, one phase after the other */
 
-/* --- fetching (structure.c, content.c) --- */
+/* --- fetching (structure.c, sizes.c, content.c) --- */
 
 void structure_job_start(Job *job);
+void sizes_job_start(Job *job);
+void sizes_clear(MailboxSizes *sizes);
 void content_job_start(Job *job);
+/* The IMAP section that a need is about (RFC 9051 6.4.5.1). Caller frees. */
+char *need_wire_section(const Need *need);
+
+/* Where the bytes of a section go, still encoded (sink.c). Free without finish: nothing is kept. */
+typedef struct Sink Sink;
+Sink *sink_new(Store *store, const Need *need, GError **error);
+bool sink_take(Sink *sink, const void *bytes, gsize length, GError **error);
+bool sink_finish(Sink *sink, GError **error); /* the store has it now */
+void sink_free(Sink *sink);
+G_DEFINE_AUTOPTR_CLEANUP_FUNC(Sink, sink_free)
+
+/* --- messages that are parsed here (local.c) --- */
+
+/* doubt: what is wrong with the server's structure, in words. Finishes the job. */
+void local_structure_start(Job *job, const char *doubt);
+bool local_has_parts(const Job *job); /* whether a content job is about such a message's part */
+void local_content_start(Job *job);
+void local_forget(Engine *engine);
 
 /* --- .imapfs/status (status.c) --- */
 

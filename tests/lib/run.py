@@ -129,7 +129,9 @@ class Result(unittest.TestResult):
         else:
             print(f"     {self.name(test)}")
         self.counted = not isinstance(test, unittest.suite._ErrorHolder)
-        print("".join(traceback.format_exception(*err)), flush=True)
+        print("".join(traceback.format_exception(*err)))
+        for each in getattr(getattr(test, "test_case", test), "mounted", []):
+            print(f"--- {each.log}\n{each.output()[-2000:]}", flush=True)
 
     addError = addFailure
 

@@ -142,18 +142,17 @@ bool log_keep_here(StoreTxn *txn, guint32 seq, GError **error);
 
 /* --- when the server changed under it: the loop --- */
 
-/* UNBOUND operations of a mailbox. Caller frees; of LogOp *. */
-GPtrArray *log_unbound(StoreReader *reader, guint32 box);
-/* The one message of a mailbox that is the same by EMAILID, or by Message-ID, INTERNALDATE and
- * size; 0 when there is none or more than one. */
-guint32 log_find_message(StoreReader *reader, guint32 box, const LogOp *op);
-/* UNBOUND, ADRIFT -> QUEUED on that message (merged as any). */
-bool log_bind(StoreTxn *txn, guint32 seq, guint32 box, guint32 uid, GError **error);
+/* The mailbox is listed again: each UNBOUND operation of it is QUEUED on the one message that is
+ * the same by EMAILID, or by Message-ID, INTERNALDATE and size (merged as any); or parked, when
+ * there is none or more than one. */
+bool log_bind_unbound(StoreTxn *txn, guint32 box, guint *bound_out, guint *parked_out,
+                      GError **error);
 
 /* MAILBOXIDs that HOMELESS operations wait for; of char *, caller frees. */
 GPtrArray *log_homeless(StoreReader *reader);
 /* The mailbox with this id is now that one: QUEUED there, or UNBOUND if its UIDVALIDITY differs. */
-bool log_rehouse(StoreTxn *txn, const char *mailboxid, guint32 box, GError **error);
+bool log_rehouse(StoreTxn *txn, const char *mailboxid, guint32 box, guint32 uidvalidity,
+                 GError **error);
 /* It is nowhere: they go. *n_out: how many. */
 bool log_drop_homeless(StoreTxn *txn, const char *mailboxid, guint *n_out, GError **error);
 
@@ -166,6 +165,6 @@ typedef struct {
     guint dropped; /* their message was expunged */
     guint parked;  /* their mailbox is gone, or the message cannot be known again */
     guint unbound, homeless, adrift;
-    guint followed; /* ADRIFT ones bound to the message where it turned up */
+    guint followed; /* bound to the message where it turned up */
 } LogEffects;
 const LogEffects *log_effects(const StoreTxn *txn);

@@ -63,6 +63,8 @@ def cases():
         for place in (alone, beside):
             found[f"{label.decode()}, {place.__name__}"] = \
                 place(b"application/octet-stream", label, uuencoded(FILE)), FILE
+            found[f"{label.decode()} that is none, {place.__name__}"] = \
+                place(b"text/plain", label, TEXT), TEXT
     return found
 
 

@@ -434,16 +434,19 @@ void changes_op_rmdir(fuse_req_t req, fuse_ino_t parent, const char *name)
 
 /* --- fsync --- */
 
+TreeStatus front_can_wait(Request *r, TreeStatus status)
+{
+    if (status != TREE_NEED || r->ask.need.kind != NEED_REPLAYED || !r->front->read_only)
+        return status;
+    r->ask.err = EROFS;
+    return TREE_ERROR;
+}
+
 /* All that is written is on disk already: what is left to wait for is the server. The kernel holds
  * the inode's lock meanwhile: other calls in the same directory that need it wait as well. */
 static TreeStatus fsync_ask(Request *r)
 {
-    TreeStatus status = tree_sync(r->front->tree, &r->ask, r->ino);
-
-    if (status != TREE_NEED || !r->front->read_only)
-        return status;
-    r->ask.err = EROFS; /* nothing is sent from here */
-    return TREE_ERROR;
+    return front_can_wait(r, tree_sync(r->front->tree, &r->ask, r->ino));
 }
 
 static const RequestKind fsync_kind = {"fsync", fsync_ask, change_reply, NULL};

@@ -117,7 +117,7 @@ static void push_opening(Opener *self, const Opening *opening)
 
 static TreeStatus open_ask(Request *r)
 {
-    return tree_open(r->front->tree, &r->ask, r->ino, &r->file);
+    return front_can_wait(r, tree_open(r->front->tree, &r->ask, r->ino, &r->file));
 }
 
 static void open_reply(Request *r)

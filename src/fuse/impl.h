@@ -153,6 +153,8 @@ bool changes_start(Front *front); /* false: no thread could be made */
 void changes_end(Front *front);   /* when nothing comes any more */
 /* Takes the request when it has to wait for a change that a close has left. */
 bool changes_defer(Front *front, Request *request);
+/* EROFS in place of a need that will never be answered: nothing is sent from a read-only mount. */
+TreeStatus front_can_wait(Request *request, TreeStatus status);
 void changes_op_open(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi);
 void changes_op_close(fuse_req_t req, fuse_ino_t ino, TreeFile *file);
 void changes_op_write(fuse_req_t req, fuse_ino_t ino, const char *bytes, size_t size, off_t offset,

@@ -12,9 +12,12 @@
 static const struct {
     const char *name;
     guint slot;
+    bool is_hidden; /* not listed */
 } children[] = {
-    {"status", SLOT_STATUS}, {"log", SLOT_LOG},       {"raw", SLOT_RAW_TOP}, {"queue", SLOT_QUEUE},
-    {"failed", SLOT_FAILED}, {"events", SLOT_EVENTS}, {"ctl", SLOT_CTL},
+    {"status", SLOT_STATUS, false}, {"log", SLOT_LOG, false},       {"raw", SLOT_RAW_TOP, false},
+    {"queue", SLOT_QUEUE, false},   {"failed", SLOT_FAILED, false}, {"events", SLOT_EVENTS, false},
+    {"ctl", SLOT_CTL, false},       {"sync", SLOT_SYNC, true}, /* whoever reads all there is shall
+                                                                  not wait for it */
 };
 
 static TreeStatus control_lookup(const Call *call, const Node *dir, const char *name,
@@ -39,7 +42,11 @@ static TreeStatus control_readdir(const Node *dir, Listing *listing)
 
     for (guint i = 0; more && i < G_N_ELEMENTS(children); i++) {
         g_auto(Node) node = {0};
-        TreeStatus status = node_load(listing->call, ino_pack(0, 0, children[i].slot), &node);
+        TreeStatus status;
+
+        if (children[i].is_hidden)
+            continue;
+        status = node_load(listing->call, ino_pack(0, 0, children[i].slot), &node);
 
         if (status != TREE_OK)
             return status;
@@ -100,6 +107,22 @@ static TreeStatus events_open(const Call *call, const Node *node, TreeFile **fil
 {
     *file_out = file_of_events(call->tree->config.engine);
     return TREE_OK;
+}
+
+/* --- sync: its open waits until nothing is pending --- */
+
+static void sync_fill(const Call *call, const Node *node, TreeEntry *out)
+{
+    volatile_fill(out, 0);
+}
+
+static TreeStatus sync_open(const Call *call, const Node *node, TreeFile **file_out)
+{
+    TreeStatus status = tree_sync(call->tree, call->ask, TREE_ROOT_INO);
+
+    if (status == TREE_OK)
+        *file_out = file_of_text(g_strdup(""), true);
+    return status;
 }
 
 /* --- ctl --- */
@@ -238,4 +261,10 @@ const NodeKind kind_ctl = {
     .open = ctl_open,
     .changes = CHANGES_OF_A_FILE,
     .change = ctl_change,
+};
+const NodeKind kind_sync = {
+    .name = "sync",
+    .mode = MODE_FILE,
+    .fill = sync_fill,
+    .open = sync_open,
 };

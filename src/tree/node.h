@@ -38,6 +38,7 @@ enum {
     SLOT_FAILED,
     SLOT_EVENTS,
     SLOT_CTL,
+    SLOT_SYNC,
 };
 enum { SLOT_BOX = 1, SLOT_UID_DIR, SLOT_RAW_BOX };
 
@@ -143,7 +144,7 @@ enum {
 
 extern const NodeKind kind_root;                                    /* top.c */
 extern const NodeKind kind_control, kind_status, kind_log;          /* control.c */
-extern const NodeKind kind_events, kind_ctl;                        /* control.c */
+extern const NodeKind kind_events, kind_ctl, kind_sync;              /* control.c */
 extern const NodeKind kind_queue, kind_queued;                      /* logged.c */
 extern const NodeKind kind_failed, kind_parked, kind_reason;        /* logged.c */
 extern const NodeKind kind_op_message, kind_op_eml;                 /* logged.c */

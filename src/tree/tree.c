@@ -66,6 +66,7 @@ static const NodeKind *const fixed_kinds[] = {
     [SLOT_ROOT] = &kind_root,     [SLOT_CONTROL] = &kind_control, [SLOT_STATUS] = &kind_status,
     [SLOT_LOG] = &kind_log,       [SLOT_RAW_TOP] = &kind_raw_top, [SLOT_QUEUE] = &kind_queue,
     [SLOT_FAILED] = &kind_failed, [SLOT_EVENTS] = &kind_events,   [SLOT_CTL] = &kind_ctl,
+    [SLOT_SYNC] = &kind_sync,
 };
 static const NodeKind *const op_kinds[] = {
     [SLOT_OP_QUEUED] = &kind_queued,   [SLOT_OP_FAILED] = &kind_parked,

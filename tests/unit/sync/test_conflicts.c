@@ -377,8 +377,11 @@ static void cell_noperm(void **state)
     assert_int_equal(conflict_action(LOG_FLAGS, CONFLICT_NOPERM), ACTION_PARK);
     fake_rule(fake, (FakeRule){.words = "UID STORE", .answer = "NO [NOPERM] not yours"});
     guint32 inbox = open_listed(world);
+    go_offline(world);
     world_change(world, inbox, 2, "\\Seen", "");
-    settled(world);
+    go_online(world);
+    g_autoptr(GError) error = ask(world, &(Need){.kind = NEED_REPLAYED, .box = inbox, .uid = 2});
+    assert_true(g_error_matches(error, IMAPFS_ERROR, IMAPFS_ERROR_DENIED));
     check_counts(world, 0, 1);
     check_reason(world, true, "the server said: NO [NOPERM] not yours");
     check_shown(world, inbox, 2, "");
@@ -410,8 +413,11 @@ static void cell_quota(void **state)
     assert_int_equal(conflict_action(LOG_FLAGS, CONFLICT_QUOTA), ACTION_HOLD);
     fake_rule(fake, (FakeRule){.words = "UID STORE", .answer = "NO [OVERQUOTA] full"});
     guint32 inbox = open_listed(world);
+    go_offline(world);
     world_change(world, inbox, 2, "\\Seen", "");
-    wait_event(world, "waiting INBOX: 1 change");
+    go_online(world);
+    g_autoptr(GError) error = ask(world, &(Need){.kind = NEED_REPLAYED});
+    assert_true(g_error_matches(error, IMAPFS_ERROR, IMAPFS_ERROR_QUOTA)); /* not in an hour */
     check_counts(world, 1, 0);
     g_autoptr(LogOp) op = op_of(world, false);
     gint64 in_s = (op->next_try_ns - clock_real_ns()) / 1000000000;
@@ -486,6 +492,8 @@ static void test_halving(void **state)
     assert_int_equal(op->uid, 13);
     for (guint32 uid = 1; uid <= 20; uid++)
         check_flags(world, "INBOX", uid, uid == 13 ? "" : "\\Seen");
+    guint halves = 1 + 2 * 5; /* 20 down to 1 */
+    assert_true(fake_count(fake, "UID STORE") <= halves + 2);
 }
 
 /* A change that is refused holds nobody up. */
@@ -591,6 +599,53 @@ static void test_end_in_between(void **state)
     check_flags(world, "INBOX", 2, "\\Seen");
 }
 
+/* The program was killed after it had claimed a change: whether it was sent is not known. */
+static void test_killed_in_between(void **state)
+{
+    World *world = *state;
+    Fake *fake = world_fake(world);
+    guint32 inbox = open_listed(world);
+    close_engine(world);
+    open_store(world);
+    world_change(world, inbox, 2, "\\Seen", "");
+    StoreTxn *txn = store_begin(world->store, false, NULL);
+    g_autoptr(GPtrArray) ops = NULL;
+    assert_true(log_claim(txn, inbox, clock_real_ns(), 500, &ops, NULL));
+    assert_int_equal(ops->len, 1);
+    assert_true(store_commit(txn, NULL));
+    g_clear_pointer(&world->store, store_close);
+    open_engine(world);
+    settled(world);
+    check_flags(world, "INBOX", 2, "\\Seen");
+    assert_int_equal(fake_count(fake, "UID STORE"), 1);
+}
+
+/* Nothing is sent to a mailbox that could not be brought up to date: its UIDs may be stale. */
+static void test_only_in_sync(void **state)
+{
+    World *world = *state;
+    Fake *fake = world_fake(world);
+    guint32 inbox = open_listed(world);
+    go_offline(world);
+    world_change(world, inbox, 2, "\\Seen", "");
+    fake_lock(fake);
+    g_ptr_array_set_size(fake->commands, 0);
+    fake_unlock(fake);
+    fake_rule(fake, (FakeRule){.words = "UID FETCH 1:* (FLAGS)", .answer = "NO no", .times = 1});
+    go_online(world);
+    settled(world);
+    check_flags(world, "INBOX", 2, "\\Seen");
+    fake_lock(fake);
+    guint synced = 0, asked = 0;
+    for (guint i = 0; i < fake->commands->len; i++) {
+        asked += strstr(fake->commands->pdata[i], "UID FETCH 1:* (FLAGS)") != NULL;
+        if (strstr(fake->commands->pdata[i], "UID STORE"))
+            synced = asked;
+    }
+    fake_unlock(fake);
+    assert_int_equal(synced, 2);
+}
+
 /* A FETCH that is refused says nothing about what is there. */
 static void test_no_answer_to_the_question(void **state)
 {
@@ -677,6 +732,8 @@ static const struct CMUnitTest plain_tests[] = {
     TEST(test_cut_before_it_was_done),
     TEST(test_cut_after_it_was_done),
     TEST(test_end_in_between),
+    TEST(test_killed_in_between),
+    TEST(test_only_in_sync),
     TEST(test_no_answer_to_the_question),
     TEST(test_ten_thousand),
 };

@@ -76,11 +76,7 @@ static void test_from_the_last_mount(void **state)
     open_engine(world);
     guint32 inbox = list_inbox(world);
     close_engine(world);
-    StoreConfig store_config = {.state_dir = world->state,
-                                .cache_dir = world->cache,
-                                .cache_size = 1 << 24,
-                                .account = "test"};
-    world->store = store_open(&store_config, NULL);
+    open_store(world);
     world_change(world, inbox, 1, "\\Seen", "");
     world_change(world, inbox, 3, "\\Answered", "");
     g_clear_pointer(&world->store, store_close);

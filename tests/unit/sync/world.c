@@ -140,7 +140,7 @@ static void write_config(World *world)
     write_file(world, path, text);
 }
 
-void open_engine(World *world)
+void open_store(World *world)
 {
     StoreConfig store_config = {.state_dir = world->state,
                                 .cache_dir = world->cache,
@@ -150,6 +150,12 @@ void open_engine(World *world)
     world->store = store_open(&store_config, &error);
     assert_null(error);
     assert_non_null(world->store);
+}
+
+void open_engine(World *world)
+{
+    GError *error = NULL;
+    open_store(world);
     EngineConfig config = {.account = &world->account,
                            .store = world->store,
                            .timeout_ms = WAIT_S * 1000,

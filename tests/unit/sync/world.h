@@ -37,7 +37,8 @@ typedef struct {
 bool world_is_possible(void);
 int setup(void **state); /* for cmocka; the INBOX has three messages */
 int teardown(void **state);
-void open_engine(World *world);
+void open_engine(World *world); /* and its store */
+void open_store(World *world);  /* alone */
 void close_engine(World *world);
 
 void write_file(World *world, const char *path, const char *text);

@@ -220,3 +220,7 @@ char *engine_status(Engine *engine)
 {
     return g_strdup(engine->status);
 }
+
+void engine_read(Engine *engine, guint32 box, guint32 uid, ContentKind kind, const char *section)
+{
+}

@@ -1,0 +1,328 @@
+/* ahead_fetch.c - bringing contents that were guessed: one command for many messages.
+ *
+ * The rule: a guess may fail in any way, and nobody is told: what is not answered as it should be
+ * is left out, and whoever waits for it then asks by itself. What came is written when the input
+ * was read out, many in one transaction. */
+#include "ahead.h"
+
+#include <string.h>
+
+#include "imapfs/base/limits.h"
+#include "imapfs/base/log.h"
+
+#define BATCH_ITEMS 64
+#define BATCH_WEIGHT (128u * 1024)
+#define N_STREAMS (CONTENT_HEADERS + 1)
+
+struct Ahead {
+    guint32 box; /* whose UIDs these are */
+    AheadStream streams[N_STREAMS];
+    GHashTable *asked; /* key -> AheadItem, of a batch: in flight, or not in the store yet */
+};
+
+/* One command. */
+typedef struct {
+    Mailbox *mailbox; /* a reference; a use of its session once it has one */
+    guint generation;
+    guint32 box;
+    char *section;    /* as asked for */
+    GPtrArray *items; /* of AheadItem */
+    Command *command; /* NULL before and after */
+    GSource *flush;
+    gsize waiting; /* bytes that came and are not written */
+} Batch;
+
+void ahead_item_free(gpointer data)
+{
+    AheadItem *item = data;
+    need_clear(&item->need);
+    g_clear_pointer(&item->bytes, g_bytes_unref);
+    g_free(item);
+}
+
+static char *key_of(guint32 uid, ContentKind kind, const char *section)
+{
+    return g_strdup_printf("%u:%d:%s", uid, kind, section ? section : "");
+}
+
+static char *item_key(const AheadItem *item)
+{
+    return key_of(item->need.uid, item->need.content, item->need.section);
+}
+
+/* --- what is kept of a mailbox --- */
+
+void ahead_free(Ahead *ahead)
+{
+    if (!ahead)
+        return;
+    for (guint i = 0; i < N_STREAMS; i++)
+        ahead_stream_clear(&ahead->streams[i]);
+    g_hash_table_unref(ahead->asked);
+    g_free(ahead);
+}
+
+static Ahead *ahead_of(Mailbox *mailbox)
+{
+    if (mailbox->ahead && mailbox->ahead->box != mailbox->box)
+        g_clear_pointer(&mailbox->ahead, ahead_free); /* UIDs mean other messages now */
+    if (!mailbox->ahead) {
+        mailbox->ahead = g_new0(Ahead, 1);
+        mailbox->ahead->box = mailbox->box;
+        mailbox->ahead->asked = g_hash_table_new_full(g_str_hash, g_str_equal, g_free, NULL);
+    }
+    return mailbox->ahead;
+}
+
+AheadStream *ahead_stream(Mailbox *mailbox, ContentKind kind)
+{
+    return &ahead_of(mailbox)->streams[kind];
+}
+
+bool ahead_is_asked(Mailbox *mailbox, const ContentKey *key)
+{
+    g_autofree char *text = key_of(key->uid, key->kind, key->section);
+    return g_hash_table_contains(ahead_of(mailbox)->asked, text) ||
+           job_find(mailbox->engine, NEED_CONTENT, key->box, key->uid, key->kind, key->section);
+}
+
+/* --- writing --- */
+
+static Job *job_of(const Batch *batch, const AheadItem *item)
+{
+    return job_find(batch->mailbox->engine, NEED_CONTENT, batch->box, item->need.uid,
+                    item->need.content, item->need.section);
+}
+
+static bool write_item(const AheadItem *item, Store *store, GError **error)
+{
+    gsize length = 0;
+    const void *bytes = g_bytes_get_data(item->bytes, &length);
+    ContentKey key = {item->need.box, item->need.uid, item->need.content, item->need.section};
+    if (content_exists(store_reader(store), &key)) /* who wanted it could not wait */
+        return true;
+    g_autoptr(Sink) sink = sink_new(store, &item->need, error);
+    return sink && sink_take(sink, bytes, length, error) && sink_finish(sink, error);
+}
+
+/* False: none of them is there, as far as anybody may believe. */
+static bool write_items(Batch *batch, GError **error)
+{
+    Store *store = batch->mailbox->engine->store;
+    if (!content_batch_begin(store, error))
+        return false;
+    bool ok = true;
+    for (guint i = 0; ok && i < batch->items->len; i++) {
+        const AheadItem *item = g_ptr_array_index(batch->items, i);
+        ok = !item->bytes || write_item(item, store, error);
+    }
+    return content_batch_end(store, ok ? error : NULL) && ok;
+}
+
+static void forget(Batch *batch, guint index)
+{
+    AheadItem *item = g_ptr_array_index(batch->items, index);
+    g_autofree char *key = item_key(item);
+    Ahead *ahead = batch->mailbox->ahead;
+    if (ahead && g_hash_table_lookup(ahead->asked, key) == item)
+        g_hash_table_remove(ahead->asked, key);
+    g_ptr_array_remove_index_fast(batch->items, index);
+}
+
+/* Writes what came, and tells who waits for it. */
+static void flush(Batch *batch)
+{
+    g_autoptr(GError) error = NULL;
+    engine_timer_clear(&batch->flush);
+    if (batch->waiting == 0)
+        return;
+    batch->waiting = 0;
+    if (!write_items(batch, &error))
+        log_debug("sync", "%s: reading ahead: %s", batch->mailbox->name, error->message);
+    for (guint i = batch->items->len; i > 0; i--) {
+        const AheadItem *item = g_ptr_array_index(batch->items, i - 1);
+        if (!item->bytes)
+            continue;
+        Job *job = job_of(batch, item);
+        if (job)
+            job_ref(job);
+        forget(batch, i - 1);
+        if (job && error)
+            content_job_start(job); /* by itself: it will hear why */
+        else if (job)
+            job_finish(job, NULL);
+        if (job)
+            job_unref(job);
+    }
+}
+
+static gboolean on_flush(gpointer data)
+{
+    flush(data);
+    return G_SOURCE_REMOVE;
+}
+
+/* --- what comes in --- */
+
+static AheadItem *find_item(const Batch *batch, guint32 uid)
+{
+    for (guint i = 0; i < batch->items->len; i++) {
+        AheadItem *item = g_ptr_array_index(batch->items, i);
+        if (item->need.uid == uid)
+            return item;
+    }
+    return NULL;
+}
+
+static const FetchBody *find_body(const Batch *batch, const FetchData *got)
+{
+    for (guint i = 0; got->bodies && i < got->bodies->len; i++) {
+        const FetchBody *body = g_ptr_array_index(got->bodies, i);
+        if (!body->binary && !body->has_origin && body->bytes &&
+            g_ascii_strcasecmp(body->section, batch->section) == 0)
+            return body;
+    }
+    return NULL;
+}
+
+/* An empty answer for what is not empty is how some servers say "expunged" (RFC 2180 4.1.3). */
+static bool is_believable(const AheadItem *item, const FetchBody *body)
+{
+    return g_bytes_get_size(body->bytes) > 0 || item->need.encoded_size <= 0;
+}
+
+static bool on_body(Command *command, Response *response, gpointer data)
+{
+    Batch *batch = data;
+    const FetchData *got = response->fetch;
+    AheadItem *item = got && got->present & FETCH_UID ? find_item(batch, got->uid) : NULL;
+    const FetchBody *body = item && !got->broken ? find_body(batch, got) : NULL;
+    if (!body)
+        return false;
+    Job *job = job_of(batch, item);
+    if (job)
+        job_progress(job);
+    if (item->bytes || !is_believable(item, body) || batch->box != batch->mailbox->box)
+        return true;
+    item->bytes = g_bytes_ref(body->bytes);
+    batch->waiting += 1 + g_bytes_get_size(body->bytes);
+    if (batch->waiting >= BATCH_WEIGHT)
+        flush(batch);
+    else if (!batch->flush)
+        batch->flush = engine_timer(batch->mailbox->engine, 0, on_flush, batch);
+    return true;
+}
+
+/* Part of a literal came: those who wait for one of these shall not give up. */
+static void on_progress(gpointer data)
+{
+    Batch *batch = data;
+    for (guint i = 0; i < batch->items->len; i++) {
+        Job *job = job_of(batch, g_ptr_array_index(batch->items, i));
+        if (job)
+            job_progress(job);
+    }
+}
+
+/* --- the end --- */
+
+/* Frees it. What did not come is asked for by whoever waits for it. */
+static void batch_end(Batch *batch)
+{
+    g_autoptr(GPtrArray) jobs = g_ptr_array_new_with_free_func((GDestroyNotify)job_unref);
+    flush(batch);
+    while (batch->items->len > 0) {
+        Job *job = job_of(batch, g_ptr_array_index(batch->items, 0));
+        if (job)
+            g_ptr_array_add(jobs, job_ref(job));
+        forget(batch, 0);
+    }
+    for (guint i = 0; i < jobs->len; i++)
+        if (!((Job *)g_ptr_array_index(jobs, i))->finished)
+            content_job_start(g_ptr_array_index(jobs, i));
+    mailbox_unref(batch->mailbox);
+    g_ptr_array_unref(batch->items);
+    g_free(batch->section);
+    g_free(batch);
+}
+
+static void on_done(Command *command, CommandResult result, const Response *tagged, gpointer data)
+{
+    Batch *batch = data;
+    batch->command = NULL;
+    mailbox_release(batch->mailbox, batch->generation);
+    batch_end(batch);
+}
+
+static void on_session(Mailbox *mailbox, Session *session, const GError *error, gpointer data)
+{
+    Batch *batch = data;
+    if (!session || batch->box != mailbox->box) {
+        if (session)
+            mailbox_release(mailbox, mailbox->generation);
+        batch_end(batch);
+        return;
+    }
+    g_autoptr(UidSet) uids = uidset_new();
+    for (guint i = 0; i < batch->items->len; i++)
+        uidset_add(uids, ((AheadItem *)g_ptr_array_index(batch->items, i))->need.uid);
+    batch->generation = mailbox->generation;
+    batch->command = command_new(LANE_BACKGROUND, on_done, batch);
+    command_text_add(batch->command->text, "UID FETCH ");
+    command_text_add_uids(batch->command->text, uids);
+    command_text_add(batch->command->text, " (UID BODY.PEEK[%s])", batch->section);
+    batch->command->wants = 1ull << RESP_FETCH;
+    batch->command->expected = batch->items->len;
+    batch->command->on_untagged = on_body;
+    batch->command->on_progress = on_progress;
+    session_submit(session, batch->command);
+}
+
+/* --- the calls --- */
+
+/* The batch that is being filled for a section, with room for one more. */
+static Batch *batch_for(Mailbox *mailbox, GPtrArray *batches, const char *section, guint64 weight)
+{
+    for (guint i = 0; i < batches->len; i++) {
+        Batch *batch = g_ptr_array_index(batches, i);
+        if (batch->items->len < BATCH_ITEMS && batch->waiting + weight <= BATCH_WEIGHT &&
+            strcmp(batch->section, section) == 0)
+            return batch;
+    }
+    Batch *batch = g_new0(Batch, 1);
+    batch->mailbox = mailbox_ref(mailbox);
+    batch->box = mailbox->box;
+    batch->section = g_strdup(section);
+    batch->items = g_ptr_array_new_with_free_func(ahead_item_free);
+    g_ptr_array_add(batches, batch);
+    return batch;
+}
+
+void ahead_fetch(Mailbox *mailbox, GPtrArray *items)
+{
+    g_autoptr(GPtrArray) batches = g_ptr_array_new();
+    Ahead *ahead = ahead_of(mailbox);
+    while (items->len > 0) {
+        AheadItem *item = g_ptr_array_steal_index(items, 0);
+        g_autofree char *section = need_wire_section(&item->need);
+        Batch *batch = batch_for(mailbox, batches, section, item->weight);
+        batch->waiting += item->weight;
+        item->command = &batch->command;
+        g_ptr_array_add(batch->items, item);
+        g_hash_table_replace(ahead->asked, item_key(item), item);
+    }
+    for (guint i = 0; i < batches->len; i++) {
+        Batch *batch = g_ptr_array_index(batches, i);
+        batch->waiting = 0;
+        mailbox_acquire(mailbox, LANE_BACKGROUND, on_session, batch);
+    }
+}
+
+bool ahead_brings(Mailbox *mailbox, const Need *need)
+{
+    if (!mailbox->ahead || mailbox->ahead->box != mailbox->box)
+        return false;
+    g_autofree char *key = key_of(need->uid, need->content, need->section);
+    const AheadItem *item = g_hash_table_lookup(mailbox->ahead->asked, key);
+    return item && (item->bytes || (*item->command && !(*item->command)->text));
+}

@@ -17,12 +17,12 @@
 #include "imapfs/sync/structure_text.h"
 
 #define BUDGET_MIN (16u * 1024)
-#define BUDGET_MAX (2u * 1024 * 1024)
 #define ITEM_MAX (256u * 1024)
 #define HEADER_WEIGHT 4096 /* what a header is taken for: no server tells */
 #define ITEMS_MAX 256      /* ahead of the reader, of a kind */
-#define SCAN_MAX 64        /* messages looked at in one go */
-#define NEXT_FEW 4         /* so many may be left out without ending the sequence */
+#define STRUCTURE_MAX 16384
+#define SCAN_MAX 64 /* messages looked at in one go */
+#define NEXT_FEW 4  /* so many may be left out without ending the sequence */
 
 static const LayoutKind layout_kind_of[] = {
     [CONTENT_DECODED] = LAYOUT_PART,
@@ -50,7 +50,8 @@ static void scan_add(Scan *scan, guint32 uid, const LayoutNode *node)
     StoreReader *reader = store_reader(scan->mailbox->engine->store);
     bool header = scan->kind == CONTENT_HEADERS;
     ContentKey key = {scan->mailbox->box, uid, scan->kind, node->section};
-    if ((!header && (node->encoded_size == 0 || node->encoded_size > ITEM_MAX)) ||
+    if (scan->items->len >= scan->max ||
+        (!header && (node->encoded_size == 0 || node->encoded_size > ITEM_MAX)) ||
         (!scan->wanted_too && ahead_is_asked(scan->mailbox, &key)) || content_exists(reader, &key))
         return;
     AheadItem *item = g_new0(AheadItem, 1);
@@ -70,7 +71,8 @@ static void scan_add(Scan *scan, guint32 uid, const LayoutNode *node)
 static void scan_structure(Scan *scan, guint32 uid, const char *text)
 {
     g_autoptr(BodyPart) body = NULL;
-    if (structure_text_is_local(text)) /* its parts are not to be had by section */
+    /* its parts are not to be had by section; it is not worth being read over and over */
+    if (structure_text_is_local(text) || strlen(text) > STRUCTURE_MAX)
         return;
     body = structure_text_parse(text, NULL);
     g_autoptr(Layout) layout = body ? layout_new(body) : NULL;
@@ -214,15 +216,16 @@ static void stream_fill(Mailbox *mailbox, AheadStream *stream, ContentKind kind)
 
 void ahead_note(Mailbox *mailbox, const Need *need)
 {
-    if (need->content >= G_N_ELEMENTS(layout_kind_of) || !layout_kind_of[need->content] ||
-        need->uid == 0 || !need->section)
+    guint64 most = mailbox->engine->config.prefetch;
+    if (most == 0 || need->content >= G_N_ELEMENTS(layout_kind_of) ||
+        !layout_kind_of[need->content] || need->uid == 0 || !need->section)
         return;
     AheadStream *stream = ahead_stream(mailbox, need->content);
     if (stream->last_uid == need->uid && g_strcmp0(stream->section, need->section) == 0)
         return;
     bool foreseen = stream_meet(stream, need);
     if (foreseen || is_next(mailbox, stream, need))
-        stream->budget = CLAMP(stream->budget * 2, BUDGET_MIN, BUDGET_MAX);
+        stream->budget = MIN(MAX(stream->budget * 2, BUDGET_MIN), most);
     else
         stream_restart(stream);
     stream->last_uid = need->uid;

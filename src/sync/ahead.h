@@ -6,6 +6,7 @@
 /* One content that is asked for before anybody wants it. */
 typedef struct {
     Need need;
+    char *section;           /* as asked for */
     guint64 weight;          /* bytes, about */
     GBytes *bytes;           /* came, and is not in the store yet */
     Command *const *command; /* of its batch: NULL before it has a session */

@@ -25,7 +25,7 @@ typedef struct {
     Mailbox *mailbox; /* a reference; a use of its session once it has one */
     guint generation;
     guint32 box;
-    char *section;    /* as asked for */
+    char *sections;   /* as asked for of each of its messages: " BODY.PEEK[1] BODY.PEEK[2]" */
     GPtrArray *items; /* of AheadItem */
     Command *command; /* NULL before and after */
     GSource *flush;
@@ -36,6 +36,7 @@ void ahead_item_free(gpointer data)
 {
     AheadItem *item = data;
     need_clear(&item->need);
+    g_free(item->section);
     g_clear_pointer(&item->bytes, g_bytes_unref);
     g_free(item);
 }
@@ -164,23 +165,15 @@ static gboolean on_flush(gpointer data)
 
 /* --- what comes in --- */
 
-static AheadItem *find_item(const Batch *batch, guint32 uid)
+/* The item that this body is the answer for; NULL: none. */
+static AheadItem *find_item(const Batch *batch, guint32 uid, const FetchBody *body)
 {
+    if (body->binary || body->has_origin || !body->bytes)
+        return NULL;
     for (guint i = 0; i < batch->items->len; i++) {
         AheadItem *item = g_ptr_array_index(batch->items, i);
-        if (item->need.uid == uid)
+        if (item->need.uid == uid && g_ascii_strcasecmp(item->section, body->section) == 0)
             return item;
-    }
-    return NULL;
-}
-
-static const FetchBody *find_body(const Batch *batch, const FetchData *got)
-{
-    for (guint i = 0; got->bodies && i < got->bodies->len; i++) {
-        const FetchBody *body = g_ptr_array_index(got->bodies, i);
-        if (!body->binary && !body->has_origin && body->bytes &&
-            g_ascii_strcasecmp(body->section, batch->section) == 0)
-            return body;
     }
     return NULL;
 }
@@ -191,26 +184,36 @@ static bool is_believable(const AheadItem *item, const FetchBody *body)
     return g_bytes_get_size(body->bytes) > 0 || item->need.encoded_size <= 0;
 }
 
-static bool on_body(Command *command, Response *response, gpointer data)
+static void take_body(Batch *batch, AheadItem *item, const FetchBody *body)
 {
-    Batch *batch = data;
-    const FetchData *got = response->fetch;
-    AheadItem *item = got && got->present & FETCH_UID ? find_item(batch, got->uid) : NULL;
-    const FetchBody *body = item && !got->broken ? find_body(batch, got) : NULL;
-    if (!body)
-        return false;
     Job *job = job_of(batch, item);
     if (job)
         job_progress(job);
     if (item->bytes || !is_believable(item, body) || batch->box != batch->mailbox->box)
-        return true;
+        return;
     item->bytes = g_bytes_ref(body->bytes);
     batch->waiting += 1 + g_bytes_get_size(body->bytes);
+}
+
+static bool on_body(Command *command, Response *response, gpointer data)
+{
+    Batch *batch = data;
+    const FetchData *got = response->fetch;
+    bool ours = false;
+    if (!got || !(got->present & FETCH_UID) || got->broken)
+        return false;
+    for (guint i = 0; got->bodies && i < got->bodies->len; i++) {
+        const FetchBody *body = g_ptr_array_index(got->bodies, i);
+        AheadItem *item = find_item(batch, got->uid, body);
+        if (item)
+            take_body(batch, item, body);
+        ours = ours || item;
+    }
     if (batch->waiting >= BATCH_WEIGHT)
         flush(batch);
-    else if (!batch->flush)
+    else if (batch->waiting > 0 && !batch->flush)
         batch->flush = engine_timer(batch->mailbox->engine, 0, on_flush, batch);
-    return true;
+    return ours;
 }
 
 /* Part of a literal came: those who wait for one of these shall not give up. */
@@ -242,7 +245,7 @@ static void batch_end(Batch *batch)
             content_job_start(g_ptr_array_index(jobs, i));
     mailbox_unref(batch->mailbox);
     g_ptr_array_unref(batch->items);
-    g_free(batch->section);
+    g_free(batch->sections);
     g_free(batch);
 }
 
@@ -270,7 +273,7 @@ static void on_session(Mailbox *mailbox, Session *session, const GError *error, 
     batch->command = command_new(LANE_BACKGROUND, on_done, batch);
     command_text_add(batch->command->text, "UID FETCH ");
     command_text_add_uids(batch->command->text, uids);
-    command_text_add(batch->command->text, " (UID BODY.PEEK[%s])", batch->section);
+    command_text_add(batch->command->text, " (UID%s)", batch->sections);
     batch->command->wants = 1ull << RESP_FETCH;
     batch->command->expected = batch->items->len;
     batch->command->on_untagged = on_body;
@@ -280,37 +283,55 @@ static void on_session(Mailbox *mailbox, Session *session, const GError *error, 
 
 /* --- the calls --- */
 
-/* The batch that is being filled for a section, with room for one more. */
-static Batch *batch_for(Mailbox *mailbox, GPtrArray *batches, const char *section, guint64 weight)
+/* The batch that is being filled for these sections, with room for one more message. */
+static Batch *batch_for(Mailbox *mailbox, GPtrArray *batches, const char *sections, guint64 weight)
 {
     for (guint i = 0; i < batches->len; i++) {
         Batch *batch = g_ptr_array_index(batches, i);
         if (batch->items->len < BATCH_ITEMS && batch->waiting + weight <= BATCH_WEIGHT &&
-            strcmp(batch->section, section) == 0)
+            strcmp(batch->sections, sections) == 0)
             return batch;
     }
     Batch *batch = g_new0(Batch, 1);
     batch->mailbox = mailbox_ref(mailbox);
     batch->box = mailbox->box;
-    batch->section = g_strdup(section);
+    batch->sections = g_strdup(sections);
     batch->items = g_ptr_array_new_with_free_func(ahead_item_free);
     g_ptr_array_add(batches, batch);
     return batch;
 }
 
+/* The items of one message, from the front, as many as a command has room for: moves them into a
+ * batch. */
+static void take_message(Mailbox *mailbox, GPtrArray *items, GPtrArray *batches)
+{
+    g_autoptr(GString) sections = g_string_new(NULL);
+    guint32 uid = ((AheadItem *)g_ptr_array_index(items, 0))->need.uid;
+    guint64 weight = 0;
+    guint n = 0;
+    for (; n < items->len && n < BATCH_ITEMS && sections->len < LIMIT_COMMAND_LINE / 2; n++) {
+        AheadItem *item = g_ptr_array_index(items, n);
+        if (item->need.uid != uid)
+            break;
+        item->section = need_wire_section(&item->need);
+        g_string_append_printf(sections, " BODY.PEEK[%s]", item->section);
+        weight += item->weight;
+    }
+    Batch *batch = batch_for(mailbox, batches, sections->str, weight);
+    batch->waiting += weight;
+    for (; n > 0; n--) {
+        AheadItem *item = g_ptr_array_steal_index(items, 0);
+        item->command = &batch->command;
+        g_ptr_array_add(batch->items, item);
+        g_hash_table_replace(ahead_of(mailbox)->asked, item_key(item), item);
+    }
+}
+
 void ahead_fetch(Mailbox *mailbox, GPtrArray *items)
 {
     g_autoptr(GPtrArray) batches = g_ptr_array_new();
-    Ahead *ahead = ahead_of(mailbox);
-    while (items->len > 0) {
-        AheadItem *item = g_ptr_array_steal_index(items, 0);
-        g_autofree char *section = need_wire_section(&item->need);
-        Batch *batch = batch_for(mailbox, batches, section, item->weight);
-        batch->waiting += item->weight;
-        item->command = &batch->command;
-        g_ptr_array_add(batch->items, item);
-        g_hash_table_replace(ahead->asked, item_key(item), item);
-    }
+    while (items->len > 0)
+        take_message(mailbox, items, batches);
     for (guint i = 0; i < batches->len; i++) {
         Batch *batch = g_ptr_array_index(batches, i);
         batch->waiting = 0;

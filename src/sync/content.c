@@ -348,7 +348,12 @@ void content_job_start(Job *job)
         job_finish(job, error);
         return;
     }
+    job_ref(job);
+    mailbox_ref(mailbox);
     if (!ahead_brings(mailbox, &job->need))
         mailbox_acquire(mailbox, LANE_FOREGROUND, on_session, job_ref(job));
-    ahead_note(mailbox, &job->need); /* after it, as others wait for nobody */
+    if (!job->finished) /* there is a connection; and after it, as nobody waits for the others */
+        ahead_note(mailbox, &job->need);
+    mailbox_unref(mailbox);
+    job_unref(job);
 }

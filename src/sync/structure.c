@@ -190,7 +190,7 @@ static UidSet *choose(Mailbox *mailbox, guint32 uid)
 }
 
 /* Takes the UIDs. */
-static void send(Mailbox *mailbox, Session *session, CommandLane lane, UidSet *uids)
+static void send(Mailbox *mailbox, Session *session, UidSet *uids)
 {
     StructureFetch *fetch = g_new0(StructureFetch, 1);
     fetch->mailbox = mailbox_ref(mailbox);
@@ -201,7 +201,7 @@ static void send(Mailbox *mailbox, Session *session, CommandLane lane, UidSet *u
     fetch->doubtful = uidset_new();
     fetch->texts = g_ptr_array_new_with_free_func(text_free);
     uidset_add_set(mailbox->structure_asked, fetch->asked);
-    Command *command = command_new(lane, on_done, fetch);
+    Command *command = command_new(LANE_FOREGROUND, on_done, fetch);
     command_text_add(command->text, "UID FETCH ");
     command_text_add_uids(command->text, fetch->asked);
     command_text_add(command->text, " (UID BODYSTRUCTURE)");
@@ -219,7 +219,7 @@ static void on_session(Mailbox *mailbox, Session *session, const GError *error, 
     else if (job->finished || uidset_contains(mailbox->structure_asked, job->need.uid))
         mailbox_release(mailbox, mailbox->generation); /* it is in flight: that answers this job */
     else
-        send(mailbox, session, LANE_FOREGROUND, choose(mailbox, job->need.uid));
+        send(mailbox, session, choose(mailbox, job->need.uid));
     job_unref(job);
 }
 
@@ -236,6 +236,7 @@ void structure_job_start(Job *job)
 
 /* --- before it is asked for --- */
 
+/* In the foreground: it is short, and somebody may come to wait for it before it is sent. */
 static void on_ahead(Mailbox *mailbox, Session *session, const GError *error, gpointer data)
 {
     guint32 uid = GPOINTER_TO_UINT(data);
@@ -249,7 +250,7 @@ static void on_ahead(Mailbox *mailbox, Session *session, const GError *error, gp
         mailbox_release(mailbox, mailbox->generation);
         return;
     }
-    send(mailbox, session, LANE_BACKGROUND, uids);
+    send(mailbox, session, uids);
 }
 
 void structure_ahead(Mailbox *mailbox, guint32 uid)

@@ -203,8 +203,7 @@ void resync_run(Mailbox *mailbox);  /* does what the dirty bits say, one phase a
 /* --- fetching (structure.c, sizes.c, content.c) --- */
 
 void structure_job_start(Job *job);
-/* Somebody reads in order and comes to this message soon: its structure and the next ones, in the
- * background. */
+/* Somebody reads in order and comes to this message soon: its structure and the next ones. */
 void structure_ahead(Mailbox *mailbox, guint32 uid);
 void sizes_job_start(Job *job);
 void sizes_clear(MailboxSizes *sizes);

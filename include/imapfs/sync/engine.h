@@ -55,6 +55,7 @@ typedef struct {
     guint fresh_ms;         /* how long a listing that is cached waits to be confirmed, and a size
                                that can be estimated to be known (3,000) */
     guint poll_s;           /* STATUS of listed mailboxes that no session watches (60) */
+    guint64 prefetch;       /* bytes that may be brought ahead of a reader; 0: none */
     bool read_only;         /* send nothing that changes anything: the log stays as it is */
     EngineEvents events;
     gpointer events_data;

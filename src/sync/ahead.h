@@ -9,7 +9,7 @@ typedef struct {
     char *section;           /* as asked for */
     guint64 weight;          /* bytes, about */
     GBytes *bytes;           /* came, and is not in the store yet */
-    Command *const *command; /* of its batch: NULL before it has a session */
+    Command *const *command; /* of its bunch: NULL before it has a session */
 } AheadItem;
 void ahead_item_free(gpointer item);
 

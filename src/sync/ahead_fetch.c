@@ -10,14 +10,14 @@
 #include "imapfs/base/limits.h"
 #include "imapfs/base/log.h"
 
-#define BATCH_ITEMS 64
-#define BATCH_WEIGHT (128u * 1024)
+#define BUNCH_ITEMS 64
+#define BUNCH_WEIGHT (128u * 1024)
 #define N_STREAMS (CONTENT_HEADERS + 1)
 
 struct Ahead {
     guint32 box; /* whose UIDs these are */
     AheadStream streams[N_STREAMS];
-    GHashTable *asked; /* key -> AheadItem, of a batch: in flight, or not in the store yet */
+    GHashTable *asked; /* key -> AheadItem, of a bunch: in flight, or not in the store yet */
 };
 
 /* One command. */
@@ -30,7 +30,7 @@ typedef struct {
     Command *command; /* NULL before and after */
     GSource *flush;
     gsize waiting; /* bytes that came and are not written */
-} Batch;
+} Bunch;
 
 void ahead_item_free(gpointer data)
 {
@@ -89,9 +89,9 @@ bool ahead_is_asked(Mailbox *mailbox, const ContentKey *key)
 
 /* --- writing --- */
 
-static Job *job_of(const Batch *batch, const AheadItem *item)
+static Job *job_of(const Bunch *bunch, const AheadItem *item)
 {
-    return job_find(batch->mailbox->engine, NEED_CONTENT, batch->box, item->need.uid,
+    return job_find(bunch->mailbox->engine, NEED_CONTENT, bunch->box, item->need.uid,
                     item->need.content, item->need.section);
 }
 
@@ -107,47 +107,47 @@ static bool write_item(const AheadItem *item, Store *store, GError **error)
 }
 
 /* False: none of them is there, as far as anybody may believe. */
-static bool write_items(Batch *batch, GError **error)
+static bool write_items(Bunch *bunch, GError **error)
 {
-    Store *store = batch->mailbox->engine->store;
+    Store *store = bunch->mailbox->engine->store;
     if (!content_batch_begin(store, error))
         return false;
     bool ok = true;
-    for (guint i = 0; ok && i < batch->items->len; i++) {
-        const AheadItem *item = g_ptr_array_index(batch->items, i);
+    for (guint i = 0; ok && i < bunch->items->len; i++) {
+        const AheadItem *item = g_ptr_array_index(bunch->items, i);
         ok = !item->bytes || write_item(item, store, error);
     }
     return content_batch_end(store, ok ? error : NULL) && ok;
 }
 
-static void forget(Batch *batch, guint index)
+static void forget(Bunch *bunch, guint index)
 {
-    AheadItem *item = g_ptr_array_index(batch->items, index);
+    AheadItem *item = g_ptr_array_index(bunch->items, index);
     g_autofree char *key = item_key(item);
-    Ahead *ahead = batch->mailbox->ahead;
+    Ahead *ahead = bunch->mailbox->ahead;
     if (ahead && g_hash_table_lookup(ahead->asked, key) == item)
         g_hash_table_remove(ahead->asked, key);
-    g_ptr_array_remove_index_fast(batch->items, index);
+    g_ptr_array_remove_index_fast(bunch->items, index);
 }
 
 /* Writes what came, and tells who waits for it. */
-static void flush(Batch *batch)
+static void flush(Bunch *bunch)
 {
     g_autoptr(GError) error = NULL;
-    engine_timer_clear(&batch->flush);
-    if (batch->waiting == 0)
+    engine_timer_clear(&bunch->flush);
+    if (bunch->waiting == 0)
         return;
-    batch->waiting = 0;
-    if (!write_items(batch, &error))
-        log_debug("sync", "%s: reading ahead: %s", batch->mailbox->name, error->message);
-    for (guint i = batch->items->len; i > 0; i--) {
-        const AheadItem *item = g_ptr_array_index(batch->items, i - 1);
+    bunch->waiting = 0;
+    if (!write_items(bunch, &error))
+        log_debug("sync", "%s: reading ahead: %s", bunch->mailbox->name, error->message);
+    for (guint i = bunch->items->len; i > 0; i--) {
+        const AheadItem *item = g_ptr_array_index(bunch->items, i - 1);
         if (!item->bytes)
             continue;
-        Job *job = job_of(batch, item);
+        Job *job = job_of(bunch, item);
         if (job)
             job_ref(job);
-        forget(batch, i - 1);
+        forget(bunch, i - 1);
         if (job && error)
             content_job_start(job); /* by itself: it will hear why */
         else if (job)
@@ -166,12 +166,12 @@ static gboolean on_flush(gpointer data)
 /* --- what comes in --- */
 
 /* The item that this body is the answer for; NULL: none. */
-static AheadItem *find_item(const Batch *batch, guint32 uid, const FetchBody *body)
+static AheadItem *find_item(const Bunch *bunch, guint32 uid, const FetchBody *body)
 {
     if (body->binary || body->has_origin || !body->bytes)
         return NULL;
-    for (guint i = 0; i < batch->items->len; i++) {
-        AheadItem *item = g_ptr_array_index(batch->items, i);
+    for (guint i = 0; i < bunch->items->len; i++) {
+        AheadItem *item = g_ptr_array_index(bunch->items, i);
         if (item->need.uid == uid && g_ascii_strcasecmp(item->section, body->section) == 0)
             return item;
     }
@@ -184,44 +184,44 @@ static bool is_believable(const AheadItem *item, const FetchBody *body)
     return g_bytes_get_size(body->bytes) > 0 || item->need.encoded_size <= 0;
 }
 
-static void take_body(Batch *batch, AheadItem *item, const FetchBody *body)
+static void take_body(Bunch *bunch, AheadItem *item, const FetchBody *body)
 {
-    Job *job = job_of(batch, item);
+    Job *job = job_of(bunch, item);
     if (job)
         job_progress(job);
-    if (item->bytes || !is_believable(item, body) || batch->box != batch->mailbox->box)
+    if (item->bytes || !is_believable(item, body) || bunch->box != bunch->mailbox->box)
         return;
     item->bytes = g_bytes_ref(body->bytes);
-    batch->waiting += 1 + g_bytes_get_size(body->bytes);
+    bunch->waiting += 1 + g_bytes_get_size(body->bytes);
 }
 
 static bool on_body(Command *command, Response *response, gpointer data)
 {
-    Batch *batch = data;
+    Bunch *bunch = data;
     const FetchData *got = response->fetch;
     bool ours = false;
     if (!got || !(got->present & FETCH_UID) || got->broken)
         return false;
     for (guint i = 0; got->bodies && i < got->bodies->len; i++) {
         const FetchBody *body = g_ptr_array_index(got->bodies, i);
-        AheadItem *item = find_item(batch, got->uid, body);
+        AheadItem *item = find_item(bunch, got->uid, body);
         if (item)
-            take_body(batch, item, body);
+            take_body(bunch, item, body);
         ours = ours || item;
     }
-    if (batch->waiting >= BATCH_WEIGHT)
-        flush(batch);
-    else if (batch->waiting > 0 && !batch->flush)
-        batch->flush = engine_timer(batch->mailbox->engine, 0, on_flush, batch);
+    if (bunch->waiting >= BUNCH_WEIGHT)
+        flush(bunch);
+    else if (bunch->waiting > 0 && !bunch->flush)
+        bunch->flush = engine_timer(bunch->mailbox->engine, 0, on_flush, bunch);
     return ours;
 }
 
 /* Part of a literal came: those who wait for one of these shall not give up. */
 static void on_progress(gpointer data)
 {
-    Batch *batch = data;
-    for (guint i = 0; i < batch->items->len; i++) {
-        Job *job = job_of(batch, g_ptr_array_index(batch->items, i));
+    Bunch *bunch = data;
+    for (guint i = 0; i < bunch->items->len; i++) {
+        Job *job = job_of(bunch, g_ptr_array_index(bunch->items, i));
         if (job)
             job_progress(job);
     }
@@ -230,86 +230,86 @@ static void on_progress(gpointer data)
 /* --- the end --- */
 
 /* Frees it. What did not come is asked for by whoever waits for it. */
-static void batch_end(Batch *batch)
+static void bunch_end(Bunch *bunch)
 {
     g_autoptr(GPtrArray) jobs = g_ptr_array_new_with_free_func((GDestroyNotify)job_unref);
-    flush(batch);
-    while (batch->items->len > 0) {
-        Job *job = job_of(batch, g_ptr_array_index(batch->items, 0));
+    flush(bunch);
+    while (bunch->items->len > 0) {
+        Job *job = job_of(bunch, g_ptr_array_index(bunch->items, 0));
         if (job)
             g_ptr_array_add(jobs, job_ref(job));
-        forget(batch, 0);
+        forget(bunch, 0);
     }
     for (guint i = 0; i < jobs->len; i++)
         if (!((Job *)g_ptr_array_index(jobs, i))->finished)
             content_job_start(g_ptr_array_index(jobs, i));
-    mailbox_unref(batch->mailbox);
-    g_ptr_array_unref(batch->items);
-    g_free(batch->sections);
-    g_free(batch);
+    mailbox_unref(bunch->mailbox);
+    g_ptr_array_unref(bunch->items);
+    g_free(bunch->sections);
+    g_free(bunch);
 }
 
 static void on_done(Command *command, CommandResult result, const Response *tagged, gpointer data)
 {
-    Batch *batch = data;
-    batch->command = NULL;
-    mailbox_release(batch->mailbox, batch->generation);
-    batch_end(batch);
+    Bunch *bunch = data;
+    bunch->command = NULL;
+    mailbox_release(bunch->mailbox, bunch->generation);
+    bunch_end(bunch);
 }
 
 static void on_session(Mailbox *mailbox, Session *session, const GError *error, gpointer data)
 {
-    Batch *batch = data;
-    if (!session || batch->box != mailbox->box) {
+    Bunch *bunch = data;
+    if (!session || bunch->box != mailbox->box) {
         if (session)
             mailbox_release(mailbox, mailbox->generation);
-        batch_end(batch);
+        bunch_end(bunch);
         return;
     }
     g_autoptr(UidSet) uids = uidset_new();
-    for (guint i = 0; i < batch->items->len; i++)
-        uidset_add(uids, ((AheadItem *)g_ptr_array_index(batch->items, i))->need.uid);
-    batch->generation = mailbox->generation;
-    batch->command = command_new(LANE_BACKGROUND, on_done, batch);
-    command_text_add(batch->command->text, "UID FETCH ");
-    command_text_add_uids(batch->command->text, uids);
-    command_text_add(batch->command->text, " (UID%s)", batch->sections);
-    batch->command->wants = 1ull << RESP_FETCH;
-    batch->command->expected = batch->items->len;
-    batch->command->on_untagged = on_body;
-    batch->command->on_progress = on_progress;
-    session_submit(session, batch->command);
+    for (guint i = 0; i < bunch->items->len; i++)
+        uidset_add(uids, ((AheadItem *)g_ptr_array_index(bunch->items, i))->need.uid);
+    bunch->generation = mailbox->generation;
+    bunch->command = command_new(LANE_BACKGROUND, on_done, bunch);
+    command_text_add(bunch->command->text, "UID FETCH ");
+    command_text_add_uids(bunch->command->text, uids);
+    command_text_add(bunch->command->text, " (UID%s)", bunch->sections);
+    bunch->command->wants = 1ull << RESP_FETCH;
+    bunch->command->expected = bunch->items->len;
+    bunch->command->on_untagged = on_body;
+    bunch->command->on_progress = on_progress;
+    session_submit(session, bunch->command);
 }
 
 /* --- the calls --- */
 
-/* The batch that is being filled for these sections, with room for one more message. */
-static Batch *batch_for(Mailbox *mailbox, GPtrArray *batches, const char *sections, guint64 weight)
+/* The bunch that is being filled for these sections, with room for one more message. */
+static Bunch *bunch_for(Mailbox *mailbox, GPtrArray *bunches, const char *sections, guint64 weight)
 {
-    for (guint i = 0; i < batches->len; i++) {
-        Batch *batch = g_ptr_array_index(batches, i);
-        if (batch->items->len < BATCH_ITEMS && batch->waiting + weight <= BATCH_WEIGHT &&
-            strcmp(batch->sections, sections) == 0)
-            return batch;
+    for (guint i = 0; i < bunches->len; i++) {
+        Bunch *bunch = g_ptr_array_index(bunches, i);
+        if (bunch->items->len < BUNCH_ITEMS && bunch->waiting + weight <= BUNCH_WEIGHT &&
+            strcmp(bunch->sections, sections) == 0)
+            return bunch;
     }
-    Batch *batch = g_new0(Batch, 1);
-    batch->mailbox = mailbox_ref(mailbox);
-    batch->box = mailbox->box;
-    batch->sections = g_strdup(sections);
-    batch->items = g_ptr_array_new_with_free_func(ahead_item_free);
-    g_ptr_array_add(batches, batch);
-    return batch;
+    Bunch *bunch = g_new0(Bunch, 1);
+    bunch->mailbox = mailbox_ref(mailbox);
+    bunch->box = mailbox->box;
+    bunch->sections = g_strdup(sections);
+    bunch->items = g_ptr_array_new_with_free_func(ahead_item_free);
+    g_ptr_array_add(bunches, bunch);
+    return bunch;
 }
 
 /* The items of one message, from the front, as many as a command has room for: moves them into a
- * batch. */
-static void take_message(Mailbox *mailbox, GPtrArray *items, GPtrArray *batches)
+ * bunch. */
+static void take_message(Mailbox *mailbox, GPtrArray *items, GPtrArray *bunches)
 {
     g_autoptr(GString) sections = g_string_new(NULL);
     guint32 uid = ((AheadItem *)g_ptr_array_index(items, 0))->need.uid;
     guint64 weight = 0;
     guint n = 0;
-    for (; n < items->len && n < BATCH_ITEMS && sections->len < LIMIT_COMMAND_LINE / 2; n++) {
+    for (; n < items->len && n < BUNCH_ITEMS && sections->len < LIMIT_COMMAND_LINE / 2; n++) {
         AheadItem *item = g_ptr_array_index(items, n);
         if (item->need.uid != uid)
             break;
@@ -317,25 +317,25 @@ static void take_message(Mailbox *mailbox, GPtrArray *items, GPtrArray *batches)
         g_string_append_printf(sections, " BODY.PEEK[%s]", item->section);
         weight += item->weight;
     }
-    Batch *batch = batch_for(mailbox, batches, sections->str, weight);
-    batch->waiting += weight;
+    Bunch *bunch = bunch_for(mailbox, bunches, sections->str, weight);
+    bunch->waiting += weight;
     for (; n > 0; n--) {
         AheadItem *item = g_ptr_array_steal_index(items, 0);
-        item->command = &batch->command;
-        g_ptr_array_add(batch->items, item);
+        item->command = &bunch->command;
+        g_ptr_array_add(bunch->items, item);
         g_hash_table_replace(ahead_of(mailbox)->asked, item_key(item), item);
     }
 }
 
 void ahead_fetch(Mailbox *mailbox, GPtrArray *items)
 {
-    g_autoptr(GPtrArray) batches = g_ptr_array_new();
+    g_autoptr(GPtrArray) bunches = g_ptr_array_new();
     while (items->len > 0)
-        take_message(mailbox, items, batches);
-    for (guint i = 0; i < batches->len; i++) {
-        Batch *batch = g_ptr_array_index(batches, i);
-        batch->waiting = 0;
-        mailbox_acquire(mailbox, LANE_BACKGROUND, on_session, batch);
+        take_message(mailbox, items, bunches);
+    for (guint i = 0; i < bunches->len; i++) {
+        Bunch *bunch = g_ptr_array_index(bunches, i);
+        bunch->waiting = 0;
+        mailbox_acquire(mailbox, LANE_BACKGROUND, on_session, bunch);
     }
 }
 

@@ -129,6 +129,7 @@ static bool start_engine(Mounted *mounted, GError **error)
         .timeout_ms = settings->account.timeout_ms,
         .fresh_ms = MIN(FRESH_MS, settings->account.timeout_ms),
         .poll_s = settings->poll_s,
+        .prefetch = settings->prefetch,
         .read_only = settings->read_only,
         .events = {.box_added = relay_box_added,
                    .box_removed = relay_box_removed,

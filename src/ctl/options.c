@@ -38,6 +38,8 @@ const OptionSpec option_specs[N_OPTIONS] = {
                   0, 0, "what is kept here; this version has only disconnected"},
     [OPT_CACHE_SIZE] = {"cache-size", OPTION_SIZE, false, "SIZE", "1G", NULL, 1024 * 1024,
                         1ull << 50, "bytes of mail to keep, as in 500M or 2G"},
+    [OPT_PREFETCH] = {"prefetch", OPTION_SIZE, false, "SIZE", "2M", NULL, 0, 1u << 30,
+                      "bytes to bring ahead of who reads in order; 0: nothing"},
     [OPT_CACHE_DIR] = {"cache-dir", OPTION_PATH, false, "DIR", NULL, NULL, 0, 0,
                        "keep mail in DIR/ACCOUNT (default: $XDG_CACHE_HOME/imapfs)"},
     [OPT_STATE_DIR] = {"state-dir", OPTION_PATH, false, "DIR", NULL, NULL, 0, 0,

@@ -32,6 +32,7 @@ typedef enum {
     OPT_DISABLE,
     OPT_MODE,
     OPT_CACHE_SIZE,
+    OPT_PREFETCH,
     OPT_CACHE_DIR,
     OPT_STATE_DIR,
     OPT_TRACE,

@@ -208,7 +208,8 @@ def flags():
         os.close(descriptor)
 
     for words in ("online", "offline"):
-        subprocess.run([mounts.CONTROL, words, mounted.mountpoint], check=True, timeout=20)
+        for order in ("sync", words):
+            subprocess.run([mounts.CONTROL, order, mounted.mountpoint], check=True, timeout=60)
         before, times = len(mounted.output()), []
         for turn in range(1000):
             change(paths[turn // 2 % len(paths)], turn, times)

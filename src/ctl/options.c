@@ -52,6 +52,8 @@ const OptionSpec option_specs[N_OPTIONS] = {
                          "let other users in (the modes still keep them from the mail)"},
     [OPT_RO] = {"ro", OPTION_BOOL, false, NULL, "no", "yes", 0, 0,
                 "mount read-only: nothing can be changed, and nothing that waits is sent"},
+    [OPT_OFFLINE] = {"offline", OPTION_BOOL, false, NULL, "no", "yes", 0, 0,
+                     "use no network before \"imapfsctl online\" says so"},
     [OPT_HOST] = {"host", OPTION_TEXT, true, "NAME", NULL, NULL, 0, 0, "the server"},
     [OPT_SECURITY] = {"security", OPTION_CHOICE, true, "tls|starttls", "tls", NULL, 0, 0,
                       "TLS from the first byte, or STARTTLS, which is then required"},

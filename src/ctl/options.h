@@ -39,6 +39,7 @@ typedef enum {
     OPT_DEBUG,
     OPT_ALLOW_OTHER,
     OPT_RO,
+    OPT_OFFLINE,
     OPT_HOST,     /* of the configuration file only, as SOURCE says it on the command line */
     OPT_SECURITY, /* likewise */
     N_OPTIONS

@@ -18,7 +18,7 @@ typedef struct {
     char *trace_path; /* or NULL */
     char *debug;      /* categories separated by ',', or NULL: of the option, else $IMAPFS_DEBUG */
     guint poll_s;
-    bool allow_other, read_only;
+    bool allow_other, read_only, offline;
 } Settings;
 
 /* options is completed from the section of the configuration file (config_path() when path is NULL)

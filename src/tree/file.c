@@ -72,6 +72,8 @@ TreeStatus file_open_content(const Call *call, const ContentKey *key, const Layo
 
     if (!content)
         return call_need_content(call, key, part, encoded_size);
+    if (content_is_first_use(content))
+        engine_read(call->tree->config.engine, key->box, key->uid, key->kind, key->section);
     *file_out = file_of_content(content);
     return TREE_OK;
 }

@@ -24,8 +24,9 @@
 #include <unistd.h>
 
 #define FRESH_MS 3000
-#define FIRST_ANSWER_MS 2000 /* long enough to hear of a wrong password, where mail is kept here \
-                              */
+#define FIRST_ANSWER_MS                                                      \
+    2000 /* long enough to hear of a wrong password, where mail is kept here \
+          */
 #define ASKING_POLL_US 100000
 #define LOGIN_TRIES 3 /* of a person at a terminal */
 

@@ -57,7 +57,7 @@ def figure(value, unit):
     if unit == "s" and value < 1:
         return f"{value * 1000:.{1 if value < 0.01 else 0}f} ms"
     digits = 0 if value >= 100 or value == int(value) else 1 if value >= 10 else 2
-    return f"{value:,.{digits}f} {unit}"
+    return f"{value:,.{digits}f} {unit}".strip()
 
 
 def cell(row, column):

@@ -354,6 +354,8 @@ static void run_uid(Connection *connection, const char *tag, char **words)
         do_store(connection, words[2], words[3]);
     else
         do_search(connection);
+    if (strcmp(words[1], "STORE") == 0 && connection->box->says)
+        say(connection, "* %s", connection->box->says);
     say(connection, "%s OK done", tag);
 }
 

@@ -47,7 +47,7 @@ typedef struct {
     pthread_t thread;
     GArray *connections; /* of int */
     GPtrArray *threads;  /* of pthread_t */
-    bool over;
+    bool started;
 } Fake;
 
 int fake_setup(void **state); /* for cmocka; World with a Fake: INBOX with 4 messages, UIDs 1..4 */

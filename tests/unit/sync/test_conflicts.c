@@ -554,7 +554,9 @@ static void test_keywords_run_out(void **state)
     World *world = *state;
     Fake *fake = world_fake(world);
     guint32 inbox = open_listed(world);
+    fake_lock(fake);
     fake_box(fake, "INBOX")->says = "OK [PERMANENTFLAGS (\\Seen $One)] full";
+    fake_unlock(fake);
     world_change(world, inbox, 1, "$One", "");
     settled(world);
     check_counts(world, 0, 0);

@@ -1,10 +1,11 @@
 /* files.c - opening, reading and closing files.
  *
- * OPEN is the one place to wait for content, and the place where an estimated size becomes exact.
- * An attribute that is taken back is asked for again by fstat and read, but sendfile, splice and
- * copy_file_range go by the size the kernel has: told too small, they end there without an error.
- * Storing the last byte makes the kernel's size large enough at once. That may wait for a page that
- * an unanswered READ holds, so it is done by a thread of its own, which answers the OPEN as well.
+ * OPEN is the place to wait for content, READ only for ranges of large ones; and OPEN is where an
+ * estimated size becomes exact. An attribute that is taken back is asked for again by fstat and
+ * read, but sendfile, splice and copy_file_range go by the size the kernel has: told too small,
+ * they end there without an error. Storing the last byte makes the kernel's size large enough at
+ * once. That may wait for a page that an unanswered READ holds, so it is done by a thread of its
+ * own, which answers the OPEN as well.
  */
 #include "impl.h"
 
@@ -149,7 +150,46 @@ void files_op_open(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
     request_run(r);
 }
 
-/* On the front thread: what is open is here. */
+static TreeStatus read_ask(Request *r)
+{
+    int err = EIO;
+    gssize n;
+
+    if (!r->buffer)
+        r->buffer = g_malloc(r->size);
+    n = tree_file_read(r->file, r->buffer, r->size, r->offset, &err);
+    if (n >= 0) {
+        r->used = (gsize)n;
+        return TREE_OK;
+    }
+    g_clear_pointer(&r->buffer, g_free); /* not held while it waits */
+    if (err == EAGAIN) {
+        tree_file_need(r->file, r->size, r->offset, &r->ask);
+        return TREE_NEED;
+    }
+    r->ask.err = err;
+    return TREE_ERROR;
+}
+
+static void read_reply(Request *r)
+{
+    fuse_reply_buf(r->req, r->buffer, r->used);
+}
+
+static const RequestKind read_kind = {"read", read_ask, read_reply, NULL};
+
+static void wait_and_read(fuse_req_t req, fuse_ino_t ino, TreeFile *file, size_t size,
+                          guint64 offset)
+{
+    Request *r = request_new(req, &read_kind, ino);
+
+    r->file = tree_file_ref(file);
+    r->size = size;
+    r->offset = offset;
+    request_run(r);
+}
+
+/* On the front thread: nearly always what is open is here. */
 void files_op_read(fuse_req_t req, fuse_ino_t ino, size_t size, off_t offset,
                    struct fuse_file_info *fi)
 {
@@ -164,10 +204,12 @@ void files_op_read(fuse_req_t req, fuse_ino_t ino, size_t size, off_t offset,
     }
     n = tree_file_read((TreeFile *)(uintptr_t)fi->fh, front->read_buffer, size, (guint64)offset,
                        &err);
-    if (n < 0)
-        fuse_reply_err(req, err);
-    else
+    if (n >= 0)
         fuse_reply_buf(req, front->read_buffer, (size_t)n);
+    else if (err == EAGAIN)
+        wait_and_read(req, ino, (TreeFile *)(uintptr_t)fi->fh, size, (guint64)offset);
+    else
+        fuse_reply_err(req, err);
 }
 
 void files_op_release(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)

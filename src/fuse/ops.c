@@ -332,11 +332,16 @@ static void op_write(fuse_req_t req, fuse_ino_t ino, const char *bytes, size_t s
 
 /* --- the table --- */
 
+#define READAHEAD (16u * 1024)
+
 static void op_init(void *userdata, struct fuse_conn_info *connection)
 {
     /* The kernel's 12 hold up every other large read once 12 wait. */
     connection->max_background = 256;
     connection->congestion_threshold = 192;
+    /* What the kernel reads ahead of a small read of a large part comes over the network: a reader
+     * who goes on is recognised here, and large reads are asked for as they are. */
+    connection->max_readahead = MIN(connection->max_readahead, READAHEAD);
     /* So that O_TRUNC comes as a SETATTR and is never lost, should opens go unanswered one day. */
     connection->want &= ~FUSE_CAP_ATOMIC_O_TRUNC;
     connection->want |= connection->capable & FUSE_CAP_CACHE_SYMLINKS;

@@ -3,7 +3,7 @@
  * A section of known small size comes in one piece; anything else in partial fetches, a few in
  * flight, so that memory stays bounded and no answer is longer than a stalled link may take.
  * Answers are taken in order. What is wrong with one is an error on this content alone. */
-#include "sync.h"
+#include "ranged.h"
 
 #include <string.h>
 
@@ -318,7 +318,7 @@ static void on_session(Mailbox *mailbox, Session *session, const GError *error, 
     fetch_unref(fetch);
 }
 
-void content_job_start(Job *job)
+void content_job_fetch(Job *job)
 {
     g_autoptr(GError) error = NULL;
     Mailbox *mailbox = mailbox_get(job->engine, job->need.box, &error);
@@ -327,4 +327,10 @@ void content_job_start(Job *job)
         return;
     }
     mailbox_acquire(mailbox, LANE_FOREGROUND, on_session, job_ref(job));
+}
+
+void content_job_start(Job *job)
+{
+    if (!ranged_open_start(job))
+        content_job_fetch(job);
 }

@@ -2,7 +2,7 @@
  *
  * Everything of sync, imap and net happens on this one thread. What other threads may read stands
  * in Engine.shared under its lock. */
-#include "sync.h"
+#include "ranged.h"
 
 #include <string.h>
 
@@ -295,6 +295,7 @@ static gpointer thread_main(gpointer data)
     pool_free(engine->pool);
     engine->pool = NULL;
     cancel_all_jobs(engine);
+    ranged_free_all(engine);
     mailbox_free_all(engine);
     engine_timer_clear(&engine->tick);
     /* what a closing session left to run: reaping a tunnel, freeing a stream */
@@ -317,6 +318,7 @@ Engine *engine_new(const EngineConfig *config, GError **error)
     engine->jobs = g_hash_table_new(g_str_hash, g_str_equal);
     engine->waiters = g_hash_table_new(g_int64_hash, g_int64_equal);
     engine->mailboxes = g_hash_table_new(g_str_hash, g_str_equal);
+    engine->irregular = g_hash_table_new_full(g_str_hash, g_str_equal, g_free, NULL);
     pthread_condattr_t monotonic;
     pthread_condattr_init(&monotonic);
     pthread_condattr_setclock(&monotonic, CLOCK_MONOTONIC);
@@ -324,6 +326,7 @@ Engine *engine_new(const EngineConfig *config, GError **error)
     pthread_cond_init(&engine->shared.changed, &monotonic);
     pthread_condattr_destroy(&monotonic);
     engine->shared.state = POOL_CONNECTING;
+    engine->shared.ranged = g_hash_table_new(g_str_hash, g_str_equal);
     engine->shared.fresh_until = g_hash_table_new_full(NULL, NULL, NULL, g_free);
     engine_post(engine, start_run, NULL, NULL);
     engine->thread = g_thread_try_new("imapfs-loop", thread_main, engine, error);
@@ -347,6 +350,8 @@ void engine_free(Engine *engine)
     g_hash_table_unref(engine->jobs);
     g_hash_table_unref(engine->waiters);
     g_hash_table_unref(engine->mailboxes);
+    g_hash_table_unref(engine->irregular);
+    g_hash_table_unref(engine->shared.ranged);
     g_hash_table_unref(engine->shared.fresh_until);
     g_clear_error(&engine->shared.error);
     g_free(engine->shared.status);

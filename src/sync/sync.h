@@ -25,6 +25,7 @@ struct Engine {
     GHashTable *jobs;      /* key -> Job */
     GHashTable *waiters;   /* handle -> Waiter */
     GHashTable *mailboxes; /* canonical name -> Mailbox */
+    GHashTable *irregular; /* names of contents that cannot be ranged */
     GSource *tick;         /* while somebody waits: deadlines */
     GSource *poll;
     GSource *evict;
@@ -35,7 +36,8 @@ struct Engine {
     guint polls;
 
     struct {
-        pthread_mutex_t lock; /* a leaf; not GMutex, as ThreadSanitizer does not see its futex */
+        pthread_mutex_t lock; /* a leaf but for a Ranged's; not GMutex, as ThreadSanitizer does not
+                                 see its futex */
         pthread_cond_t changed;
         bool decided; /* the first attempt to connect has ended */
         PoolState state;
@@ -44,6 +46,7 @@ struct Engine {
         GHashTable *fresh_until; /* box id -> gint64 *: monotonic us; G_MAXINT64 while watched */
         char *status;
         EngineProgress progress;
+        GHashTable *ranged; /* name -> Ranged */
     } shared;
 };
 
@@ -180,10 +183,12 @@ void resync_on_selected(Mailbox *mailbox, const SelectResult *result);
 void resync_soon(Mailbox *mailbox); /* runs after a moment, for many events at once */
 void resync_run(Mailbox *mailbox);  /* does what the dirty bits say, one phase after the other */
 
-/* --- fetching (structure.c, content.c) --- */
+/* --- fetching (structure.c, content.c, ranged.c) --- */
 
 void structure_job_start(Job *job);
 void content_job_start(Job *job);
+void content_job_fetch(Job *job); /* whole, whatever its size */
+void ranged_job_start(Job *job);
 
 /* --- .imapfs/status (status.c) --- */
 

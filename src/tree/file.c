@@ -1,4 +1,5 @@
-/* file.c - an open file: a content, or a text made when it was opened, or a message's flags.
+/* file.c - an open file: a content, whole or by ranges, or a text made when it was opened, or a
+ * message's flags.
  *
  * A file holds its content until it is closed, whatever is evicted or expunged meanwhile. Flags are
  * the exception: their bytes are made for every read, since the kernel may ask an old open for a
@@ -8,10 +9,13 @@
 
 #include "imapfs/base/error.h"
 #include "imapfs/base/log.h"
+#include "imapfs/sync/ranged.h"
 #include "node.h"
 
 struct TreeFile {
+    gint refs; /* atomic */
     Content *content;
+    Ranged *ranged; /* a large content that is not here whole */
     GBytes *text;
     bool is_volatile;
     Tree *flags_of; /* NULL unless it is a flags file */
@@ -20,9 +24,26 @@ struct TreeFile {
     TreeEntry entry;
 };
 
-TreeFile *file_of_content(Content *content)
+static TreeFile *file_new(void)
 {
     TreeFile *file = g_new0(TreeFile, 1);
+
+    file->refs = 1;
+    return file;
+}
+
+static TreeFile *file_of_ranged(Ranged *ranged)
+{
+    TreeFile *file = file_new();
+
+    file->ranged = ranged;
+    file->size = ranged_size(ranged);
+    return file;
+}
+
+TreeFile *file_of_content(Content *content)
+{
+    TreeFile *file = file_new();
 
     file->content = content;
     file->size = content_size(content);
@@ -31,7 +52,7 @@ TreeFile *file_of_content(Content *content)
 
 TreeFile *file_of_text(char *text, bool is_volatile)
 {
-    TreeFile *file = g_new0(TreeFile, 1);
+    TreeFile *file = file_new();
 
     file->size = strlen(text);
     file->text = g_bytes_new_take(text, file->size);
@@ -41,7 +62,7 @@ TreeFile *file_of_text(char *text, bool is_volatile)
 
 TreeFile *file_of_flags(Tree *tree, guint32 box, const StoreMsg *msg)
 {
-    TreeFile *file = g_new0(TreeFile, 1);
+    TreeFile *file = file_new();
     g_autofree char *text = part_flags_text(msg);
 
     file->flags_of = tree;
@@ -56,9 +77,11 @@ TreeStatus file_open_content(const Call *call, const ContentKey *key, const Layo
 {
     Content *content = content_open(call->reader, key);
 
-    if (!content)
+    Ranged *ranged = content ? NULL : engine_ranged(call->tree->config.engine, key);
+
+    if (!content && !ranged)
         return call_need_content(call, key, part, encoded_size);
-    *file_out = file_of_content(content);
+    *file_out = content ? file_of_content(content) : file_of_ranged(ranged);
     return TREE_OK;
 }
 
@@ -73,11 +96,18 @@ void tree_file_entry(const TreeFile *file, TreeEntry *out)
     *out = file->entry;
 }
 
+TreeFile *tree_file_ref(TreeFile *file)
+{
+    g_atomic_int_inc(&file->refs);
+    return file;
+}
+
 void tree_file_close(TreeFile *file)
 {
-    if (!file)
+    if (!file || !g_atomic_int_dec_and_test(&file->refs))
         return;
     g_clear_pointer(&file->content, content_unref);
+    g_clear_pointer(&file->ranged, ranged_close);
     g_clear_pointer(&file->text, g_bytes_unref);
     g_free(file);
 }
@@ -126,10 +156,29 @@ gssize tree_file_read(TreeFile *file, void *buffer, gsize size, guint64 offset, 
         const char *bytes = g_bytes_get_data(file->text, &length);
         return copy_out(bytes, length, buffer, size, offset);
     }
-    n = content_read(file->content, buffer, size, offset, &error);
+    n = file->ranged ? ranged_read(file->ranged, buffer, size, offset, &error)
+                     : content_read(file->content, buffer, size, offset, &error);
+    if (n == RANGED_ABSENT) {
+        *err_out = EAGAIN;
+        return -1;
+    }
     if (n < 0) {
         log_warn("tree", "read: %s", error->message);
         *err_out = imapfs_error_to_errno(error);
     }
     return n;
+}
+
+void tree_file_need(const TreeFile *file, gsize size, guint64 offset, TreeAsk *ask)
+{
+    const ContentKey *key = ranged_key(file->ranged);
+
+    need_clear(&ask->need);
+    ask->need = (Need){.kind = NEED_RANGE,
+                       .box = key->box,
+                       .uid = key->uid,
+                       .content = key->kind,
+                       .section = g_strdup(key->section),
+                       .offset = offset,
+                       .length = MIN((guint64)size, file->size - MIN(offset, file->size))};
 }

@@ -14,7 +14,8 @@ typedef enum {
     NEED_MAILBOXES, /* the list of mailboxes, as the server has it now */
     NEED_MAILBOX,   /* all messages of a mailbox, as the server has them now */
     NEED_STRUCTURE, /* store_structure_get() of a message */
-    NEED_CONTENT,   /* content_open() of a content, whole */
+    NEED_CONTENT,   /* content_open() of a content, whole; or engine_ranged(), for a large one */
+    NEED_RANGE,     /* ranged_read() of offset and length of a content */
     NEED_STATUS,    /* a fresh engine_status() */
 } NeedKind;
 
@@ -25,6 +26,7 @@ typedef struct {
     char *section;
     char *encoding, *charset; /* how to make DECODED, TEXT and HTML of the section */
     gint64 encoded_size;      /* of the section, by BODYSTRUCTURE or RFC822.SIZE; -1 not known */
+    guint64 offset, length;   /* of NEED_RANGE: decoded bytes */
 } Need;
 Need *need_copy(const Need *need);
 void need_clear(Need *need); /* frees what is inside */

@@ -82,6 +82,7 @@ static void answer(const Need *need, GError **error, gpointer data)
         fake_engine_set_fresh(world->engine, 0, true);
         break;
     case NEED_STATUS:
+    case NEED_RANGE:
         break;
     case NEED_STRUCTURE:
         txn = store_begin(world->store, false, NULL);

@@ -7,7 +7,7 @@
 #include <string.h>
 
 #include "imapfs/base/error.h"
-#include "imapfs/sync/engine.h"
+#include "imapfs/sync/ranged.h"
 
 /* Called on the fake's own thread for every need that is not stalled. */
 typedef void (*FakeAnswer)(const Need *need, GError **error, gpointer data);
@@ -214,6 +214,11 @@ bool engine_box_fresh(Engine *engine, guint32 box)
     fresh = g_hash_table_contains(engine->fresh, GUINT_TO_POINTER(box));
     pthread_mutex_unlock(&engine->lock);
     return fresh;
+}
+
+Ranged *engine_ranged(Engine *engine, const ContentKey *key)
+{
+    return NULL;
 }
 
 char *engine_status(Engine *engine)

@@ -347,13 +347,17 @@ static void chunk_free(Chunk *chunk)
     g_free(chunk);
 }
 
-/* The connection went: who waits tries again, after all that was in flight has been told so. */
-static void retry_jobs(Ranged *self, const GError *error)
+/* The connection went: who waits tries again, after all that was in flight has been told so, and
+ * not from here: the session is still ending. */
+static void retry_jobs(Ranged *self)
 {
+    g_autoptr(GError) error = error_from_result(COMMAND_LOST, NULL, "fetch");
     g_autoptr(GPtrArray) jobs = self->jobs;
     self->jobs = g_ptr_array_new();
+    self->lost = false;
     release(self);
     ranged_stop_ahead(self);
+    ranged_set_idle(self, true);
     for (guint i = 0; i < jobs->len; i++) {
         job_retry(jobs->pdata[i], ranged_job_start, error);
         job_unref(jobs->pdata[i]);
@@ -378,8 +382,8 @@ static void on_done(Command *command, CommandResult result, const Response *tagg
 {
     Chunk *chunk = data;
     Ranged *self = chunk->ranged;
-    bool lost = chunk->generation != chunk->mailbox->generation;
     self->in_flight--;
+    self->lost = self->lost || result == COMMAND_LOST;
     if (!chunk->here)
         ranged_unclaim(self, chunk->first, chunk->count);
     if (result == COMMAND_LOST && chunk->mailbox->select_error && !chunk->error)
@@ -390,14 +394,12 @@ static void on_done(Command *command, CommandResult result, const Response *tagg
         chunk_fail(chunk, IMAPFS_ERROR_GONE, "the message is no longer on the server");
         mailbox_mark(chunk->mailbox, DIRTY_VERIFY);
     }
-    lost = lost || result == COMMAND_LOST;
     if (chunk->error && !g_error_matches(chunk->error, IMAPFS_ERROR, IMAPFS_ERROR_LOST))
         chunk_failed(chunk);
-    if (lost && self->in_flight == 0) {
-        g_autoptr(GError) error = error_from_result(COMMAND_LOST, NULL, "fetch");
-        retry_jobs(self, error);
-    }
-    pump(self);
+    if (!self->lost)
+        pump(self);
+    else if (self->in_flight == 0)
+        retry_jobs(self);
     chunk_free(chunk);
 }
 
@@ -484,12 +486,16 @@ static void pump(Ranged *self)
 {
     CommandLane lane;
     guint64 first, n;
-    if (self->acquiring)
+    if (self->acquiring || self->lost)
         return;
+    if (self->held && self->generation != self->mailbox->generation) { /* it was given up */
+        if (self->in_flight)
+            return;
+        release(self);
+    }
     ranged_ref(self);
     remove_jobs(self, is_unwanted);
-    bool lost = self->held && self->generation != self->mailbox->generation;
-    while (!lost && !self->dropped && !self->engine->stop_us && self->in_flight < IN_FLIGHT &&
+    while (!self->dropped && !self->engine->stop_us && self->in_flight < IN_FLIGHT &&
            (n = claim_next(self, &first, &lane))) {
         if (self->held) {
             send(self, lane, first, n);

@@ -41,6 +41,7 @@ struct Ranged {
     Mailbox *mailbox; /* while held or acquiring */
     guint generation;
     bool held, acquiring, dropped;
+    bool lost; /* the session goes: nothing is sent until all in flight is back */
     guint in_flight;
     GPtrArray *jobs; /* of Job: NEED_RANGE, references */
     gint64 used_us;

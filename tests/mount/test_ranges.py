@@ -226,7 +226,7 @@ class TestRanges(RangeCase):
         for how in ("rst", "fin", "stall"):
             with self.subTest(how):
                 self.link.cut_after(6_000_000, how=how)
-                done = subprocess.run(["cp", self.path("video.bin"), target], timeout=100,
+                done = subprocess.run(["cp", self.path("video.bin"), target], timeout=40,
                                       capture_output=True, check=False)
                 self.link.resume()
                 if done.returncode == 0:

@@ -9,7 +9,7 @@ PYTHON=${PYTHON:-/usr/bin/python3}
 export ROOT PYTHON
 
 BUILD_PACKAGES=(gcc libc6-dev meson ninja-build pkg-config fuse3 libfuse3-dev libglib2.0-dev
-    libgmime-3.0-dev libsqlite3-dev libssl-dev zlib1g-dev libsecret-1-dev python3)
+    libsqlite3-dev libssl-dev zlib1g-dev libsecret-1-dev python3)
 TEST_PACKAGES=("${BUILD_PACKAGES[@]}" libcmocka-dev dovecot-imapd openssl procps rsync)
 LINT_PACKAGES=("${BUILD_PACKAGES[@]}" libcmocka-dev clang-tidy clang-format cppcheck shellcheck)
 

@@ -28,7 +28,7 @@ static bool choose_user(Settings *settings, const Options *options, const Source
 {
     const char *option = options_text(options, OPT_USER);
     bool asked = options_origin(options, OPT_USER) == OPTION_FROM_COMMAND;
-    if (asked && source->user && strcmp(option, source->user) != 0)
+    if (asked && source->user && g_strcmp0(option, source->user) != 0)
         return fail(error, "option user and SOURCE name different users");
     const char *user = source->user ? source->user : option;
     if (!user && !options_text(options, OPT_TUNNEL))

@@ -62,6 +62,15 @@ static void begin_login(Session *session, bool preauth)
     }
 }
 
+/* Its words stand for the server's name until ID tells a better one. */
+static void note_greeting_name(Session *session, const Response *response)
+{
+    if (!response->text || !*response->text)
+        return;
+    g_free(session->server.server_name);
+    session->server.server_name = log_printable(response->text, strlen(response->text), 60);
+}
+
 void login_on_greeting(Session *session, const Response *response)
 {
     if (!is_greeting(response)) {
@@ -69,13 +78,14 @@ void login_on_greeting(Session *session, const Response *response)
         return;
     }
     session->greeting_us = 0;
-    g_autofree char *text = session_text(response);
     if (response->kind == RESP_BYE) {
+        g_autofree char *text = session_text(session, response);
         session_fail(session, G_ERRORF(OFFLINE, "the server does not let us in: %s", text));
         return;
     }
     session_set_state(session, SESSION_LOGIN);
-    server_info_note_quirks(&session->server, QUIRK_FROM_GREETING, text);
+    server_info_note_quirks(&session->server, QUIRK_FROM_GREETING, response->text);
+    note_greeting_name(session, response);
     if (response->code == CODE_CAPABILITY && response->words)
         login_set_capabilities(session, response->words);
     begin_login(session, response->kind == RESP_PREAUTH);
@@ -200,7 +210,7 @@ static void login_done(Command *command, CommandResult result, const Response *t
     if (result == COMMAND_LOST)
         return;
     if (result != COMMAND_OK) {
-        g_autofree char *text = session_text(tagged);
+        g_autofree char *text = session_text(session, tagged);
         session_fail(session, g_error_new(IMAPFS_ERROR, refusal(tagged->code),
                                           "the server refused the login: %s", text));
         return;
@@ -387,8 +397,10 @@ static bool on_id(Command *command, Response *response, gpointer data)
         if (g_ascii_strcasecmp(key, "name") == 0 || g_ascii_strcasecmp(key, "vendor") == 0)
             server_info_note_quirks(&session->server, QUIRK_FROM_ID, value);
     }
-    g_free(session->server.server_name);
-    session->server.server_name = name->len ? g_strdup(name->str) : NULL;
+    if (name->len) {
+        g_free(session->server.server_name);
+        session->server.server_name = g_strdup(name->str);
+    }
     return true;
 }
 

@@ -4,7 +4,9 @@
  * that made it. */
 #include "password.h"
 
+#include <pthread.h>
 #include <string.h>
+#include <time.h>
 
 #include "imapfs/base/error.h"
 
@@ -19,62 +21,90 @@ struct PasswordJob {
     GError *error;
 };
 
-static void job_free(gpointer data)
+/* Calls of a password function under way or about to be, in the whole process. The lock also stands
+ * between what a thread brings and the loop that takes it. POSIX's and not GLib's: it is what
+ * ThreadSanitizer can see. */
+static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
+static pthread_cond_t settled = PTHREAD_COND_INITIALIZER;
+static guint n_running;
+
+static void begin_call(void)
 {
-    PasswordJob *job = data;
-    secret_unref(job->password);
-    g_clear_error(&job->error);
-    g_main_context_unref(job->context);
-    g_free(job);
+    pthread_mutex_lock(&lock);
+    n_running++;
+    pthread_mutex_unlock(&lock);
 }
 
-/* Calls of a password function under way or about to be, in the whole process. */
-static struct {
-    GMutex lock;
-    GCond none;
-    guint n;
-} running;
-
-static void count_running(int change)
+static void end_call(void)
 {
-    g_mutex_lock(&running.lock);
-    running.n += (guint)change;
-    if (running.n == 0)
-        g_cond_broadcast(&running.none);
-    g_mutex_unlock(&running.lock);
+    pthread_mutex_lock(&lock);
+    if (--n_running == 0)
+        pthread_cond_broadcast(&settled);
+    pthread_mutex_unlock(&lock);
 }
 
 bool account_passwords_settled(guint wait_ms)
 {
-    gint64 until = g_get_monotonic_time() + (gint64)wait_ms * 1000;
-    g_mutex_lock(&running.lock);
-    while (running.n > 0 && g_cond_wait_until(&running.none, &running.lock, until))
+    struct timespec until;
+    clock_gettime(CLOCK_MONOTONIC, &until);
+    until.tv_sec += wait_ms / 1000;
+    until.tv_nsec += (long)(wait_ms % 1000) * 1000000;
+    if (until.tv_nsec >= 1000000000) {
+        until.tv_sec++;
+        until.tv_nsec -= 1000000000;
+    }
+    pthread_mutex_lock(&lock);
+    while (n_running > 0 && pthread_cond_clockwait(&settled, &lock, CLOCK_MONOTONIC, &until) == 0)
         ;
-    bool settled = running.n == 0;
-    g_mutex_unlock(&running.lock);
-    return settled;
+    bool none = n_running == 0;
+    pthread_mutex_unlock(&lock);
+    return none;
+}
+
+static void job_free(gpointer data)
+{
+    PasswordJob *job = data;
+    pthread_mutex_lock(&lock);
+    secret_unref(job->password); /* only when the loop was gone before it could take it */
+    g_clear_error(&job->error);
+    pthread_mutex_unlock(&lock);
+    g_main_context_unref(job->context);
+    g_free(job);
 }
 
 static gboolean on_loop(gpointer data)
 {
     PasswordJob *job = data;
-    if (job->ready)
-        job->ready(g_steal_pointer(&job->password), g_steal_pointer(&job->error), job->data);
+    pthread_mutex_lock(&lock);
+    Secret *password = g_steal_pointer(&job->password);
+    GError *error = g_steal_pointer(&job->error);
+    pthread_mutex_unlock(&lock);
+    if (job->ready) {
+        job->ready(password, error, job->data);
+    } else {
+        secret_unref(password);
+        g_clear_error(&error);
+    }
     return G_SOURCE_REMOVE;
 }
 
 static gpointer on_thread(gpointer data)
 {
     PasswordJob *job = data;
-    job->password = job->ask(job->ask_data, job->retry, &job->error);
-    if (!job->password && !job->error)
-        job->error = g_error_new(IMAPFS_ERROR, IMAPFS_ERROR_AUTH, "there is no password");
+    GError *error = NULL;
+    Secret *password = job->ask(job->ask_data, job->retry, &error);
+    if (!password && !error)
+        error = g_error_new(IMAPFS_ERROR, IMAPFS_ERROR_AUTH, "there is no password");
+    pthread_mutex_lock(&lock);
+    job->password = password;
+    job->error = error;
+    pthread_mutex_unlock(&lock);
     GSource *source = g_idle_source_new();
     g_source_set_priority(source, G_PRIORITY_DEFAULT);
     g_source_set_callback(source, on_loop, job, job_free);
     g_source_attach(source, job->context);
     g_source_unref(source);
-    count_running(-1);
+    end_call();
     return NULL;
 }
 
@@ -89,7 +119,7 @@ PasswordJob *password_job_start(const Account *account, bool retry, PasswordRead
     job->context = g_main_context_ref_thread_default();
     job->ready = ready;
     job->data = data;
-    count_running(1);
+    begin_call();
     g_thread_unref(g_thread_new("password", on_thread, job));
     return job;
 }

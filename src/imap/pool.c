@@ -80,7 +80,7 @@ bool pool_is_connecting(const Pool *pool)
 {
     for (guint i = 0; i < pool->members->len; i++) {
         const Member *member = pool->members->pdata[i];
-        if (!member->ready && !member->ended && session_state(member->session) != SESSION_CLOSING)
+        if (!member->ready && !member->ended && !member->closing)
             return true;
     }
     return false;
@@ -257,7 +257,7 @@ static void attempt_failed(Member *member, const GError *error)
 {
     Pool *pool = member->pool;
     member->ended = true; /* on_end follows at once */
-    if (pool->state == POOL_STOPPED)
+    if (member->closing)
         return;
     if (pool_count_ready(pool) > 0) { /* a server's limit of connections, most likely */
         log_info(LOG_POOL, "%s: no further connection: %s", pool->account->name, error->message);
@@ -428,6 +428,7 @@ static void stop(Pool *pool)
     for (guint i = 0; i < pool->members->len; i++) {
         Member *member = pool->members->pdata[i];
         member->ready = false;
+        member->closing = true;
         tell_unselected(member);
         session_close(member->session);
     }

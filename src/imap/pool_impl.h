@@ -12,7 +12,8 @@
 typedef struct {
     Pool *pool;
     Session *session;
-    bool ready; /* leases may be given on it */
+    bool ready;   /* leases may be given on it */
+    bool closing; /* by pool_set_offline: what comes of it is not of interest */
     bool ended;
     char *mailbox;  /* selected, or a SELECT for it is under way; NULL */
     bool selected;  /* ... and on_selected told so: on_unselected is owed */

@@ -209,6 +209,29 @@ static bool is_alone_in_flight(const Session *session)
     return last && ((const Command *)last->data)->alone;
 }
 
+/* "Suggested Backoff Time: N milliseconds" (Exchange): what nobody waits for waits. */
+#define THROTTLE_MAX_MS (5 * 60 * 1000)
+
+static void note_throttle(Session *session, const Response *response)
+{
+    if (response->backoff_ms <= 0)
+        return;
+    gint64 ms = MIN(response->backoff_ms, THROTTLE_MAX_MS);
+    session->queue.throttled_us = clock_mono_us() + ms * 1000;
+    log_info(LOG_IMAP, "%s: the server asks for %" G_GINT64_FORMAT " s of patience", session->label,
+             ms / 1000);
+}
+
+static bool is_throttled(const Session *session)
+{
+    return clock_mono_us() < session->queue.throttled_us;
+}
+
+gint64 queue_throttled_until(const Session *session)
+{
+    return is_throttled(session) && session_queued(session) > 0 ? session->queue.throttled_us : 0;
+}
+
 static bool lane_has_room(const Session *session, CommandLane lane)
 {
     guint depth = server_has_quirk(&session->server, QUIRK_SHALLOW_PIPELINE) ? SHALLOW_PIPELINE
@@ -216,7 +239,8 @@ static bool lane_has_room(const Session *session, CommandLane lane)
     if (session_in_flight(session) >= depth)
         return false;
     return lane == LANE_FOREGROUND ||
-           (count_lane(session, LANE_BACKGROUND) < MIN(BACKGROUND_PIPELINE, depth - 1) &&
+           (!is_throttled(session) &&
+            count_lane(session, LANE_BACKGROUND) < MIN(BACKGROUND_PIPELINE, depth - 1) &&
             count_lane(session, LANE_FOREGROUND) <= FOREGROUND_FEW);
 }
 
@@ -304,7 +328,9 @@ static void send_pieces(Session *session, Command *command)
         }
     }
     command->end_offset = outbox_added(queue->outbox);
-    g_clear_pointer(&command->pieces, g_array_unref); /* the outbox keeps them until written */
+    /* The outbox keeps the bytes until they are written; a password is not kept for longer. */
+    g_clear_pointer(&command->pieces, g_array_unref);
+    g_clear_pointer(&command->text, command_text_free);
 }
 
 /* What wire will not write (a NUL in a name) is answered as the server would have. */
@@ -381,6 +407,7 @@ void queue_on_tagged(Session *session, const Response *response)
         return;
     }
     g_queue_remove(&session->queue.in_flight, command);
+    note_throttle(session, response);
     log_debug(LOG_IMAP, "%s: %s %s", session->label, command->tag,
               response_kind_name(response->kind));
     queue_finish_command(session, command,
@@ -431,8 +458,12 @@ bool queue_offer(Session *session, Response *response, const Command *until)
 void queue_note_progress(Session *session)
 {
     gint64 now = clock_mono_us();
-    for (GList *l = session->queue.in_flight.head; l; l = l->next)
-        ((Command *)l->data)->progress_us = now;
+    for (GList *l = session->queue.in_flight.head; l; l = l->next) {
+        Command *command = l->data;
+        command->progress_us = now;
+        if (command->on_progress)
+            command->on_progress(command->data);
+    }
 }
 
 gint64 queue_deadline(const Session *session)

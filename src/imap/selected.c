@@ -268,7 +268,7 @@ static GError *select_error(const SelectJob *job, CommandResult result, const Re
     g_autofree char *name = log_printable(job->mailbox, strlen(job->mailbox), 200);
     if (!tagged)
         return G_ERRORF(LOST, "%s: the connection was lost", name);
-    g_autofree char *text = session_text(tagged);
+    g_autofree char *text = session_text(job->session, tagged);
     return g_error_new(IMAPFS_ERROR, refusal(result, tagged->code), "%s: the server says: %s", name,
                        text);
 }

@@ -29,8 +29,9 @@ typedef struct {
     GQueue in_flight; /* of Command, in the order sent */
     Outbox *outbox;
     guint n_tags;
-    Command *literal; /* in flight, waits for "+": nothing else may be written */
-    guint64 n_stray;  /* untagged responses while nothing was in flight */
+    Command *literal;    /* in flight, waits for "+": nothing else may be written */
+    guint64 n_stray;     /* untagged responses while nothing was in flight */
+    gint64 throttled_us; /* the background waits until then */
 } Queue;
 
 void queue_init(Queue *queue);
@@ -50,6 +51,7 @@ bool queue_count_untagged(Session *session);
 bool queue_offer(Session *session, Response *response, const Command *until);
 void queue_note_progress(Session *session);
 gint64 queue_deadline(const Session *session); /* of the command that waits longest */
+gint64 queue_throttled_until(const Session *session);
 /* A SELECT failed: what was meant for its mailbox must not meet another, or none. */
 void queue_void_behind(Session *session, GQueue *doomed_out);
 void queue_answer_lost(Session *session, GQueue *doomed);
@@ -123,6 +125,15 @@ bool idle_on_continue(Session *session);
 void idle_run(Session *session);
 gint64 idle_deadline(const Session *session);
 
+/* --- dispatch.c --- */
+
+void session_dispatch(Session *session, Response *response);
+/* What the server said, fit for a log or an error; before TLS nothing of it. Caller frees. */
+char *session_text(const Session *session, const Response *response);
+/* Frees nothing, but lets go of the sinks of a response that nobody takes. */
+void session_drop(Session *session, Response *response);
+void session_tell_untagged(Session *session, const char *mailbox, Response *response);
+
 /* --- session.c --- */
 
 struct Session {
@@ -169,12 +180,7 @@ void session_wake(Session *session);
 void session_use_stream(Session *session, Stream *stream);
 void session_gate_sink(Session *session);
 void session_ready(Session *session);
-/* Frees nothing, but lets go of the sinks of a response that nobody takes. */
-void session_drop(Session *session, Response *response);
-void session_tell_untagged(Session *session, const char *mailbox, Response *response);
 gint64 session_timeout_us(const Session *session);
-/* What the server said, fit for a log or an error. Caller frees. */
-char *session_text(const Response *response);
 Command *session_command(Session *session, CommandDone done, const char *format, ...)
     G_GNUC_PRINTF(3, 4);
 /* Whether the next login follows one that was refused (pool.c). */

@@ -158,6 +158,12 @@ bool charset_known(const char *label)
     return charset->kind != KIND_GUESS;
 }
 
+bool charset_is_guessed(const char *label)
+{
+    char clean[CHARSET_LABEL_MAX];
+    return strcmp(charset_label_resolve(label, clean), "?") == 0 || !charset_known(label);
+}
+
 int charset_utf8_step(const guint8 *bytes, gsize length)
 {
     static const struct {

@@ -31,7 +31,7 @@ Decoder *decoder_new(const char *encoding, const char *charset, bool is_text, bo
     decoder->text = g_byte_array_new();
     if (!is_text)
         return decoder;
-    if (bom && !charset_known(charset))
+    if (bom && charset_is_guessed(charset))
         decoder->head = g_byte_array_new();
     else
         decoder->charset = charset_new(charset);

@@ -27,7 +27,9 @@ struct TunnelChild {
     GSource *watch;  /* NULL: reaped */
     GSource *killer; /* NULL: not abandoned, or killed */
     bool abandoned;
-    int err_fd; /* -1: closed */
+    bool ended;       /* freed, but for the memory */
+    bool notify_owed; /* on_loop_gone will be called */
+    int err_fd;       /* -1: closed */
     GSource *err_source;
     GString *line;
     gint64 window_us; /* when the current minute of lines began */
@@ -128,13 +130,18 @@ static void drain_stderr(TunnelChild *child)
 
 /* --- the end --- */
 
+/* The killer's destroy notify may come after this, when GLib has finished dispatching it: then that
+ * is what frees the memory. */
 static void child_free(TunnelChild *child)
 {
     drop_source(&child->watch);
-    drop_source(&child->killer);
     close_stderr(child);
     g_string_free(child->line, TRUE);
-    g_free(child);
+    child->ended = true;
+    if (child->notify_owed)
+        drop_source(&child->killer);
+    else
+        g_free(child);
 }
 
 /* Whether anything is left to signal. A process group keeps its number from being used again while
@@ -163,6 +170,11 @@ static gboolean on_grace_over(gpointer data)
 static void on_loop_gone(gpointer data)
 {
     TunnelChild *child = data;
+    child->notify_owed = false;
+    if (child->ended) {
+        g_free(child);
+        return;
+    }
     if (!child->killer)
         return; /* it was ours to drop */
     g_clear_pointer(&child->killer, g_source_unref);
@@ -202,6 +214,7 @@ void tunnel_child_abandon(TunnelChild *child)
     }
     kill(-child->pid, SIGTERM);
     child->killer = g_timeout_source_new_seconds(TERM_GRACE_S);
+    child->notify_owed = true;
     g_source_set_callback(child->killer, on_grace_over, child, on_loop_gone);
     g_source_attach(child->killer, g_main_context_get_thread_default());
 }

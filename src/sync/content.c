@@ -28,7 +28,8 @@ typedef struct {
     bool partial;
     guint64 asked;    /* offset of the next piece to ask for */
     guint64 got;      /* offset of the next byte to come */
-    bool answered;    /* any FETCH of this message came */
+    bool named;       /* any FETCH of this message came */
+    bool answered;    /* and one with what was asked for */
     bool ended;       /* the section's end was seen, or it failed */
     Decoder *decoder; /* DECODED, TEXT, HTML */
     GByteArray *raw;  /* HEADERS: gathered, then made readable */
@@ -173,6 +174,7 @@ static bool on_body(Command *command, Response *response, gpointer data)
     if (is_leftover(fetch, got))
         return true;
     job_progress(fetch->job);
+    fetch->named = true;
     const FetchBody *body = find_body(fetch, got);
     if (body && !fetch->ended) {
         take_body(fetch, body);
@@ -185,6 +187,14 @@ static bool on_body(Command *command, Response *response, gpointer data)
         return true;
     }
     return false;
+}
+
+/* Part of a literal came. A waiter that waits without progress gives up, and a piece may take
+ * longer than that on a slow link. */
+static void on_progress(gpointer data)
+{
+    Fetch *fetch = data;
+    job_progress(fetch->job);
 }
 
 /* --- the end --- */
@@ -232,7 +242,10 @@ static void on_done(Command *command, CommandResult result, const Response *tagg
     else if (result != COMMAND_OK && !fetch->ended)
         fetch_fail(fetch, error_from_result(result, tagged, "fetch"));
     else if (result == COMMAND_OK && !fetch->answered && !fetch->ended) {
-        fetch_fail_with(fetch, IMAPFS_ERROR_GONE, "the message is no longer on the server");
+        if (fetch->named)
+            fetch_fail_with(fetch, IMAPFS_ERROR_DATA, "the server left out what was asked for");
+        else
+            fetch_fail_with(fetch, IMAPFS_ERROR_GONE, "the message is no longer on the server");
         mailbox_mark(fetch->mailbox, DIRTY_VERIFY);
     }
     if (!fetch->ended && job_is_wanted(fetch->job))
@@ -257,6 +270,7 @@ static void fetch_send(Fetch *fetch)
     command->wants = 1ull << RESP_FETCH;
     command->expected = 1;
     command->on_untagged = on_body;
+    command->on_progress = on_progress;
     session_submit(fetch->mailbox->session, command);
 }
 

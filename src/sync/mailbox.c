@@ -162,7 +162,8 @@ void mailbox_acquire(Mailbox *mailbox, CommandLane lane, MailboxReady ready, gpo
         ready(mailbox, NULL, error, data);
         return;
     }
-    mailbox->used_us = clock_mono_us();
+    if (lane == LANE_FOREGROUND) /* somebody wants it, and not only polling */
+        mailbox->used_us = clock_mono_us();
     if (mailbox->session) {
         mailbox->users++;
         ready(mailbox, mailbox->session, NULL, data);

@@ -16,6 +16,8 @@
 
 /* How often the list is asked for again when nobody needs it: every n-th poll. */
 #define LIST_EVERY_POLLS 5
+/* Mailboxes that nobody looked at for longer are asked after when somebody does. */
+#define POLL_USED_WITHIN_US (10 * 60 * G_USEC_PER_SEC)
 
 typedef struct {
     Engine *engine;
@@ -328,7 +330,8 @@ static void poll_ready(PoolLease *lease, Session *session, const GError *error, 
     g_hash_table_iter_init(&iter, engine->mailboxes);
     while (session && g_hash_table_iter_next(&iter, NULL, &value)) {
         Mailbox *mailbox = value;
-        if (!mailbox_is_watched(mailbox) && !mailbox->session_polled && !mailbox->session)
+        bool used = clock_mono_us() - mailbox->used_us < POLL_USED_WITHIN_US;
+        if (used && !mailbox_is_watched(mailbox) && !mailbox->session_polled && !mailbox->session)
             poll_one(session, mailbox);
     }
     engine->polling = false;

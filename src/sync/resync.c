@@ -105,7 +105,8 @@ typedef struct {
     Mailbox *mailbox;
     guint generation;
     guint bits;
-    UidSet *seen; /* full FLAGS: what is there; SEARCH: what it found */
+    UidSet *seen;  /* full FLAGS: what is there; SEARCH: what it found */
+    bool answered; /* SEARCH came */
     gint64 since_us;
 } Phase;
 
@@ -243,6 +244,14 @@ static void listing_flush(Listing *listing)
 static StoreMsg *msg_from_fetch(const FetchData *fetch)
 {
     StoreMsg *msg = g_new0(StoreMsg, 1);
+    if (fetch->broken) { /* only its UID can be believed: it is listed, and reading it is EIO */
+        msg->uid = fetch->uid;
+        msg->from = g_strdup("");
+        msg->subject = g_strdup("");
+        msg->flags = g_strdup("");
+        msg->name = name_message(0, 0, "", "");
+        return msg;
+    }
     gsize length = 0;
     const char *header = "";
     for (guint i = 0; fetch->bodies && i < fetch->bodies->len; i++) {
@@ -255,6 +264,7 @@ static StoreMsg *msg_from_fetch(const FetchData *fetch)
     msg->uid = fetch->uid;
     msg->from = mime_from_display(from ? from : "");
     msg->subject = mime_decode_header(subject ? subject : "");
+    msg->message_id = mime_header_value(header ? header : "", length, "Message-ID");
     msg->internaldate = fetch->internaldate;
     msg->zone = fetch->internaldate_zone;
     msg->size = fetch->size;
@@ -336,7 +346,7 @@ static void listing_send(Listing *listing)
     }
     command_text_add(command->text,
                      " (UID FLAGS INTERNALDATE RFC822.SIZE%s%s%s BODY.PEEK[HEADER.FIELDS (FROM "
-                     "SUBJECT)])",
+                     "SUBJECT MESSAGE-ID)])",
                      session_condstore(mailbox->session) ? " MODSEQ" : "",
                      server_can(server, CAP_OBJECTID) ? " EMAILID" : "",
                      server_can(server, CAP_GMAIL) ? " X-GM-MSGID" : "");
@@ -405,9 +415,16 @@ static bool on_search(Command *command, Response *response, gpointer data)
     Phase *phase = data;
     if (response->kind != RESP_SEARCH && response->kind != RESP_ESEARCH)
         return false;
+    phase->answered = true;
     if (response->uids)
         uidset_add_set(phase->seen, response->uids);
     return true;
+}
+
+/* Silence, or an empty answer for a mailbox that is not empty, must not be taken for "all gone". */
+static bool search_makes_sense(const Phase *phase)
+{
+    return phase->mailbox->exists == 0 || (phase->answered && !uidset_is_empty(phase->seen));
 }
 
 static void on_search_done(Command *command, CommandResult result, const Response *tagged,
@@ -415,13 +432,21 @@ static void on_search_done(Command *command, CommandResult result, const Respons
 {
     Phase *phase = data;
     Mailbox *mailbox = phase->mailbox;
-    if (result != COMMAND_OK || phase->generation != mailbox->generation) {
-        g_autoptr(GError) error = error_from_result(result == COMMAND_OK ? COMMAND_LOST : result,
-                                                    tagged, "comparing with the server");
+    g_autoptr(GError) error = NULL;
+    if (result != COMMAND_OK)
+        error = error_from_result(result, tagged, "comparing with the server");
+    else if (phase->generation != mailbox->generation)
+        error = error_from_result(COMMAND_LOST, NULL, "comparing with the server");
+    else if (!search_makes_sense(phase))
+        error = g_error_new(IMAPFS_ERROR, IMAPFS_ERROR_PROTOCOL,
+                            "the server did not say which of its %u messages there are",
+                            mailbox->exists);
+    if (error) {
         phase_end(mailbox, phase->generation, phase->bits, error);
         phase_free(phase);
         return;
     }
+    mailbox->verify_rounds++; /* one that failed does not count: it is tried again */
     g_autoptr(UidSet) missing = uidset_copy(phase->seen);
     g_autoptr(UidSet) rows = store_msg_uids(store_reader(mailbox->engine->store), mailbox->box);
     uidset_remove_set(missing, rows);
@@ -451,7 +476,6 @@ static bool phase_verify(Mailbox *mailbox)
                  mailbox->exists, rows);
         return false;
     }
-    mailbox->verify_rounds++;
     Phase *phase = phase_new(mailbox, DIRTY_VERIFY);
     phase->seen = uidset_new();
     Command *command = command_new(LANE_FOREGROUND, on_search_done, phase);
@@ -483,8 +507,9 @@ static bool record(Mailbox *mailbox, bool *first_out, GError **error)
     box.uidnext = MAX(mailbox->uidnext, known == G_MAXUINT32 ? known : known + 1);
     box.highestmodseq = mailbox->highestmodseq;
     box.synced_ns = clock_real_ns();
+    /* No touch: to have learnt what was in the directory all along is no change of it. tar, which
+     * looks at the directory before and after it reads it, would say that there was one. */
     ok = ok && store_box_update(txn, &box, error);
-    ok = ok && (!*first_out || store_box_touch(txn, box.id, box.synced_ns, error));
     mailbox->uidnext = box.uidnext;
     store_box_clear(&box);
     if (!ok) {

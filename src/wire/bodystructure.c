@@ -392,7 +392,9 @@ BodyPart *bodystructure_read(Lexer *lex)
 {
     Builder build = {.lex = lex};
     Lexer ahead = *lex;
-    bool multipart = lexer_closes(&ahead, '(') && lexer_closes(&ahead, '(');
+    bool multipart = false;
+    if (lexer_closes(&ahead, '('))
+        multipart = lexer_closes(&ahead, '(');
     return read_part(&build, NULL, g_strdup(multipart ? "" : "1"));
 }
 

@@ -101,19 +101,20 @@ static bool address_list_read(Lexer *lex, GPtrArray **out)
 static bool fields_read(Lexer *lex, Envelope *envelope)
 {
     const struct {
-        char **string;
-        GPtrArray **addresses;
+        bool is_list;
+        void *field; /* char ** or GPtrArray ** */
     } fields[] = {
-        {&envelope->date, NULL},       {&envelope->subject, NULL},  {NULL, &envelope->from},
-        {NULL, &envelope->sender},     {NULL, &envelope->reply_to}, {NULL, &envelope->to},
-        {NULL, &envelope->cc},         {NULL, &envelope->bcc},      {&envelope->in_reply_to, NULL},
-        {&envelope->message_id, NULL},
+        {false, &envelope->date},        {false, &envelope->subject},
+        {true, &envelope->from},         {true, &envelope->sender},
+        {true, &envelope->reply_to},     {true, &envelope->to},
+        {true, &envelope->cc},           {true, &envelope->bcc},
+        {false, &envelope->in_reply_to}, {false, &envelope->message_id},
     };
     for (guint i = 0; i < G_N_ELEMENTS(fields); i++) {
         if (lexer_closes(lex, ')'))
             return true;
-        if (fields[i].string != NULL ? !lexer_nstring(lex, fields[i].string)
-                                     : !address_list_read(lex, fields[i].addresses))
+        if (fields[i].is_list ? !address_list_read(lex, fields[i].field)
+                              : !lexer_nstring(lex, fields[i].field))
             return false;
     }
     return lexer_skip_rest(lex);

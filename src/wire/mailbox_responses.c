@@ -233,14 +233,13 @@ static bool namespace_list_read(Lexer *lex, GArray **out)
     *out = g_array_new(FALSE, TRUE, sizeof(NamespaceItem));
     g_array_set_clear_func(*out, namespace_item_clear);
     while (!lexer_closes(lex, ')')) {
-        NamespaceItem item = {0};
-        if (!lexer_expect(lex, '(') || !lexer_nstring(lex, &item.prefix))
+        g_array_set_size(*out, (*out)->len + 1);
+        NamespaceItem *item = &g_array_index(*out, NamespaceItem, (*out)->len - 1);
+        if (!lexer_expect(lex, '(') || !lexer_nstring(lex, &item->prefix))
             return false;
-        if (item.prefix == NULL)
-            item.prefix = g_strdup("");
-        g_array_append_val(*out, item);
-        char *delimiter = &g_array_index(*out, NamespaceItem, (*out)->len - 1).delimiter;
-        if (!delimiter_read(lex, delimiter) || !lexer_skip_rest(lex))
+        if (item->prefix == NULL)
+            item->prefix = g_strdup("");
+        if (!delimiter_read(lex, &item->delimiter) || !lexer_skip_rest(lex))
             return false;
     }
     return true;

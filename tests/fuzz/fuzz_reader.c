@@ -26,15 +26,16 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     if (size < 2)
         return 0;
     size -= 2;
-    gsize cuts[CUTS_MAX];
+    gsize cuts[CUTS_MAX] = {0};
     const char *bytes = (const char *)data;
     DumpMode mode = {.preauth = (data[size] & 1) != 0, .sink = (data[size] & 2) == 0};
     g_autofree char *whole = dump_whole(mode, bytes, size);
     g_autofree char *split = NULL;
+    gsize n_cuts = random_cuts(data[size + 1], size, cuts);
     if ((data[size] & 4) != 0)
         split = dump_bytewise(mode, bytes, size);
     else
-        split = dump_stream(mode, bytes, size, cuts, random_cuts(data[size + 1], size, cuts));
+        split = dump_stream(mode, bytes, size, cuts, n_cuts);
     FUZZ_CHECK(strcmp(whole, split) == 0, "whole:\n%s\nsplit:\n%s", whole, split);
     return 0;
 }

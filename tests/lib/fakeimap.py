@@ -15,6 +15,7 @@ server that never heard of it.
 import base64
 import contextlib
 import datetime
+import itertools
 import os
 import re
 import selectors
@@ -537,7 +538,8 @@ class FakeImap(servers.Server):
         super().__init__()
         self.capabilities, self.security = tuple(capabilities), security
         self.idles = "IDLE" in self.capabilities
-        self.boxes = {"INBOX": Mailbox("INBOX", 1000)}
+        self._validity = itertools.count(1000)
+        self.boxes = {"INBOX": Mailbox("INBOX", next(self._validity))}
         self.lock = threading.RLock()
         self.greeting = self.on_command = self.on_fetch = None
         self.log = []  # (time, command) as received
@@ -553,7 +555,7 @@ class FakeImap(servers.Server):
         """The mailbox of this name, made when it is not there."""
         with self.lock:
             if name not in self.boxes:
-                self.boxes[name] = Mailbox(name, 1000 + len(self.boxes), **more)
+                self.boxes[name] = Mailbox(name, next(self._validity), **more)
             return self.boxes[name]
 
     def fill(self, name, messages):

@@ -42,11 +42,11 @@ class Part:
         self.type, self.subtype = self.fields.get_content_type().split("/")
         self.children = []
         if self.type == "multipart":
-            self._split(default)
+            self._split()
         elif self.type == "message" and self.subtype == "rfc822":
             self.children = [Part(self.body)]
 
-    def _split(self, _default):
+    def _split(self):
         boundary = self.fields.get_param("boundary", "", unquote=True)
         kind = "message/rfc822" if self.subtype == "digest" else "text/plain"
         line = re.compile(rb"(?:^|\r\n)--" + re.escape(str(boundary).encode()) +
@@ -60,6 +60,8 @@ class Part:
                 return
         if start is not None:
             self.children.append(Part(self.body[start:], kind))
+        elif not self.children:
+            self.children = [Part(b"")]  # what Dovecot serves for a multipart without parts
 
     def part(self, numbers):
         """The part a section's numbers name, or None."""

@@ -10,7 +10,6 @@ import shutil
 import signal
 import socket
 import subprocess
-import sys
 import tempfile
 import time
 
@@ -41,9 +40,12 @@ def end_all():
 
 
 def end_on_signals():
-    """Turns the usual signals into an orderly exit, so that end_all() runs."""
+    """Turns the usual signals into an orderly exit, so that end_all() runs. As Ctrl-C does: what
+    catches exceptions of tests lets this one through."""
+    def interrupt(_number, _frame):
+        raise KeyboardInterrupt
     for number in (signal.SIGTERM, signal.SIGHUP):
-        signal.signal(number, lambda n, _frame: sys.exit(128 + n))
+        signal.signal(number, interrupt)
 
 
 atexit.register(end_all)

@@ -342,7 +342,7 @@ default_login_user = {login_user}
 default_internal_user = {internal_user}
 default_internal_group = {internal_group}
 mail_max_userip_connections = 100
-ssl = yes
+ssl = {ssl}
 ssl_cert = <{cert}
 ssl_key = <{key}
 ssl_min_protocol = TLSv1.2
@@ -375,7 +375,6 @@ service anvil {{
 service stats {{
   chroot =
 }}
-{extra}
 """
 
 
@@ -388,9 +387,9 @@ def _dovecot_common(dir):
 class Dovecot(Server):
     name = "dovecot"
 
-    def __init__(self, dir=None, cert=None, extra="", security="tls"):
+    def __init__(self, dir=None, cert=None, security="tls", has_tls=True):
         super().__init__(dir)
-        self.security = security
+        self.security, self.has_tls = security, has_tls
         uid, gid = mail_owner()
         me = getpass.getuser()
         root = os.getuid() == 0
@@ -401,7 +400,8 @@ class Dovecot(Server):
                 users.write(f"{user}:{{PLAIN}}{password}:{uid}:{gid}::{self.home(user)}::\n")
         with open(os.path.join(self.dir, "dovecot.conf"), "w") as conf:
             conf.write(_dovecot_common(self.dir) + DOVECOT_DAEMON.format(
-                dir=self.dir, port=self.port, plain_port=self.plain_port, extra=extra,
+                dir=self.dir, port=self.port, plain_port=self.plain_port,
+                ssl="yes" if has_tls else "no",
                 cert=cert or self.tls.good, key=self.tls.key,
                 login_user="dovenull" if root else me,
                 internal_user="dovecot" if root else me,
@@ -419,6 +419,9 @@ class Dovecot(Server):
                            else "")
         mail.maildir(box, messages, **options)
         give(self.home())
+
+    def ready(self):
+        return super().ready() if self.has_tls else proc.port_open(self.plain_port)
 
     def launch(self):
         self.process = proc.Process(
@@ -517,7 +520,7 @@ def unpacked(name, *packages):
     plan = proc.run("apt-get", "install", "-s", "--no-install-recommends", *packages).decode()
     wanted = [line.split()[1] for line in plan.splitlines()
               if line.startswith("Inst ") and line.split()[2].startswith("(")
-              and not re.match(r"Inst (exim4|libclamav|gawk|gamin)", line)]
+              and not re.match(r"Inst (exim4|libclamav|gawk)", line)]
     subprocess.run(["chown", "_apt", os.path.join(tree, "debs")], capture_output=True, check=False)
     proc.run("apt-get", "download", *wanted, cwd=os.path.join(tree, "debs"), timeout=300)
     for deb in glob.glob(os.path.join(tree, "debs", "*.deb")):
@@ -659,7 +662,8 @@ class Courier(Overlaid):
     binds = (("etc/courier", "/etc/courier"), ("run", "/run"))
     SETTINGS = {
         "imapd": {"ADDRESS": "127.0.0.1", "MAXDAEMONS": "100", "MAXPERIP": "100",
-                  "IMAP_ENHANCEDIDLE": "0", "IMAP_IDLE_TIMEOUT": "1", "IMAP_ULIMITD": "",
+                  "IMAP_ENHANCEDIDLE": "1",
+                  "IMAP_ULIMITD": "",
                   "IMAP_CAPABILITY": '"IMAP4rev1 UIDPLUS CHILDREN NAMESPACE THREAD=REFERENCES '
                                      'SORT QUOTA IDLE AUTH=PLAIN"',
                   "IMAP_CAPABILITY_TLS": '"$IMAP_CAPABILITY"'},

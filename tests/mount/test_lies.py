@@ -6,6 +6,7 @@ import time
 
 import fakeimap
 import mail
+import mount as mounts
 from case import Case
 
 BAD = (errno.EIO, errno.ENETUNREACH, errno.ETIMEDOUT)
@@ -29,9 +30,9 @@ class LieCase(Case):
         source, more = self.server.source()
         return self.mount(source, [*more, "timeout=3", "poll=5", *options])
 
-    def one_message_spoiled(self, lie, files=("body.txt",), victim=5, structure=True):
-        """With on_fetch = lie for the victim, all other messages read well and the victim's files
-        give EIO. structure False: the victim may have other files, yet must be listed."""
+    def one_message_spoiled(self, lie, errnos=(errno.EIO,), victim=5, structure=True):
+        """With on_fetch = lie for the victim, all other messages read well and the victim's text
+        gives an error. structure False: the victim may have other files, yet must be listed."""
         def on_fetch(conn, message, items):
             return lie(message, items) if message.uid == victim else items
         self.server.on_fetch = on_fetch
@@ -42,8 +43,7 @@ class LieCase(Case):
             if uid != victim:
                 self.assertEqual(mounted.text("INBOX", names[uid], "body.txt"), made.text)
         if structure and victim in names:
-            for file in files:
-                self.assert_fails(BAD, mounted.read, "INBOX", names[victim], file)
+            self.assert_fails(errnos, mounted.read, "INBOX", names[victim], "body.txt")
         mounted.messages("INBOX")
         return mounted, names
 
@@ -76,7 +76,7 @@ class TestFetchLies(LieCase):
     def test_no_answer_for_one(self):
         def lie(_message, items):
             return None if any(re.match(rb"BODY\[[\d]", k) for k in items) else items
-        self.one_message_spoiled(lie)
+        self.one_message_spoiled(lie, (errno.ESTALE,))  # as after an expunge
 
     def test_body_of_another_section(self):
         def lie(_message, items):
@@ -254,19 +254,24 @@ class TestSessionLies(LieCase):
         self.assertNotIn("\x1b", mounted.output())
         self.assertNotIn(b"\x1b", mounted.read(".imapfs", "log"))
 
-    def test_capabilities_withdrawn(self):
+    def test_refused_commands(self):
         """What was offered and is then refused: the program does without."""
-        def refuse(_conn, tag, name, arguments):
-            flat = repr(arguments)
-            if name in ("ENABLE", "ID", "NAMESPACE", "IDLE") or "CONDSTORE" in flat or \
-                    "QRESYNC" in flat or "RETURN" in flat or "CHANGEDSINCE" in flat:
-                _conn.send(tag, b" BAD no such thing\r\n")
-                return True
-            return False
-        self.server.on_command = refuse
-        mounted = self.up()
-        self.assertEqual(set(mounted.messages("INBOX")), set(self.uids))
-        self.recovers(mounted)
+        for word in ("ENABLE", "ID", "NAMESPACE", "IDLE", "RETURN", "CHANGEDSINCE", "CONDSTORE",
+                     "QRESYNC", "STATUS", "UNSELECT"):
+            with self.subTest(word):
+                def refuse(conn, tag, name, arguments, word=word):
+                    if word not in (name, *repr(arguments).upper().replace("'", " ").split()):
+                        return False
+                    conn.send(tag, b" BAD no such thing\r\n")
+                    return True
+                self.server.on_command = refuse
+                home = mounts.Home()
+                for _ in range(2):  # a first listing, and a resync
+                    source, more = self.server.source()
+                    mounted = self.mount(source, [*more, "timeout=3"], home)
+                    self.assertEqual(set(mounted.messages("INBOX")), set(self.uids))
+                    self.recovers(mounted)
+                    mounted.unmount()
 
 
 class TestNames(LieCase):
@@ -350,22 +355,56 @@ class TestNames(LieCase):
 
 class TestSlowServer(LieCase):
     def test_slow_but_alive(self):
-        """An answer that trickles is not a stall, however long it takes."""
+        """What comes slowly is not stalled, however long it takes: 64 KB in a second."""
+        made = mail.big(3, 400_000)
+        self.server.fill("Slow", [made])
         mounted = self.up()
-        names = mounted.messages("INBOX")
 
-        def trickle(conn, message, items):
-            body = next((v for k, v in items.items() if k.startswith(b"BODY[1]")), None)
-            if body is None:
+        def trickle(conn, _message, items):
+            if not any(name.startswith(b"BODY[2]") for name in items):
                 return items
             data = b"* 1 FETCH (" + b" ".join(k + b" " + v for k, v in items.items()) + b")\r\n"
-            step = len(data) // 10 + 1
-            for at in range(0, len(data), step):
-                conn.send(data[at:at + step])
-                time.sleep(0.5)
+            for at in range(0, len(data), 16_384):
+                conn.send(data[at:at + 16_384])
+                time.sleep(0.25)
             return None
+        path = os.path.join(mounted.message("Slow", 1), "attachments", "video.mp4")
+        os.stat(path)
         self.server.on_fetch = trickle
-        self.assertEqual(mounted.text("INBOX", names[1], "body.txt"), self.mails[0].text)
+        with open(path, "rb") as file:
+            self.assertEqual(mail.sha256(file.read()), mail.sha256(made.attachments[0][1]))
+
+
+class TestSilentSearch(LieCase):
+    capabilities = ("IMAP4rev1", "IDLE", "SASL-IR")
+
+    def test_silence_is_not_an_empty_mailbox(self):
+        """SEARCH that says nothing, or finds nothing, drops no message that is there."""
+        mounted = self.up()
+        self.assertEqual(set(mounted.messages("INBOX")), set(self.uids))
+        asked = []
+        for silence in (b"", b"* SEARCH\r\n"):
+            def hook(conn, tag, name, _arguments, silence=silence):
+                if name != "SEARCH":
+                    return False
+                asked.append(tag)
+                conn.send(silence, tag, b" OK done\r\n")
+                return True
+            self.server.on_command = hook
+            before = len(asked)
+            gone = self.uids.pop(2)
+            with self.server.client() as client:
+                client.expunge("INBOX", [gone])
+            self.soon(lambda before=before: len(asked) > before, 20, "a SEARCH")
+            try:
+                self.assertLessEqual(set(self.uids), set(mounted.messages("INBOX")))
+            except OSError as error:
+                self.assertIn(error.errno, BAD)
+        self.server.on_command = None
+        with self.server.client() as client:
+            client.expunge("INBOX", [self.uids.pop(0)])
+        self.assertTrue(self.soon(lambda: set(mounted.messages("INBOX")) == set(self.uids), 20,
+                                  "the right listing"))
 
 
 def quote(name):

@@ -277,6 +277,21 @@ class TestBackground(ProgramCase):
         self.assertIn("chmod 600", done.stderr)
 
 
+class TestSignals(ProgramCase):
+    def test_usr1_connects(self):
+        """After some failed attempts the next one is far away, unless somebody asks for it."""
+        source, options = self.server.source(port=self.link.port)
+        mount = self.mount(source, options, self.home)
+        self.link.refuse()
+        self.soon(lambda: "connection: offline" in mount.status(), 20, "to be offline")
+        self.link.resume()
+        def online():
+            os.kill(mount.program_pid(), signal.SIGUSR1)
+            return "connection: online" in mount.status()
+        self.soon(online, 20, "to be online")
+        self.assertIsNone(mount.process.code)
+
+
 class TestTerminal(ProgramCase):
     def test_prompt(self):
         screen = self.terminal(self.words(*self.prompted()))

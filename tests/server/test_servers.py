@@ -160,13 +160,14 @@ class Contract:
             self.assertEqual(set(self.bytes_of(path, "flags").decode().split()), set(told[uid]))
 
     def test_attributes(self):
+        with self.server.client() as client:
+            uidvalidity = client.uidvalidity("INBOX")
         for path, uid, made in self.each_message():
             values = {name: os.getxattr(path, name).decode() for name in (
                 "user.imap.uid", "user.imap.uidvalidity", "user.xdg.origin.email.subject",
                 "user.xdg.origin.email.from", "user.xdg.origin.email.message-id",
                 "user.imap.flags")}
-            with self.server.client() as client:
-                self.assertEqual(values["user.imap.uidvalidity"], str(client.uidvalidity("INBOX")))
+            self.assertEqual(values["user.imap.uidvalidity"], str(uidvalidity))
             self.assertEqual(values["user.imap.uid"], str(uid))
             self.assertEqual(values["user.xdg.origin.email.subject"], made.subject)
             self.assertIn(made.sender, values["user.xdg.origin.email.from"])
@@ -472,7 +473,7 @@ class TestDovecotStarttls(LoginContract, Case):
 
     def test_starttls_not_offered(self):
         """Without STARTTLS no password is sent: a server that has none is refused."""
-        with servers.Dovecot(security="starttls", extra="ssl = no") as server:
+        with servers.Dovecot(security="starttls", has_tls=False) as server:
             source, options = server.source("starttls")
             code, output = self.refused(source, options)
             self.one_clear_line(code, output, "starttls", "tls")

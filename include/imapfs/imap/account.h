@@ -23,6 +23,6 @@ typedef struct {
 } Account;
 
 /* A password function that runs a command cannot be called back: it may still run when the session
- * that asked is gone, and what it uses must be there. Waits until none runs, at most wait_ms; false:
- * one still does, and the account must not be freed. */
+ * that asked is gone, and what it uses must be there. Waits until none runs, at most wait_ms;
+ * false: one still does, and the account must not be freed. */
 bool account_passwords_settled(guint wait_ms);

@@ -41,15 +41,20 @@ typedef bool (*CommandUntagged)(Command *command, Response *response, gpointer d
 typedef void (*CommandDone)(Command *command, CommandResult result, const Response *tagged,
                             gpointer data);
 
+/* Bytes of the session's answers, or of the command itself, moved while it was in flight: a long
+ * literal is on its way, slowly. Only to be noted. */
+typedef void (*CommandProgress)(gpointer data);
+
 /* Fill, then session_submit(). Freed by the session after on_done. */
 struct Command {
-    CommandText *text; /* owned; without tag */
+    CommandText *text; /* owned; without tag. Gone (NULL) when it was sent */
     CommandLane lane;
     guint64 wants;  /* bits 1 << RESP_* */
     guint expected; /* about how many untagged responses it brings (limit: see limits.h) */
     bool alone;     /* nothing may be in flight beside it (AUTHENTICATE, COMPRESS, ...) */
     CommandUntagged on_untagged; /* may be NULL */
     CommandDone on_done;         /* may be NULL */
+    CommandProgress on_progress; /* may be NULL */
     gpointer data;
     /* the rest is the session's */
     char *tag;
@@ -137,9 +142,9 @@ void session_submit(Session *session, Command *command);
 /* The callback is called with CANCELLED, now if it was not sent, else when it is answered. */
 void session_cancel(Session *session, Command *command);
 
-/* Submits SELECT or EXAMINE; on_selected follows. Commands submitted after it are meant for it. If
- * it fails those that need a mailbox are answered COMMAND_LOST, or with the server's NO or BAD.
- * Only commands that change nothing are sent before it is answered. */
+/* Once READY. Submits SELECT or EXAMINE; on_selected follows. Commands submitted after it are meant
+ * for it. If it fails those that need a mailbox are answered COMMAND_LOST, or with the server's NO
+ * or BAD. Only commands that change nothing are sent before it is answered. */
 void session_select(Session *session, const SelectParams *params);
 /* UNSELECT, or EXAMINE of a name that does not exist; never CLOSE. */
 void session_unselect(Session *session);

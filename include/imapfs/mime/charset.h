@@ -17,8 +17,10 @@ G_DEFINE_AUTOPTR_CLEANUP_FUNC(Charset, charset_free)
 void charset_feed(Charset *charset, const void *bytes, gsize length, GByteArray *out);
 void charset_finish(Charset *charset, GByteArray *out);
 
-/* Whether a label names a charset that we can convert. */
+/* Whether a label names a charset that we can convert; and whether what it names is guessed all the
+ * same (NULL, unknown, us-ascii, which servers also say when nothing was declared). */
 bool charset_known(const char *label);
+bool charset_is_guessed(const char *label);
 
 /* All at once; valid UTF-8, NUL-terminated, NULs of the text dropped. Caller frees. */
 char *charset_to_utf8(const char *label, const void *bytes, gsize length);

@@ -9,24 +9,25 @@
 #include <cmocka.h>
 #include <string.h>
 
-static const char config_text[] = "# accounts\n"
-                                  "[work]\n"
-                                  "host = mail.example\n"
-                                  "user=alice@example.org\n"
-                                  "passcmd=printf 'a\\tb' | tr '\\t' ,\n"
-                                  "cache-size=2G\n"
-                                  "ro=\n"
-                                  "[old]\n"
-                                  "host=mail.example\nuser=alice\nsecurity=starttls\nport=1143\n"
-                                  "[local]\n"
-                                  "tunnel=/usr/lib/dovecot/imap -o mail_location=maildir:~/Maildir\n"
-                                  "[alice@mail.example]\n"
-                                  "timeout=7\n"
-                                  "[typo]\ntunel=x\n"
-                                  "[secret]\nhost=h\nuser=u\npassword=hunter2\n"
-                                  "[hostless]\nuser=u\n"
-                                  "[badhost]\nhost=a b\nuser=u\n"
-                                  "[both]\nhost=h\nuser=u\nmode=offline\n";
+static const char config_text[] =
+    "# accounts\n"
+    "[work]\n"
+    "host = mail.example\n"
+    "user=alice@example.org\n"
+    "passcmd=printf 'a\\tb' | tr '\\t' ,\n"
+    "cache-size=2G\n"
+    "ro=\n"
+    "[old]\n"
+    "host=mail.example\nuser=alice\nsecurity=starttls\nport=1143\n"
+    "[local]\n"
+    "tunnel=/usr/lib/dovecot/imap -o mail_location=maildir:~/Maildir\n"
+    "[alice@mail.example]\n"
+    "timeout=7\n"
+    "[typo]\ntunel=x\n"
+    "[secret]\nhost=h\nuser=u\npassword=hunter2\n"
+    "[hostless]\nuser=u\n"
+    "[badhost]\nhost=a b\nuser=u\n"
+    "[both]\nhost=h\nuser=u\nmode=offline\n";
 
 static char *dir, *path;
 
@@ -93,8 +94,10 @@ static void test_good(void **state)
         const Good *want = &good[i];
         g_autoptr(GError) error = NULL;
         g_autoptr(Settings) got = make(want->list, want->source, &error);
-        if (!got)
+        if (!got) {
             fail_msg("%s: %s", want->source, error->message);
+            return;
+        }
         assert_string_equal(got->account.name, want->name);
         assert_string_equal(got->identity, want->identity);
         assert_string_equal(got->account.user, want->user);

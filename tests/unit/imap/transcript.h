@@ -46,6 +46,7 @@ struct Script {
     GPtrArray *events; /* of char *, not expected yet */
     GArray *submitted; /* of Submitted * */
     char *tag;
+    char *error; /* words of the last */
     bool ready;
     gint asked; /* how often the password was asked for; atomic, as that is another thread */
     bool retry;
@@ -78,11 +79,18 @@ static inline const char *error_word(const GError *error)
     return imapfs_error_name((ImapfsError)error->code);
 }
 
+static inline void script_note_error(Script *script, const GError *error)
+{
+    g_free(script->error);
+    script->error = g_strdup(error ? error->message : "");
+}
+
 /* E: ready | ready CODE */
 static inline void script_on_ready(Session *session, const GError *error, gpointer data)
 {
     Script *script = data;
     script->ready = !error;
+    script_note_error(script, error);
     script_event(script, error ? "ready %s" : "ready", error ? error_word(error) : "");
 }
 
@@ -173,6 +181,7 @@ static inline void script_on_untagged(Session *session, const char *mailbox, Res
 /* E: end | end CODE */
 static inline void script_on_end(Session *session, const GError *error, gpointer data)
 {
+    script_note_error(data, error);
     script_event(data, error ? "end %s" : "end", error ? error_word(error) : "");
 }
 
@@ -600,6 +609,22 @@ static inline void do_quirk(Script *script, const char *words)
     script_fail(script, "no such quirk");
 }
 
+static inline void do_set_quirk(Script *script, const char *words)
+{
+    ServerInfo *info = (ServerInfo *)(gpointer)session_server(script->session);
+    for (int i = 0; i < QUIRK_N; i++)
+        if (strcmp(words, quirk_name((Quirk)i)) == 0)
+            info->quirks |= 1u << i;
+}
+
+/* !error WORDS | !error not WORDS: in the last error told */
+static inline void do_error(Script *script, const char *words)
+{
+    bool absent = g_str_has_prefix(words, "not ");
+    if ((strstr(script->error, absent ? words + 4 : words) != NULL) == absent)
+        script_fail(script, "the error: %s", script->error);
+}
+
 static inline void do_log(Script *script, const char *words)
 {
     g_autofree char *log = log_ring_dup(NULL);
@@ -643,6 +668,8 @@ static const struct {
     {"!asked", do_asked, false},
     {"!has", do_has, false},
     {"!quirk", do_quirk, false},
+    {"!set-quirk", do_set_quirk, false},
+    {"!error", do_error, false},
     {"!log", do_log, false},
 };
 
@@ -718,6 +745,7 @@ static inline void script_end(Script *script)
     g_byte_array_unref(script->got);
     g_byte_array_unref(script->send);
     g_free(script->tag);
+    g_free(script->error);
     g_free(script->account.user);
     g_free(script->account.target.host);
     g_free(script->account.target.tls.client_cert);

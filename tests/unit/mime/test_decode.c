@@ -143,6 +143,8 @@ static const Case TEXT[] = {
      B("\xef\xbb\xbf<html><META http-equiv='x' content=\"text/html; charset=koi8-r\">\xd0\x9f")},
     {"html says so in short", "8bit", NULL, true, true, B("<meta charset = 'koi8-r'>\xf0"),
      B("\xef\xbb\xbf<meta charset = 'koi8-r'>\xd0\x9f")},
+    {"html, as servers say when nothing was declared", "8bit", "us-ascii", true, true,
+     B("<meta charset=koi8-r>\xf0"), B("\xef\xbb\xbf<meta charset=koi8-r>\xd0\x9f")},
     {"html declared wins", "8bit", "utf-8", true, true, B("<meta charset=koi8-r>" E_ACUTE),
      B("\xef\xbb\xbf<meta charset=koi8-r>" E_ACUTE)},
     {"html says nonsense", "8bit", NULL, true, true, B("<meta charset=utf-16><meta charset>\xe9"),

@@ -198,12 +198,12 @@ static void check(const BodyPart *body)
     assert_int_equal(g_hash_table_size(sections), 0);
 }
 
-static char *load_corpus(void)
+static char *load_corpus_file(const char *file)
 {
     const char *dir = g_getenv("IMAPFS_CORPUS");
     g_autofree char *here = g_path_get_dirname(__FILE__);
     g_autofree char *fallback = g_build_filename(here, "../../../../shared/corpus", NULL);
-    g_autofree char *path = g_build_filename(dir ? dir : fallback, "EXPECT.jsonl", NULL);
+    g_autofree char *path = g_build_filename(dir ? dir : fallback, file, NULL);
     char *all = NULL;
     if (!g_file_get_contents(path, &all, NULL, NULL))
         print_message("no corpus at %s\n", path);
@@ -212,7 +212,7 @@ static char *load_corpus(void)
 
 static void test_corpus(void **state)
 {
-    char *loaded = load_corpus();
+    char *loaded = load_corpus_file("EXPECT.jsonl");
     if (!loaded)
         skip();
     g_autofree char *all = loaded;
@@ -238,6 +238,35 @@ static void test_corpus(void **state)
     sqlite3_close(db);
     print_message("%u structures, of which %u may hide something\n", messages, doubtful);
     assert_true(messages > 600);
+}
+
+/* Structures that other servers sent and that are broken: what is understood has a layout. */
+static void test_broken(void **state)
+{
+    char *loaded = load_corpus_file("transcripts/mailkit/ImapUtilsTests-a.json");
+    if (!loaded)
+        skip();
+    g_autofree char *all = loaded;
+    sqlite3 *db;
+    assert_int_equal(sqlite3_open(":memory:", &db), SQLITE_OK);
+    sqlite3_stmt *row;
+    sqlite3_prepare_v2(db, "SELECT json_extract(value,'$.input') FROM json_each(?1)", -1, &row,
+                       NULL);
+    sqlite3_bind_text(row, 1, all, -1, SQLITE_STATIC);
+    guint understood = 0;
+    while (sqlite3_step(row) == SQLITE_ROW) {
+        g_autofree char *text = g_strdup((const char *)sqlite3_column_text(row, 0));
+        g_strchomp(text);
+        g_autoptr(BodyPart) body = bodystructure_parse(text, strlen(text), NULL);
+        if (!body)
+            continue;
+        check(body);
+        understood++;
+    }
+    sqlite3_finalize(row);
+    sqlite3_close(db);
+    print_message("%u structures\n", understood);
+    assert_true(understood >= 8);
 }
 
 /* A structure made by chance: any tree of any kinds, names from a few. */
@@ -396,9 +425,10 @@ static void test_estimate(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_table),      cmocka_unit_test(test_corpus),
-        cmocka_unit_test(test_random),     cmocka_unit_test(test_limits),
-        cmocka_unit_test(test_node_limit), cmocka_unit_test(test_estimate),
+        cmocka_unit_test(test_table),    cmocka_unit_test(test_corpus),
+        cmocka_unit_test(test_broken),   cmocka_unit_test(test_random),
+        cmocka_unit_test(test_limits),   cmocka_unit_test(test_node_limit),
+        cmocka_unit_test(test_estimate),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -284,7 +284,7 @@ static inline char *dump_stream(DumpMode mode, const char *bytes, gsize length, 
 
 static inline char *dump_whole(DumpMode mode, const char *bytes, gsize length)
 {
-    return dump_stream(mode, bytes, length, NULL, 0);
+    return dump_stream(mode, bytes, length, &length, 0);
 }
 
 static inline char *dump_bytewise(DumpMode mode, const char *bytes, gsize length)

@@ -329,6 +329,14 @@ static bool on_body(Command *command, Response *response, gpointer data)
     return true;
 }
 
+/* Part of a piece came. */
+static void on_progress(gpointer data)
+{
+    Chunk *chunk = data;
+    for (guint i = 0; i < chunk->ranged->jobs->len; i++)
+        job_progress(chunk->ranged->jobs->pdata[i]);
+}
+
 /* --- the end of a command --- */
 
 static void release(Ranged *self)
@@ -422,6 +430,7 @@ static void send(Ranged *self, CommandLane lane, guint64 first, guint64 count)
     command->wants = 1ull << RESP_FETCH;
     command->expected = 1;
     command->on_untagged = on_body;
+    command->on_progress = on_progress;
     self->in_flight++;
     session_submit(self->mailbox->session, command);
 }

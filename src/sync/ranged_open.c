@@ -153,6 +153,11 @@ static bool on_body(Command *command, Response *response, gpointer data)
     return false;
 }
 
+static void on_progress(gpointer data)
+{
+    job_progress(((Ends *)data)->job);
+}
+
 static void on_done(Command *command, CommandResult result, const Response *tagged, gpointer data)
 {
     Ends *ends = data;
@@ -173,6 +178,7 @@ static void ask_end(Ends *ends, guint64 origin, guint length)
     command->wants = 1ull << RESP_FETCH;
     command->expected = 1;
     command->on_untagged = on_body;
+    command->on_progress = on_progress;
     session_submit(ends->mailbox->session, command);
 }
 

@@ -62,7 +62,7 @@ static void reply_open(Front *front, fuse_req_t req, struct fuse_file_info *fi, 
 {
     fi->fh = (uintptr_t)file;
     fi->direct_io = tree_file_volatile(file);
-    fi->keep_cache = !fi->direct_io;
+    fi->keep_cache = !fi->direct_io && !tree_file_corrected(file);
     fi->noflush = 1;
     opened(front, file); /* before the reply: RELEASE may be quicker than what comes after it */
     if (fuse_reply_open(req, fi) != 0)
@@ -126,8 +126,9 @@ static void open_reply(Request *r)
 {
     TreeFile *file = g_steal_pointer(&r->file);
     Opening opening = {r->req, r->ino, r->fi, file};
+    bool estimated = estimates_take(&r->front->estimates, r->ino) || tree_file_corrected(file);
 
-    if (tree_file_volatile(file) || !estimates_take(&r->front->estimates, r->ino)) {
+    if (tree_file_volatile(file) || !estimated) {
         reply_open(r->front, r->req, &r->fi, file);
         return;
     }

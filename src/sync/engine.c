@@ -327,6 +327,7 @@ Engine *engine_new(const EngineConfig *config, GError **error)
     pthread_condattr_destroy(&monotonic);
     engine->shared.state = POOL_CONNECTING;
     engine->shared.ranged = g_hash_table_new(g_str_hash, g_str_equal);
+    engine->shared.corrected = g_hash_table_new_full(g_str_hash, g_str_equal, g_free, NULL);
     engine->shared.fresh_until = g_hash_table_new_full(NULL, NULL, NULL, g_free);
     engine_post(engine, start_run, NULL, NULL);
     engine->thread = g_thread_try_new("imapfs-loop", thread_main, engine, error);
@@ -352,6 +353,7 @@ void engine_free(Engine *engine)
     g_hash_table_unref(engine->mailboxes);
     g_hash_table_unref(engine->irregular);
     g_hash_table_unref(engine->shared.ranged);
+    g_hash_table_unref(engine->shared.corrected);
     g_hash_table_unref(engine->shared.fresh_until);
     g_clear_error(&engine->shared.error);
     g_free(engine->shared.status);

@@ -68,6 +68,22 @@ static bool is_open(Ranged *self)
     return open;
 }
 
+bool engine_was_corrected(Engine *engine, const ContentKey *key)
+{
+    g_autofree char *name = ranged_name(key);
+    pthread_mutex_lock(&engine->shared.lock);
+    bool corrected = g_hash_table_contains(engine->shared.corrected, name);
+    pthread_mutex_unlock(&engine->shared.lock);
+    return corrected;
+}
+
+static void set_corrected(Engine *engine, const char *name)
+{
+    pthread_mutex_lock(&engine->shared.lock);
+    g_hash_table_add(engine->shared.corrected, g_strdup(name));
+    pthread_mutex_unlock(&engine->shared.lock);
+}
+
 /* Takes it out of the table; who has it open may read on. unless_open: nobody opens it while this
  * looks, as that is done under the table's lock. */
 static void ranged_drop(Ranged *self, bool unless_open)
@@ -269,6 +285,7 @@ static void chunk_put(Chunk *chunk, const guint8 *bytes, gsize length)
         if (!base64_map_decode(&self->map, chunk->origin, bytes, length, decoded)) {
             chunk_fail(chunk, IMAPFS_ERROR_DATA, "its base64 is irregular");
             ranged_set_irregular(self->engine, self->name);
+            set_corrected(self->engine, self->name);
             give_up(self, chunk->error);
             return;
         }
@@ -478,6 +495,7 @@ static void acquire(Ranged *self)
         give_up(self, error);
         return;
     }
+    release(self);
     self->mailbox = mailbox_ref(mailbox);
     self->acquiring = true;
     mailbox_acquire(mailbox, LANE_FOREGROUND, on_session, ranged_ref(self));

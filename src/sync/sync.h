@@ -46,7 +46,8 @@ struct Engine {
         GHashTable *fresh_until; /* box id -> gint64 *: monotonic us; G_MAXINT64 while watched */
         char *status;
         EngineProgress progress;
-        GHashTable *ranged; /* name -> Ranged */
+        GHashTable *ranged;    /* name -> Ranged */
+        GHashTable *corrected; /* names of contents whose promised size was wrong */
     } shared;
 };
 

@@ -17,7 +17,7 @@ struct TreeFile {
     Content *content;
     Ranged *ranged; /* a large content that is not here whole */
     GBytes *text;
-    bool is_volatile;
+    bool is_volatile, is_corrected;
     Tree *flags_of; /* NULL unless it is a flags file */
     guint32 box, uid;
     guint64 size;
@@ -82,6 +82,7 @@ TreeStatus file_open_content(const Call *call, const ContentKey *key, const Layo
     if (!content && !ranged)
         return call_need_content(call, key, part, encoded_size);
     *file_out = content ? file_of_content(content) : file_of_ranged(ranged);
+    (*file_out)->is_corrected = engine_was_corrected(call->tree->config.engine, key);
     return TREE_OK;
 }
 
@@ -115,6 +116,11 @@ void tree_file_close(TreeFile *file)
 guint64 tree_file_size(const TreeFile *file)
 {
     return file->size;
+}
+
+bool tree_file_corrected(const TreeFile *file)
+{
+    return file->is_corrected;
 }
 
 bool tree_file_volatile(const TreeFile *file)

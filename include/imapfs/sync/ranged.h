@@ -10,6 +10,9 @@ typedef struct Ranged Ranged;
 
 /* The ranged content of that name, or NULL. The caller closes it. */
 Ranged *engine_ranged(Engine *engine, const ContentKey *key);
+/* Whether readers were told bytes or a size of this content that turned out to be wrong since: what
+ * was kept of it is to be forgotten when it is opened. */
+bool engine_was_corrected(Engine *engine, const ContentKey *key);
 void ranged_close(Ranged *ranged);
 
 guint64 ranged_size(const Ranged *ranged);

@@ -74,7 +74,8 @@ guint64 tree_file_size(const TreeFile *file);
 /* Its attributes when it was opened, for when its message is gone meanwhile; with the exact size.
  */
 void tree_file_entry(const TreeFile *file, TreeEntry *out);
-bool tree_file_volatile(const TreeFile *file); /* status, log: not to be kept in the page cache */
+bool tree_file_volatile(const TreeFile *file);  /* status, log: not to be kept in the page cache */
+bool tree_file_corrected(const TreeFile *file); /* what was cached of it before may be wrong */
 /* Bytes, or -1 with *err_out an errno; EAGAIN: some of the bytes are not here yet, and
  * tree_file_need() says what to wait for. Any thread. */
 gssize tree_file_read(TreeFile *file, void *buffer, gsize size, guint64 offset, int *err_out);

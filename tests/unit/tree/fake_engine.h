@@ -216,6 +216,11 @@ bool engine_box_fresh(Engine *engine, guint32 box)
     return fresh;
 }
 
+bool engine_was_corrected(Engine *engine, const ContentKey *key)
+{
+    return false;
+}
+
 Ranged *engine_ranged(Engine *engine, const ContentKey *key)
 {
     return NULL;

@@ -414,25 +414,74 @@ bool mime_index_find(const MimeIndex *index, const char *section, gsize *offset_
 
 /* --- a server's structure --- */
 
-static bool is_doubtful(const BodyPart *part)
+static guint n_children(const BodyPart *part)
 {
-    guint n = part->children ? part->children->len : 0;
-    if (body_part_is(part, "message", "rfc822"))
-        return n == 0;
-    if (!body_part_is(part, "multipart", NULL))
-        return false;
-    const BodyPart *only = n == 1 ? g_ptr_array_index(part->children, 0) : NULL;
-    return n == 0 || (only && body_part_is(only, "text", "plain") && only->size == 0 &&
-                      !only->disposition && !only->id && !only->description);
+    return part->children ? part->children->len : 0;
 }
 
-bool mime_structure_is_doubtful(const BodyPart *body)
+static bool is_bare_multipart(const BodyPart *part)
 {
-    if (is_doubtful(body))
-        return true;
-    for (guint i = 0; body->children && i < body->children->len; i++) {
-        if (mime_structure_is_doubtful(g_ptr_array_index(body->children, i)))
+    return body_part_is(part, "multipart", NULL) && n_children(part) == 0;
+}
+
+static bool is_invented_text(const BodyPart *part)
+{
+    if (!body_part_is(part, "multipart", NULL) || n_children(part) != 1)
+        return false;
+    const BodyPart *only = g_ptr_array_index(part->children, 0);
+    return body_part_is(only, "text", "plain") && only->size == 0 && !only->disposition &&
+           !only->id && !only->description;
+}
+
+static bool is_bare_message(const BodyPart *part)
+{
+    return body_part_is(part, "message", "rfc822") && n_children(part) == 0;
+}
+
+/* What an empty "()" is read as. */
+static bool is_unknown_part(const BodyPart *part)
+{
+    return body_part_is(part, "application", "octet-stream") && part->size == 0 && !part->params &&
+           !part->disposition && !part->id && !part->description;
+}
+
+/* Which of two nested boundaries a line is, where one begins the other, servers decide each in
+ * their own way; Cyrus and Gmail lose parts. */
+static bool has_doubtful_boundary(const BodyPart *part)
+{
+    if (!body_part_is(part, "multipart", NULL))
+        return false;
+    const char *own = body_part_param(part, "boundary");
+    for (const BodyPart *above = part->parent; own && above; above = above->parent) {
+        const char *other =
+            body_part_is(above, "multipart", NULL) ? body_part_param(above, "boundary") : NULL;
+        if (other && (g_str_has_prefix(own, other) || g_str_has_prefix(other, own)))
             return true;
     }
     return false;
+}
+
+static const struct {
+    const char *words;
+    bool (*holds)(const BodyPart *part);
+} DOUBTS[] = {
+    {"a multipart without parts", is_bare_multipart},
+    {"a multipart of one empty text", is_invented_text},
+    {"a message without a body", is_bare_message},
+    {"a part of which nothing is said", is_unknown_part},
+    {"nested boundaries that begin alike", has_doubtful_boundary},
+};
+
+const char *mime_structure_doubt(const BodyPart *body)
+{
+    for (guint i = 0; i < G_N_ELEMENTS(DOUBTS); i++) {
+        if (DOUBTS[i].holds(body))
+            return DOUBTS[i].words;
+    }
+    for (guint i = 0; i < n_children(body); i++) {
+        const char *doubt = mime_structure_doubt(g_ptr_array_index(body->children, i));
+        if (doubt)
+            return doubt;
+    }
+    return NULL;
 }

@@ -11,7 +11,6 @@
 #include "imapfs/base/error.h"
 #include "imapfs/base/limits.h"
 #include "imapfs/base/log.h"
-#include "imapfs/mime/decode.h"
 
 #define CHUNK (256u * 1024)
 #define IN_FLIGHT 4
@@ -26,14 +25,12 @@ typedef struct {
 
     char *section; /* IMAP section as asked for */
     bool partial;
-    guint64 asked;    /* offset of the next piece to ask for */
-    guint64 got;      /* offset of the next byte to come */
-    bool named;       /* any FETCH of this message came */
-    bool answered;    /* and one with what was asked for */
-    bool ended;       /* the section's end was seen, or it failed */
-    Decoder *decoder; /* DECODED, TEXT, HTML */
-    GByteArray *raw;  /* HEADERS: gathered, then made readable */
-    ContentWriter *writer;
+    guint64 asked; /* offset of the next piece to ask for */
+    guint64 got;   /* offset of the next byte to come */
+    bool named;    /* any FETCH of this message came */
+    bool answered; /* and one with what was asked for */
+    bool ended;    /* the section's end was seen, or it failed */
+    Sink *sink;
     GError *error;
 } Fetch;
 
@@ -41,11 +38,7 @@ static void fetch_unref(Fetch *fetch)
 {
     if (--fetch->refs > 0)
         return;
-    if (fetch->writer)
-        content_abort(fetch->writer);
-    decoder_free(fetch->decoder);
-    if (fetch->raw)
-        g_byte_array_unref(fetch->raw);
+    sink_free(fetch->sink);
     g_clear_error(&fetch->error);
     g_free(fetch->section);
     mailbox_release(fetch->mailbox, fetch->generation);
@@ -54,8 +47,7 @@ static void fetch_unref(Fetch *fetch)
     g_free(fetch);
 }
 
-/* The IMAP section that a need is about (RFC 9051 6.4.5.1). Caller frees. */
-static char *wire_section(const Need *need)
+char *need_wire_section(const Need *need)
 {
     const char *section = need->section ? need->section : "";
     if (need->content != CONTENT_HEADERS)
@@ -85,33 +77,14 @@ static G_GNUC_PRINTF(3, 4) void fetch_fail_with(Fetch *fetch, ImapfsError code, 
 
 /* --- what comes in --- */
 
-static void write_out(Fetch *fetch, GByteArray *bytes)
-{
-    GError *error = NULL;
-    if (bytes->len && !content_write(fetch->writer, bytes->data, bytes->len, &error))
-        fetch_fail(fetch, error);
-}
-
 static void take_bytes(Fetch *fetch, const void *bytes, gsize length)
 {
-    fetch->got += length;
-    if (fetch->raw) {
-        if (fetch->raw->len + length > LIMIT_HEADER_BLOCK)
-            fetch_fail_with(fetch, IMAPFS_ERROR_TOO_BIG, "more than %u bytes of header",
-                            LIMIT_HEADER_BLOCK);
-        else
-            g_byte_array_append(fetch->raw, bytes, (guint)length);
-        return;
-    }
-    if (fetch->decoder) {
-        g_autoptr(GByteArray) out = g_byte_array_new();
-        decoder_feed(fetch->decoder, bytes, length, out);
-        write_out(fetch, out);
-        return;
-    }
     GError *error = NULL;
-    if (length && !content_write(fetch->writer, bytes, length, &error))
-        fetch_fail(fetch, error);
+    fetch->got += length;
+    if (sink_take(fetch->sink, bytes, length, &error))
+        return;
+    g_prefix_error(&error, "message %u, section %s: ", fetch->job->need.uid, fetch->section);
+    fetch_fail(fetch, error);
 }
 
 /* An empty answer for a section that is not empty is how some servers say "expunged" (RFC 2180
@@ -199,18 +172,6 @@ static void on_progress(gpointer data)
 
 /* --- the end --- */
 
-static bool finish_content(Fetch *fetch, GError **error)
-{
-    g_autoptr(GByteArray) out = g_byte_array_new();
-    if (fetch->raw)
-        mime_headers_text((const char *)fetch->raw->data, fetch->raw->len, out);
-    else if (fetch->decoder)
-        decoder_finish(fetch->decoder, out);
-    if (out->len && !content_write(fetch->writer, out->data, out->len, error))
-        return false;
-    return content_commit(g_steal_pointer(&fetch->writer), error);
-}
-
 static void fetch_end(Fetch *fetch)
 {
     Job *job = fetch->job;
@@ -220,7 +181,7 @@ static void fetch_end(Fetch *fetch)
         fetch_fail_with(fetch, IMAPFS_ERROR_LOST, "the connection was lost");
     if (!fetch->error && fetch->mailbox->uidvalidity != fetch->uidvalidity)
         fetch_fail_with(fetch, IMAPFS_ERROR_GONE, "the mailbox was replaced on the server");
-    if (!fetch->error && !finish_content(fetch, &fetch->error))
+    if (!fetch->error && !sink_finish(fetch->sink, &fetch->error))
         g_prefix_error(&fetch->error, "message %u: ", job->need.uid);
     if (!fetch->error) {
         job_finish(job, NULL);
@@ -291,20 +252,11 @@ static void fetch_more(Fetch *fetch)
 static bool fetch_prepare(Fetch *fetch, GError **error)
 {
     const Need *need = &fetch->job->need;
-    ContentKey key = {need->box, need->uid, need->content, need->section ? need->section : ""};
-    fetch->section = wire_section(need);
+    fetch->section = need_wire_section(need);
     fetch->partial = need->content != CONTENT_HEADERS &&
                      (need->encoded_size < 0 || need->encoded_size > (gint64)CHUNK);
-    if (need->content == CONTENT_HEADERS)
-        fetch->raw = g_byte_array_new();
-    else if (need->content == CONTENT_DECODED)
-        fetch->decoder = decoder_new(need->encoding, NULL, false, false);
-    else if (need->content != CONTENT_RAW)
-        fetch->decoder = decoder_new(need->encoding, need->charset ? need->charset : "us-ascii",
-                                     true, need->content == CONTENT_HTML);
-    fetch->writer = content_begin(fetch->job->engine->store, &key,
-                                  need->encoded_size > 0 ? (guint64)need->encoded_size : 0, error);
-    return fetch->writer != NULL;
+    fetch->sink = sink_new(fetch->job->engine->store, need, error);
+    return fetch->sink != NULL;
 }
 
 static void on_session(Mailbox *mailbox, Session *session, const GError *error, gpointer data)
@@ -334,6 +286,10 @@ static void on_session(Mailbox *mailbox, Session *session, const GError *error, 
 
 void content_job_fetch(Job *job)
 {
+    if (local_has_parts(job)) {
+        local_content_start(job);
+        return;
+    }
     g_autoptr(GError) error = NULL;
     Mailbox *mailbox = mailbox_get(job->engine, job->need.box, &error);
     if (!mailbox) {

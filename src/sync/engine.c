@@ -297,6 +297,7 @@ static gpointer thread_main(gpointer data)
     cancel_all_jobs(engine);
     ranged_free_all(engine);
     mailbox_free_all(engine);
+    local_forget(engine);
     engine_timer_clear(&engine->tick);
     /* what a closing session left to run: reaping a tunnel, freeing a stream */
     for (guint i = 0; i < LAST_ITERATIONS; i++) {

@@ -107,13 +107,14 @@ static void job_forget_waiter(Job *job, guint64 handle)
 
 void jobs_fail_box(Engine *engine, guint32 box, const GError *error)
 {
-    g_autoptr(GPtrArray) doomed = g_ptr_array_new();
+    /* with references: the end of one may end another that awaits it */
+    g_autoptr(GPtrArray) doomed = g_ptr_array_new_with_free_func((GDestroyNotify)job_unref);
     GHashTableIter iter;
     gpointer value;
     g_hash_table_iter_init(&iter, engine->jobs);
     while (g_hash_table_iter_next(&iter, NULL, &value)) {
         if (((Job *)value)->need.box == box)
-            g_ptr_array_add(doomed, value);
+            g_ptr_array_add(doomed, job_ref(value));
     }
     for (guint i = 0; i < doomed->len; i++)
         job_finish(g_ptr_array_index(doomed, i), error);
@@ -160,8 +161,8 @@ void job_retry(Job *job, void (*again)(Job *job), const GError *error)
 static gint64 waiter_deadline(const Waiter *waiter)
 {
     gint64 from = waiter->since_us;
-    if (!waiter->fixed)
-        from = MAX(from, waiter->job->progress_us);
+    for (const Job *job = waiter->job; job && !waiter->fixed; job = job->awaits)
+        from = MAX(from, job->progress_us);
     return from + waiter->limit_us;
 }
 
@@ -241,43 +242,61 @@ static void waiter_set_limit(Engine *engine, Waiter *waiter)
         1000 * (gint64)(cached ? engine->config.fresh_ms : engine->config.timeout_ms);
 }
 
-static void want_run(Engine *engine, gpointer data)
+/* The job for a need; *fresh_out when it is new and is still to be started. */
+static Job *job_for(Engine *engine, const Need *need, bool *fresh_out)
 {
-    Want *want = data;
-    const Need *need = want->need;
     g_autofree char *key = job_key_of(need);
     Job *job = g_hash_table_lookup(engine->jobs, key);
-    bool fresh = job == NULL;
-    if (fresh) {
-        job = g_new0(Job, 1);
-        job->engine = engine;
-        job->refs = 1; /* the table's */
-        g_autofree Need *copy = need_copy(need);
-        job->need = *copy;
-        job->key = g_steal_pointer(&key);
-        job->handles = g_array_new(FALSE, FALSE, sizeof(guint64));
-        job_progress(job);
-        g_hash_table_insert(engine->jobs, job->key, job);
-    }
+    *fresh_out = job == NULL;
+    if (job)
+        return job;
+    job = g_new0(Job, 1);
+    job->engine = engine;
+    job->refs = 1; /* the table's */
+    g_autofree Need *copy = need_copy(need);
+    job->need = *copy;
+    job->key = g_steal_pointer(&key);
+    job->handles = g_array_new(FALSE, FALSE, sizeof(guint64));
+    job_progress(job);
+    g_hash_table_insert(engine->jobs, job->key, job);
+    return job;
+}
+
+static void job_add_waiter(Job *job, guint64 handle, NeedDone done, gpointer data)
+{
+    Engine *engine = job->engine;
     Waiter *waiter = g_new0(Waiter, 1);
-    waiter->handle = want->handle;
+    waiter->handle = handle;
     waiter->job = job_ref(job);
-    waiter->done = g_steal_pointer(&want->done);
-    waiter->data = want->data;
+    waiter->done = done;
+    waiter->data = data;
     waiter->since_us = clock_mono_us();
     waiter_set_limit(engine, waiter);
     g_hash_table_insert(engine->waiters, &waiter->handle, waiter);
     g_array_append_val(job->handles, waiter->handle);
     if (!engine->tick)
         engine->tick = engine_timer(engine, TICK_MS, on_tick, engine);
+}
+
+static void want_run(Engine *engine, gpointer data)
+{
+    Want *want = data;
+    bool fresh;
+    Job *job = job_for(engine, want->need, &fresh);
+    job_add_waiter(job, want->handle, g_steal_pointer(&want->done), want->data);
     if (fresh)
-        job_start[need->kind](job);
+        job_start[job->need.kind](job);
+}
+
+static guint64 next_handle(Engine *engine)
+{
+    return __atomic_add_fetch(&engine->next_handle, 1, __ATOMIC_RELAXED);
 }
 
 guint64 engine_want(Engine *engine, const Need *need, NeedDone done, gpointer data)
 {
     Want *want = g_new0(Want, 1);
-    want->handle = __atomic_add_fetch(&engine->next_handle, 1, __ATOMIC_RELAXED);
+    want->handle = next_handle(engine);
     want->need = need_copy(need);
     want->done = done;
     want->data = data;
@@ -300,4 +319,35 @@ static void cancel_run(Engine *engine, gpointer data)
 void engine_cancel(Engine *engine, guint64 handle)
 {
     engine_post(engine, cancel_run, g_memdup2(&handle, sizeof(handle)), g_free);
+}
+
+/* --- jobs that need other jobs --- */
+
+typedef struct {
+    Job *job; /* a reference */
+    void (*then)(Job *job, const GError *error);
+} Await;
+
+static void on_awaited(const GError *error, gpointer data)
+{
+    Await *await = data;
+    Job *job = await->job;
+    g_clear_pointer(&job->awaits, job_unref);
+    job_progress(job);
+    if (!job->finished)
+        await->then(job, error);
+    job_unref(job);
+    g_free(await);
+}
+
+void job_await(Job *job, const Need *need, void (*then)(Job *job, const GError *error))
+{
+    Await *await = g_new(Await, 1);
+    *await = (Await){job_ref(job), then};
+    bool fresh;
+    Job *other = job_for(job->engine, need, &fresh);
+    job->awaits = job_ref(other);
+    job_add_waiter(other, next_handle(job->engine), on_awaited, await);
+    if (fresh)
+        job_start[need->kind](other);
 }

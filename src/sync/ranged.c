@@ -167,10 +167,12 @@ void ranged_set_irregular(Engine *engine, const char *name)
 /* Nothing more will come. */
 static void give_up(Ranged *self, const GError *error)
 {
+    ranged_ref(self);
     ranged_fail(self, error);
+    ranged_drop(self, false); /* before anybody hears of it, and opens it again */
     for (guint i = 0; i < self->jobs->len; i++)
         job_finish(self->jobs->pdata[i], error);
-    ranged_drop(self, false);
+    ranged_unref(self);
 }
 
 void ranged_fail_box(Engine *engine, guint32 box, const GError *error)

@@ -1,5 +1,8 @@
 /* structure.c - BODYSTRUCTURE of messages, with the next ones when they are asked for in order.
  *
+ * A structure that is broken, over a limit or seems to hide something of its message (see
+ * mime_structure_doubt) is not kept: when somebody waits for it, the message is parsed here.
+ *
  * A walk over a mailbox asks for one message after the other. The window doubles as long as the
  * next need is the next message, and falls back to one otherwise, so that one `cat` never pays for
  * neighbours it does not want. */
@@ -8,7 +11,8 @@
 #include "imapfs/base/error.h"
 #include "imapfs/base/limits.h"
 #include "imapfs/base/log.h"
-#include "imapfs/wire/bodystructure.h"
+#include "imapfs/mime/structure.h"
+#include "imapfs/sync/structure_text.h"
 
 #define WINDOW_MAX 256
 
@@ -18,6 +22,7 @@ typedef struct {
     guint32 box;
     UidSet *asked, *left; /* left: not answered yet */
     GPtrArray *texts;     /* of Text *: answered, not written yet */
+    UidSet *doubtful;     /* answered, but of no use: parsed here when they are wanted */
 } StructureFetch;
 
 typedef struct {
@@ -65,15 +70,13 @@ static void flush(StructureFetch *fetch)
     g_ptr_array_set_size(fetch->texts, 0);
 }
 
-static void fail_one(StructureFetch *fetch, guint32 uid, const char *problem)
+static void doubt_one(StructureFetch *fetch, guint32 uid, const char *doubt)
 {
     Job *job = job_of(fetch, uid);
-    g_autoptr(GError) error =
-        g_error_new(IMAPFS_ERROR, IMAPFS_ERROR_DATA, "%s: structure of message %u: %s",
-                    fetch->mailbox->name, uid, problem ? problem : "cannot be understood");
-    log_warn("sync", "%s", error->message);
-    if (job)
-        job_finish(job, error);
+    if (job && !job->awaits)
+        local_structure_start(job, doubt);
+    else
+        uidset_add(fetch->doubtful, uid);
 }
 
 static bool on_structure(Command *command, Response *response, gpointer data)
@@ -82,17 +85,19 @@ static bool on_structure(Command *command, Response *response, gpointer data)
     const FetchData *got = response->fetch;
     if (!got || !(got->present & FETCH_UID) || !uidset_contains(fetch->left, got->uid))
         return false;
-    if (!got->body && !got->broken)
+    /* UID alone is what is left when the structure was NIL. */
+    if (!got->body && !got->broken && got->present != FETCH_UID)
         return false;
     uidset_remove(fetch->left, got->uid);
-    if (!got->body) {
-        fail_one(fetch, got->uid, got->problem);
+    const char *doubt = got->problem ? got->problem : "the server's structure makes no sense";
+    if (got->body)
+        doubt = mime_structure_doubt(got->body);
+    if (doubt) {
+        doubt_one(fetch, got->uid, doubt);
         return true;
     }
-    GString *printed = g_string_new(NULL);
-    bodystructure_print(got->body, printed);
     Text *text = g_new(Text, 1);
-    *text = (Text){got->uid, g_string_free(printed, FALSE)};
+    *text = (Text){got->uid, structure_text_new(got->body, false)};
     g_ptr_array_add(fetch->texts, text);
     Job *waited = job_of(fetch, got->uid);
     if (waited) {
@@ -129,6 +134,20 @@ static void settle_rest(StructureFetch *fetch, CommandResult result, const Respo
         mailbox_mark(fetch->mailbox, DIRTY_VERIFY);
 }
 
+/* Those that somebody began to wait for while the command ran. */
+static void settle_doubtful(StructureFetch *fetch)
+{
+    guint n;
+    const UidRange *ranges = uidset_ranges(fetch->doubtful, &n);
+    for (guint i = 0; i < n; i++) {
+        for (guint64 uid = ranges[i].lo; uid <= ranges[i].hi; uid++) {
+            Job *job = job_of(fetch, (guint32)uid);
+            if (job && !job->awaits)
+                local_structure_start(job, "the server's structure is doubtful");
+        }
+    }
+}
+
 static void on_done(Command *command, CommandResult result, const Response *tagged, gpointer data)
 {
     StructureFetch *fetch = data;
@@ -136,9 +155,11 @@ static void on_done(Command *command, CommandResult result, const Response *tagg
     flush(fetch);
     uidset_remove_set(mailbox->structure_asked, fetch->asked);
     settle_rest(fetch, result, tagged);
+    settle_doubtful(fetch);
     mailbox_release(mailbox, fetch->generation);
     uidset_free(fetch->asked);
     uidset_free(fetch->left);
+    uidset_free(fetch->doubtful);
     g_ptr_array_unref(fetch->texts);
     g_free(fetch);
     mailbox_unref(mailbox);
@@ -176,6 +197,7 @@ static void send(Mailbox *mailbox, Session *session, Job *job)
     fetch->box = mailbox->box;
     fetch->asked = choose(mailbox, job->need.uid);
     fetch->left = uidset_copy(fetch->asked);
+    fetch->doubtful = uidset_new();
     fetch->texts = g_ptr_array_new_with_free_func(text_free);
     uidset_add_set(mailbox->structure_asked, fetch->asked);
     Command *command = command_new(LANE_FOREGROUND, on_done, fetch);

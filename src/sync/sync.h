@@ -10,6 +10,7 @@
 
 typedef struct Mailbox Mailbox;
 typedef struct Job Job;
+typedef struct LocalMessage LocalMessage;
 
 /* --- the engine --- */
 
@@ -34,6 +35,8 @@ struct Engine {
     bool listing;    /* a LIST is under way */
     bool polling;    /* a lease for STATUS commands is awaited */
     guint polls;
+    LocalMessage *local; /* the last one that was parsed here, for a moment */
+    GSource *local_end;
 
     struct {
         pthread_mutex_t lock; /* a leaf but for a Ranged's; not GMutex, as ThreadSanitizer does not
@@ -71,6 +74,7 @@ struct Job {
     GArray *handles; /* of waiters, guint64 */
     gint64 progress_us;
     guint attempts;
+    Job *awaits; /* another job that this one needs: its progress is this one's, too */
     bool finished;
     guint refs;
 };
@@ -83,6 +87,9 @@ void job_finish(Job *job, const GError *error);
 bool job_is_wanted(const Job *job);
 Job *job_find(Engine *engine, NeedKind kind, guint32 box, guint32 uid, ContentKind content,
               const char *section);
+/* Wants need for the job and calls then when the store has it or it failed, perhaps from inside;
+ * not when the job was finished meanwhile. One at a time. */
+void job_await(Job *job, const Need *need, void (*then)(Job *job, const GError *error));
 /* Ends all jobs about a mailbox that is gone or has another identity now. */
 void jobs_fail_box(Engine *engine, guint32 box, const GError *error);
 /* After COMMAND_LOST: runs again(job) once the session's end was dealt with, or finishes the job
@@ -190,6 +197,24 @@ void structure_job_start(Job *job);
 void content_job_start(Job *job);
 void content_job_fetch(Job *job); /* whole, whatever its size */
 void ranged_job_start(Job *job);
+/* The IMAP section that a need is about (RFC 9051 6.4.5.1). Caller frees. */
+char *need_wire_section(const Need *need);
+
+/* Where the bytes of a section go, still encoded (sink.c). Free without finish: nothing is kept. */
+typedef struct Sink Sink;
+Sink *sink_new(Store *store, const Need *need, GError **error);
+bool sink_take(Sink *sink, const void *bytes, gsize length, GError **error);
+bool sink_finish(Sink *sink, GError **error); /* the store has it now */
+void sink_free(Sink *sink);
+G_DEFINE_AUTOPTR_CLEANUP_FUNC(Sink, sink_free)
+
+/* --- messages that are parsed here (local.c) --- */
+
+/* doubt: what is wrong with the server's structure, in words. Finishes the job. */
+void local_structure_start(Job *job, const char *doubt);
+bool local_has_parts(const Job *job); /* whether a content job is about such a message's part */
+void local_content_start(Job *job);
+void local_forget(Engine *engine);
 
 /* --- .imapfs/status (status.c) --- */
 

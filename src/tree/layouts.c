@@ -7,6 +7,7 @@
 #include <string.h>
 
 #include "imapfs/base/log.h"
+#include "imapfs/sync/structure_text.h"
 #include "node.h"
 
 #define LAYOUTS_KEPT 16
@@ -70,7 +71,7 @@ static Layout *build(const char *text, guint32 box, guint32 uid)
 
     if (!*text)
         return NULL;
-    body = bodystructure_parse(text, strlen(text), &error);
+    body = structure_text_parse(text, &error);
     if (!body) {
         log_warn("tree", "structure of %u/%u: %s", box, uid, error->message);
         return NULL;

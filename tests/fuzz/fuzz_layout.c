@@ -39,7 +39,7 @@ static void check(const BodyPart *body)
     /* A message that was sent encoded is a file besides its directory. */
     FUZZ_CHECK(files >= leaves && files <= leaves + messages, "%u files for %u leaves", files,
                leaves);
-    mime_structure_is_doubtful(body);
+    mime_structure_doubt(body);
 }
 
 static void check_sections(const MimeIndex *index, const BodyPart *part, gsize size)

@@ -25,8 +25,9 @@ const BodyPart *mime_index_body(const MimeIndex *index);
 bool mime_index_find(const MimeIndex *index, const char *section, gsize *offset_out,
                      gsize *length_out);
 
-/* Whether a server's BODYSTRUCTURE may hide something of the message, so that it should be fetched
+/* Why a server's BODYSTRUCTURE may hide something of the message, so that it should be fetched
  * whole and parsed here: a multipart without parts, or with nothing but one empty text/plain that
- * says nothing of itself (Dovecot, when the boundary is never found), or a message/rfc822 without a
- * body. */
-bool mime_structure_is_doubtful(const BodyPart *body);
+ * says nothing of itself (Dovecot, when the boundary is never found), a message/rfc822 without a
+ * body, a part of which nothing is said, or a multipart in a multipart where one's boundary begins
+ * the other's (Cyrus and Gmail lose parts then). NULL when there is no doubt. */
+const char *mime_structure_doubt(const BodyPart *body);

@@ -97,8 +97,8 @@ guint32 store_msg_count(StoreReader *reader, guint32 box);
 /* The next at most n UIDs > after that have no structure yet, ascending. Caller frees. */
 UidSet *store_msg_without_structure(StoreReader *reader, guint32 box, guint32 after, guint n);
 
-/* bodystructure_print() form; NULL when not known. "" when it is known that the server's is of no
- * use. Caller frees. */
+/* A message's structure as text (imapfs/sync/structure_text.h says how); NULL when not known. ""
+ * when it is known that there is none of use. Caller frees. */
 char *store_structure_get(StoreReader *reader, guint32 box, guint32 uid);
 
 /* Exact decoded sizes, immutable, kept when the content is evicted. -1 when not known. */

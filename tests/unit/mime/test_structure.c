@@ -245,6 +245,11 @@ static void test_large(void **state)
     assert_limit(dashes, true);
 }
 
+#define NESTED_BOUNDARIES(outer, inner)                                                      \
+    "(((\"text\" \"plain\" NIL NIL NIL \"7bit\" 5 1) \"alternative\" (\"boundary\" \"" inner \
+    "\") NIL NIL NIL)(\"text\" \"plain\" NIL NIL NIL \"7bit\" 5 1) \"mixed\" (\"boundary\" " \
+    "\"" outer "\") NIL NIL NIL)"
+
 static void test_doubtful(void **state)
 {
     static const struct {
@@ -261,11 +266,17 @@ static void test_doubtful(void **state)
          "\"mixed\") "
          "\"mixed\")",
          true},
+        {"()", true},
+        {"(\"application\" \"octet-stream\" (\"name\" \"a\") NIL NIL \"base64\" 0)", false},
+        {NESTED_BOUNDARIES("x", "x"), true},
+        {NESTED_BOUNDARIES("x", "x-1"), true},
+        {NESTED_BOUNDARIES("x-1", "x"), true},
+        {NESTED_BOUNDARIES("x-1", "x-2"), false},
     };
     for (guint i = 0; i < G_N_ELEMENTS(CASES); i++) {
         g_autoptr(BodyPart) body = bodystructure_parse(CASES[i].body, strlen(CASES[i].body), NULL);
         assert_non_null(body);
-        assert_int_equal(mime_structure_is_doubtful(body), CASES[i].doubtful);
+        assert_int_equal(mime_structure_doubt(body) != NULL, CASES[i].doubtful);
     }
 }
 

@@ -301,6 +301,6 @@ void content_job_fetch(Job *job)
 
 void content_job_start(Job *job)
 {
-    if (!ranged_open_start(job))
+    if (local_has_parts(job) || !ranged_open_start(job))
         content_job_fetch(job);
 }

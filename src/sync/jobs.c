@@ -30,6 +30,8 @@ static char *job_key(NeedKind kind, guint32 box, guint32 uid, ContentKind conten
 static char *job_key_of(const Need *need)
 {
     g_autofree char *key = job_key(need->kind, need->box, need->uid, need->content, need->section);
+    if (need->kind == NEED_CONTENT && need->whole)
+        return g_strconcat(key, ":whole", NULL);
     if (need->kind != NEED_RANGE)
         return g_steal_pointer(&key);
     return g_strdup_printf("%s:%" G_GUINT64_FORMAT ":%" G_GUINT64_FORMAT, key, need->offset,

@@ -211,7 +211,7 @@ static void on_session(Mailbox *mailbox, Session *session, const GError *error, 
 static bool is_for_ranges(const Need *need)
 {
     TransferKind kind = transfer_kind(need->encoding);
-    return need->encoded_size > RANGED_MIN &&
+    return !need->whole && need->encoded_size > RANGED_MIN &&
            (need->content == CONTENT_RAW ||
             (need->content == CONTENT_DECODED &&
              (kind == TRANSFER_BASE64 || kind == TRANSFER_IDENTITY)));

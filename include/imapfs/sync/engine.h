@@ -27,6 +27,7 @@ typedef struct {
     char *encoding, *charset; /* how to make DECODED, TEXT and HTML of the section */
     gint64 encoded_size;      /* of the section, by BODYSTRUCTURE or RFC822.SIZE; -1 not known */
     guint64 offset, length;   /* of NEED_RANGE: decoded bytes */
+    bool whole;               /* of NEED_CONTENT: for content_open(), however large it is */
 } Need;
 Need *need_copy(const Need *need);
 void need_clear(Need *need); /* frees what is inside */

@@ -114,9 +114,11 @@ static void on_interrupt(fuse_req_t req, void *data)
         engine_cancel(front->engine, handle);
 }
 
-static bool is_listing(NeedKind kind)
+/* Needs that, when they fail, leave something to answer with. */
+static bool is_optional(NeedKind kind)
 {
-    return kind == NEED_MAILBOXES || kind == NEED_MAILBOX || kind == NEED_STATUS;
+    return kind == NEED_MAILBOXES || kind == NEED_MAILBOX || kind == NEED_STATUS ||
+           kind == NEED_SIZES;
 }
 
 /* What became of a wait, under the lock. */
@@ -150,7 +152,7 @@ static void on_done(const GError *error, gpointer data)
     if (err)
         log_debug("fuse", "%s %" G_GUINT64_FORMAT ": %s", request->kind->name, request->ino,
                   error->message);
-    if (err && (interrupted || !is_listing(kind) ||
+    if (err && (interrupted || !is_optional(kind) ||
                 g_error_matches(error, IMAPFS_ERROR, IMAPFS_ERROR_CANCELLED))) {
         finish(request, interrupted ? EINTR : err);
         return;

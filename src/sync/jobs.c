@@ -18,7 +18,7 @@ typedef struct {
     gpointer data;
     gint64 since_us;
     gint64 limit_us; /* without progress */
-    bool fixed;      /* progress does not move the deadline: a cached listing can be had instead */
+    bool fixed;      /* progress does not move the deadline: what is cached can be had instead */
 } Waiter;
 
 static char *job_key(NeedKind kind, guint32 box, guint32 uid, ContentKind content,
@@ -203,7 +203,8 @@ static gboolean on_tick(gpointer data)
 static void (*const job_start[])(Job *job) = {
     [NEED_MAILBOXES] = mailboxes_job_start, [NEED_MAILBOX] = mailbox_job_start,
     [NEED_STRUCTURE] = structure_job_start, [NEED_CONTENT] = content_job_start,
-    [NEED_RANGE] = ranged_job_start,        [NEED_STATUS] = status_job_start,
+    [NEED_SIZES] = sizes_job_start,         [NEED_RANGE] = ranged_job_start,
+    [NEED_STATUS] = status_job_start,
 };
 
 typedef struct {
@@ -225,7 +226,8 @@ static void want_free(gpointer data)
     g_free(want);
 }
 
-/* How long this waiter waits: a listing that the cache can serve is only waited for briefly. */
+/* How long this waiter waits: what the cache can serve in its place is only waited
+ * for briefly. */
 static void waiter_set_limit(Engine *engine, Waiter *waiter)
 {
     const Need *need = &waiter->job->need;
@@ -238,6 +240,8 @@ static void waiter_set_limit(Engine *engine, Waiter *waiter)
         }
     } else if (need->kind == NEED_MAILBOXES) {
         cached = store_boxes_synced(store_reader(engine->store)) != 0;
+    } else if (need->kind == NEED_SIZES) {
+        cached = true; /* there is the estimate */
     }
     waiter->fixed = cached;
     waiter->limit_us =

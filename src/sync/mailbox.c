@@ -52,6 +52,7 @@ void mailbox_unref(Mailbox *mailbox)
     uidset_free(mailbox->vanished);
     g_array_unref(mailbox->flag_news);
     uidset_free(mailbox->structure_asked);
+    sizes_clear(&mailbox->sizes);
     g_clear_error(&mailbox->select_error);
     g_free(mailbox->name);
     g_free(mailbox);

@@ -116,6 +116,15 @@ typedef struct {
     guint64 modseq;
 } FlagNews;
 
+/* What sizes.c remembers of a mailbox. */
+typedef struct {
+    guint32 box; /* whose UIDs these are; 0: nothing is remembered yet */
+    guint window;
+    guint32 last; /* the messages up to it were looked at */
+    UidSet *in_flight;
+    UidSet *asked; /* answered as well as it gets */
+} MailboxSizes;
+
 struct Mailbox {
     Engine *engine;
     char *name;  /* canonical */
@@ -156,6 +165,8 @@ struct Mailbox {
     guint structure_window;
     guint32 structure_last;
     UidSet *structure_asked; /* in flight */
+
+    MailboxSizes sizes;
 };
 
 Mailbox *mailbox_get(Engine *engine, guint32 box, GError **error); /* borrowed; made if needed */
@@ -191,9 +202,11 @@ void resync_on_selected(Mailbox *mailbox, const SelectResult *result);
 void resync_soon(Mailbox *mailbox); /* runs after a moment, for many events at once */
 void resync_run(Mailbox *mailbox);  /* does what the dirty bits say, one phase after the other */
 
-/* --- fetching (structure.c, content.c, ranged.c) --- */
+/* --- fetching (structure.c, sizes.c, content.c, ranged.c) --- */
 
 void structure_job_start(Job *job);
+void sizes_job_start(Job *job);
+void sizes_clear(MailboxSizes *sizes);
 void content_job_start(Job *job);
 void content_job_fetch(Job *job); /* whole, whatever its size */
 void ranged_job_start(Job *job);

@@ -41,8 +41,10 @@ static TreeStatus message_lookup(const Call *call, const Node *dir, const char *
     if (!index)
         return call_negative(call, NODE_TTL, out);
     node_of_layout(&node, dir, layout, index);
-    node_entry(call, &node, out);
-    return TREE_OK;
+    status = call_size_known(call, &node);
+    if (status == TREE_OK)
+        node_entry(call, &node, out);
+    return status;
 }
 
 static guint64 parent_number(const Node *dir)
@@ -52,12 +54,33 @@ static guint64 parent_number(const Node *dir)
     return ino_pack(dir->ino.box, dir->ino.uid, dir->part->parent);
 }
 
+/* Sizes are asked for once a listing, before it begins, for all files of the message. */
+static TreeStatus sizes_known(const Listing *listing, const Node *dir, const Layout *layout)
+{
+    TreeStatus status = TREE_OK;
+
+    if (!listing->full || listing->after)
+        return TREE_OK;
+    for (guint i = LAYOUT_INDEX_FIRST_PART; status == TREE_OK && i < layout->nodes->len; i++) {
+        Node node;
+
+        if (!is_child(g_ptr_array_index(layout->nodes, i), i, dir->ino.slot))
+            continue;
+        node_of_layout(&node, dir, layout, i);
+        status = call_size_known(listing->call, &node);
+    }
+    return status;
+}
+
 static TreeStatus message_readdir(const Node *dir, Listing *listing)
 {
     const Layout *layout = NULL;
     TreeStatus status = layout_load(listing->call, dir->ino.box, dir->ino.uid, &layout);
     bool more;
 
+    if (status != TREE_OK)
+        return status;
+    status = sizes_known(listing, dir, layout);
     if (status != TREE_OK)
         return status;
     more = listing_add_dots(listing, dir, parent_number(dir));

@@ -4,6 +4,7 @@
  * rows of the store; nothing of it is kept. */
 #pragma once
 #include "imapfs/base/limits.h"
+#include "imapfs/mime/base64_size.h"
 #include "imapfs/mime/layout.h"
 #include "imapfs/tree/ino.h"
 #include "imapfs/tree/tree.h"
@@ -112,6 +113,8 @@ TreeStatus call_need(const Call *call, NeedKind kind, guint32 box, guint32 uid);
 TreeStatus call_need_content(const Call *call, const ContentKey *key, const LayoutNode *part,
                              gint64 encoded_size);
 
+/* TREE_OK when the size of a node may be told: it is known, or an estimate has to do. */
+TreeStatus call_size_known(const Call *call, const Node *node);
 /* TREE_OK when a listing, or a "no such name", may be given from the store. */
 TreeStatus call_boxes_fresh(const Call *call);
 TreeStatus call_messages_fresh(const Call *call, const StoreBox *box);
@@ -120,8 +123,9 @@ bool box_is_selectable(const StoreBox *box);
 void entry_set_size(TreeEntry *entry, guint64 size);
 void entry_set_seconds(TreeEntry *entry, gint64 seconds);
 void entry_set_ns(TreeEntry *entry, gint64 ns);
-/* The exact size when it is known, else the estimate with attr_ttl 0. */
-void entry_set_content_size(const Call *call, const ContentKey *key, guint64 estimate,
+/* The exact size when it is known, else the estimate with attr_ttl 0. proven: a size in the store
+ * is one that was read to the end, so the kernel may keep it. */
+void entry_set_content_size(const Call *call, const ContentKey *key, guint64 estimate, bool proven,
                             TreeEntry *entry);
 
 /* False when the caller's buffer is full. */

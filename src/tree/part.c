@@ -1,7 +1,8 @@
 /* part.c - the files of a message: headers.txt, flags, bodies, attachments, message.eml.
  *
  * A size is exact when the store knows it, else the best estimate, which the kernel may not keep;
- * opening a file is what makes its size exact. */
+ * opening a file is what makes its size exact. A size that may be computed from the ends of a part
+ * is not kept either before the part was here whole: its middle may be damaged. */
 #include <string.h>
 
 #include "imapfs/wire/flags.h"
@@ -38,8 +39,9 @@ static ContentKey content_key(const Node *node)
 static void part_fill(const Call *call, const Node *node, TreeEntry *out)
 {
     ContentKey key = content_key(node);
+    bool computed = base64_size_applies(node->part); /* perhaps so: the store does not tell */
 
-    entry_set_content_size(call, &key, layout_estimate_size(node->part), out);
+    entry_set_content_size(call, &key, layout_estimate_size(node->part), !computed, out);
 }
 
 static TreeStatus part_open(const Call *call, const Node *node, TreeFile **file_out)

@@ -178,7 +178,7 @@ static void raw_fill(const Call *call, const Node *node, TreeEntry *out)
     ContentKey key = raw_key(node);
     guint64 told = node->part ? node->part->encoded_size : node->msg.size;
 
-    entry_set_content_size(call, &key, MAX(told, 1), out);
+    entry_set_content_size(call, &key, MAX(told, 1), true, out);
 }
 
 static TreeStatus raw_open(const Call *call, const Node *node, TreeFile **file_out)

@@ -42,7 +42,7 @@ void tree_ask_clear(TreeAsk *ask)
 
 void tree_ask_settle(TreeAsk *ask, NeedKind kind)
 {
-    if (kind == NEED_MAILBOXES || kind == NEED_MAILBOX || kind == NEED_STATUS)
+    if (kind == NEED_MAILBOXES || kind == NEED_MAILBOX || kind == NEED_STATUS || kind == NEED_SIZES)
         ask->settled |= 1u << kind;
 }
 
@@ -220,6 +220,17 @@ bool box_is_selectable(const StoreBox *box)
     return !(box->attributes & (LIST_NOSELECT | LIST_NONEXISTENT));
 }
 
+TreeStatus call_size_known(const Call *call, const Node *node)
+{
+    const Ino *ino = &node->ino;
+
+    if (node->kind != &kind_part || !base64_size_applies(node->part) ||
+        tree_ask_is_settled(call->ask, NEED_SIZES) ||
+        store_size_get(call->reader, ino->box, ino->uid, CONTENT_DECODED, node->part->section) >= 0)
+        return TREE_OK;
+    return call_need(call, NEED_SIZES, ino->box, ino->uid);
+}
+
 TreeStatus call_boxes_fresh(const Call *call)
 {
     bool settled = tree_ask_is_settled(call->ask, NEED_MAILBOXES);
@@ -261,13 +272,13 @@ void entry_set_ns(TreeEntry *entry, gint64 ns)
     entry->st.st_mtim = entry->st.st_ctim = entry->st.st_atim = time;
 }
 
-void entry_set_content_size(const Call *call, const ContentKey *key, guint64 estimate,
+void entry_set_content_size(const Call *call, const ContentKey *key, guint64 estimate, bool proven,
                             TreeEntry *entry)
 {
     gint64 exact = store_size_get(call->reader, key->box, key->uid, key->kind, key->section);
 
     entry_set_size(entry, exact >= 0 ? (guint64)exact : estimate);
-    if (exact < 0)
+    if (exact < 0 || !(proven || content_exists(call->reader, key)))
         entry->attr_ttl = 0;
 }
 
@@ -345,6 +356,8 @@ TreeStatus tree_getattr(Tree *tree, TreeAsk *ask, guint64 ino, TreeEntry *out)
     g_auto(Node) node = {0};
     TreeStatus status = node_load(&call, ino, &node);
 
+    if (status == TREE_OK)
+        status = call_size_known(&call, &node);
     if (status == TREE_OK)
         node_entry(&call, &node, out);
     return end(&call, status);

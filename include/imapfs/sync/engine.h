@@ -14,6 +14,8 @@ typedef enum {
     NEED_MAILBOXES, /* the list of mailboxes, as the server has it now */
     NEED_MAILBOX,   /* all messages of a mailbox, as the server has them now */
     NEED_STRUCTURE, /* store_structure_get() of a message */
+    NEED_SIZES,     /* store_size_get() of the decoded parts of a message, where it can be had
+                       without fetching them; its structure is known */
     NEED_CONTENT,   /* content_open() of a content, whole; or engine_ranged(), for a large one */
     NEED_RANGE,     /* ranged_read() of offset and length of a content */
     NEED_STATUS,    /* a fresh engine_status() */
@@ -50,7 +52,8 @@ typedef struct {
     const Account *account; /* outlives the engine */
     Store *store;           /* outlives the engine */
     guint timeout_ms;       /* a wait without progress ends after this (30,000) */
-    guint fresh_ms;         /* how long a listing that is cached waits to be confirmed (3,000) */
+    guint fresh_ms;         /* how long a listing that is cached waits to be confirmed, and a size
+                               that can be estimated to be known (3,000) */
     guint poll_s;           /* STATUS of listed mailboxes that no session watches (60) */
     EngineEvents events;
     gpointer events_data;

@@ -39,9 +39,10 @@ typedef struct {
     int err;
 } TreeAsk;
 void tree_ask_clear(TreeAsk *ask);
-/* The need was answered, well or not. For NEED_MAILBOXES, NEED_MAILBOX and NEED_STATUS the store is
- * then as good as it gets: the next try is answered from it, unless it has nothing at all, which is
- * told by the same need again. The other kinds are not noted. */
+/* The need was answered, well or not. For NEED_MAILBOXES, NEED_MAILBOX, NEED_STATUS and NEED_SIZES
+ * the store is then as good as it gets: the next try is answered from it, unless it has nothing at
+ * all, which is told by the same need again (never for sizes: there are estimates). The other kinds
+ * are not noted. */
 void tree_ask_settle(TreeAsk *ask, NeedKind kind);
 bool tree_ask_is_settled(const TreeAsk *ask, NeedKind kind);
 

@@ -89,6 +89,9 @@ static void answer(const Need *need, GError **error, gpointer data)
         store_structure_put(txn, need->box, need->uid, SIMPLE_STRUCTURE, NULL);
         store_commit(txn, NULL);
         break;
+    case NEED_SIZES: /* nothing the kernel has to hear of */
+        g_set_error(error, IMAPFS_ERROR, IMAPFS_ERROR_OFFLINE, "offline");
+        break;
     case NEED_CONTENT:
         if (need->uid == 11) {
             g_set_error(error, IMAPFS_ERROR, IMAPFS_ERROR_GONE, "gone");

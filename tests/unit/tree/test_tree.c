@@ -310,7 +310,7 @@ static Listed list_by(World *world, guint64 dir, guint n, bool full)
     guint before;
 
     do {
-        TreeAsk ask = {0};
+        TreeAsk ask = {.settled = 1u << NEED_SIZES};
 
         before = listed.names->len;
         listed.room = n;
@@ -375,7 +375,7 @@ static void check_listing(World *world, guint row, guint64 dir, const Listed *li
         assert_true(g_array_index(listed->cookies, guint64, i) >
                     g_array_index(listed->cookies, guint64, i - 1));
     for (guint i = 2; i < listed->inos->len; i++) {
-        TreeAsk ask = {0};
+        TreeAsk ask = {.settled = 1u << NEED_SIZES};
         TreeEntry entry = {0};
 
         if (i > 2)
@@ -535,6 +535,62 @@ static void test_exact_size(void **state)
     assert_int_equal(world_walk(world, &ask, A "/headers.txt", &entry), TREE_OK);
     assert_int_equal(entry.st.st_size, 0);
     assert_true(entry.attr_ttl > 0);
+}
+
+static void put_size(World *world, guint32 uid, const char *section, guint64 size)
+{
+    StoreTxn *txn = store_begin(world->store, false, NULL);
+
+    assert_non_null(txn);
+    assert_true(store_size_put(txn, world->inbox, uid, CONTENT_DECODED, section, size, NULL));
+    assert_true(store_commit(txn, NULL));
+}
+
+static void check_needs_sizes(World *world, TreeStatus status, TreeAsk *ask)
+{
+    assert_int_equal(status, TREE_NEED);
+    assert_int_equal(ask->need.kind, NEED_SIZES);
+    assert_int_equal(ask->need.box, world->inbox);
+    assert_int_equal(ask->need.uid, 9);
+    tree_ask_clear(ask);
+}
+
+/* Attributes of a large base64 part wait once for its exact size; names alone do not. */
+static void test_needs_sizes(void **state)
+{
+    World *world = *state;
+    TreeAsk ask = {0};
+    TreeEntry dir = {0}, entry = {0};
+    guint n = 0;
+
+    assert_int_equal(world_walk(world, &ask, B "/attachments", &dir), TREE_OK);
+    check_needs_sizes(world, tree_lookup(world->tree, &ask, dir.ino, "report.pdf", &entry), &ask);
+    check_needs_sizes(world, tree_readdir(world->tree, &ask, dir.ino, 0, true, count_entry, &n),
+                      &ask);
+    assert_int_equal(n, 0);
+    assert_int_equal(tree_readdir(world->tree, &ask, dir.ino, 0, false, count_entry, &n), TREE_OK);
+    assert_int_equal(tree_lookup(world->tree, &ask, dir.ino, "part-4.message", &entry), TREE_OK);
+
+    /* settled: the estimate, which may not be kept */
+    tree_ask_settle(&ask, NEED_SIZES);
+    assert_int_equal(tree_lookup(world->tree, &ask, dir.ino, "report.pdf", &entry), TREE_OK);
+    assert_int_equal(entry.st.st_size, 5700);
+    assert_true(entry.attr_ttl == 0);
+    tree_ask_clear(&ask);
+    check_needs_sizes(world, tree_getattr(world->tree, &ask, entry.ino, &entry), &ask);
+
+    /* computed: told, but not to be kept before the part was here */
+    put_size(world, 9, "2", 5698);
+    assert_int_equal(tree_lookup(world->tree, &ask, dir.ino, "report.pdf", &entry), TREE_OK);
+    assert_int_equal(entry.st.st_size, 5698);
+    assert_true(entry.attr_ttl == 0);
+    check_needs_sizes(world, tree_lookup(world->tree, &ask, dir.ino, "report (2).pdf", &entry),
+                      &ask);
+    world_content(world, world->inbox, 9, CONTENT_DECODED, "2", "%PDF", 4);
+    assert_int_equal(tree_lookup(world->tree, &ask, dir.ino, "report.pdf", &entry), TREE_OK);
+    assert_int_equal(entry.st.st_size, 4);
+    assert_true(entry.attr_ttl > 0);
+    tree_ask_clear(&ask);
 }
 
 static void test_times(void **state)
@@ -906,11 +962,11 @@ int main(void)
         TEST(test_lookup),       TEST(test_names_too_long),  TEST(test_stale_numbers),
         TEST(test_freshness),    TEST(test_never_listed),    TEST(test_noselect),
         TEST(test_listings),     TEST(test_listing_resumes), TEST(test_links),
-        TEST(test_sizes),        TEST(test_exact_size),      TEST(test_times),
-        TEST(test_open_needs),   TEST(test_open_reads),      TEST(test_open_refused),
-        TEST(test_expunged),     TEST(test_flags_live),      TEST(test_getxattr),
-        TEST(test_cached_xattr), TEST(test_listxattr),       TEST(test_statfs),
-        TEST(test_numbers),      TEST(test_large_mailbox),
+        TEST(test_sizes),        TEST(test_exact_size),      TEST(test_needs_sizes),
+        TEST(test_times),        TEST(test_open_needs),      TEST(test_open_reads),
+        TEST(test_open_refused), TEST(test_expunged),        TEST(test_flags_live),
+        TEST(test_getxattr),     TEST(test_cached_xattr),    TEST(test_listxattr),
+        TEST(test_statfs),       TEST(test_numbers),         TEST(test_large_mailbox),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -210,7 +210,8 @@ static void world_content(World *world, guint32 box, guint32 uid, ContentKind ki
     assert_true(content_commit(writer, NULL));
 }
 
-/* From the root, by lookups; ".." is taken textually. On failure, out is the last answer. */
+/* From the root, by lookups; ".." is taken textually. On failure, out is the last answer. Sizes
+ * that are not known are left to be estimated. */
 G_GNUC_UNUSED static TreeStatus world_walk(World *world, TreeAsk *ask, const char *path,
                                            TreeEntry *out)
 {
@@ -218,7 +219,13 @@ G_GNUC_UNUSED static TreeStatus world_walk(World *world, TreeAsk *ask, const cha
     g_auto(GStrv) names = g_strsplit(whole + 1, "/", -1);
     TreeStatus status = tree_getattr(world->tree, ask, TREE_ROOT_INO, out);
 
-    for (char **name = names; status == TREE_OK && *name && **name; name++)
-        status = tree_lookup(world->tree, ask, out->ino, *name, out);
+    for (char **name = names; status == TREE_OK && *name && **name; name++) {
+        guint64 dir = out->ino;
+        status = tree_lookup(world->tree, ask, dir, *name, out);
+        if (status == TREE_NEED && ask->need.kind == NEED_SIZES) {
+            tree_ask_settle(ask, NEED_SIZES);
+            status = tree_lookup(world->tree, ask, dir, *name, out);
+        }
+    }
     return status;
 }

@@ -1,0 +1,62 @@
+/* world.h - a real Dovecot over a tunnel, whose mail is a Maildir of this test, a store and an
+ * engine on it. "Another client" is a file put into, taken from or renamed in that Maildir. */
+#pragma once
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <cmocka.h>
+
+#include "imapfs/sync/engine.h"
+
+/* What the engine told. */
+typedef struct {
+    GMutex lock;
+    GCond changed;
+    guint added, removed, flags, boxes_added, boxes_removed;
+} Told;
+
+/* Waits until one of the counts is n; fails the test when it takes too long. */
+void wait_told(Told *told, const guint *what, guint n);
+
+typedef struct {
+    char *dir, *maildir, *state, *cache;
+    uid_t uid;
+    gid_t gid;
+    guint n_delivered;
+    Account account;
+    Store *store;
+    Engine *engine;
+    Told told;
+    char *disable[8];
+} World;
+
+bool world_is_possible(void);
+int setup(void **state); /* for cmocka; the INBOX has three messages */
+int teardown(void **state);
+void open_engine(World *world);
+void close_engine(World *world);
+
+void write_file(World *world, const char *path, const char *text);
+void make_maildir(World *world, const char *path);
+/* Delivers a message whose text says its number, or the given bytes, into cur/ with Maildir flags.
+ * Returns the file's name; caller frees. */
+char *deliver(World *world, const char *folder, const char *flags);
+char *deliver_bytes(World *world, const char *folder, const char *flags, const char *bytes);
+void remove_tree(const char *path);
+
+typedef struct {
+    GMutex lock;
+    GCond done;
+    bool over;
+    GError *error;
+} Answer;
+
+void on_answer(const GError *error, gpointer data);
+GError *ask(World *world, const Need *need); /* caller frees */
+void ask_ok(World *world, const Need *need);
+
+guint32 box_id(World *world, const char *name);          /* 0: there is none */
+guint32 list_inbox(World *world);                        /* lists all of it; its id */
+char *content_text(World *world, const ContentKey *key); /* caller frees; NULL: not there */
+void check_text(World *world, guint32 box, guint32 uid, const char *want);

@@ -86,10 +86,12 @@ static bool want_compression(const Options *options, const NetTarget *target)
     const char *word = options_text(options, OPT_COMPRESS);
     if (strcmp(word, "auto") != 0)
         return strcmp(word, "yes") == 0;
+    if (target->security == NET_TUNNEL || !target->host)
+        return false;
     g_autoptr(GInetAddress) address = g_inet_address_new_from_string(target->host);
     bool here = strcmp(target->host, "localhost") == 0 ||
                 (address && g_inet_address_get_is_loopback(address));
-    return target->security != NET_TUNNEL && !here;
+    return !here;
 }
 
 static char **upper_words(const Options *options, OptionId id)

@@ -7,7 +7,7 @@
 #include <string.h>
 
 static const char *const capability_names[] = {
-#define CAPABILITY_ROW(name, wire) [CAP_##name] = wire,
+#define CAPABILITY_ROW(name, wire) [CAP_##name] = (wire),
     CAPABILITIES(CAPABILITY_ROW)
 #undef CAPABILITY_ROW
 };

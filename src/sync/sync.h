@@ -169,7 +169,7 @@ struct Mailbox {
     MailboxSizes sizes;
 };
 
-Mailbox *mailbox_get(Engine *engine, guint32 box, GError **error); /* borrowed; made if needed */
+Mailbox *mailbox_get(Engine *engine, guint32 id, GError **error); /* borrowed; made if needed */
 Mailbox *mailbox_find(Engine *engine, const char *name);
 Mailbox *mailbox_ref(Mailbox *mailbox);
 void mailbox_unref(Mailbox *mailbox);

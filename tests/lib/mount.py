@@ -133,12 +133,10 @@ class Mount:
     def status(self):
         return self.text(".imapfs", "status")
 
-    def rss_kb(self):
-        with open(f"/proc/{self.program_pid()}/status") as file:
-            return int(re.search(r"VmRSS:\s+(\d+)", file.read()).group(1))
-
-    def program_pid(self):
-        return self.process.pid  # setpriv(1) became the program
+    def rss_kb(self, kind="VmRSS"):
+        """Resident memory now; or kind VmHWM: the most it ever was."""
+        with open(f"/proc/{self.process.pid}/status") as file:  # setpriv(1) became the program
+            return int(re.search(kind + r":\s+(\d+)", file.read()).group(1))
 
     def output(self):
         return self.process.output()

@@ -58,7 +58,7 @@ def run_layers(tally):
 
 # --- meson --------------------------------------------------------------------------------------
 
-CMOCKA = re.compile(r"^\[\s+(OK|FAILED|SKIPPED)\s+\] (\w+)", re.MULTILINE)
+CMOCKA = re.compile(r"^\[\s+(OK|FAILED|SKIPPED)\s+\] (?!\d+ test\(s\))(.+)$", re.MULTILINE)
 VERDICT = {"OK": "passed", "FAILED": "failed", "SKIPPED": "skipped"}
 
 

@@ -28,7 +28,7 @@ void front_wake(Front *front)
 /* --- signals --- */
 
 static const int ending_signals[] = {SIGINT, SIGTERM, SIGHUP};
-static Front *signalled; /* the front whose loop runs */
+static Front *signalled; /* the front that is, or is about to be, mounted */
 
 static void on_signal(int number)
 {
@@ -42,13 +42,9 @@ static void on_signal(int number)
     errno = saved;
 }
 
-typedef struct {
-    struct sigaction ending[G_N_ELEMENTS(ending_signals)];
-    struct sigaction pipe;
-} OldSignals;
-
-static void signals_set(Front *front, OldSignals *old)
+static void signals_set(Front *front)
 {
+    OldSignals *old = &front->old_signals;
     struct sigaction ours = {.sa_handler = on_signal, .sa_flags = SA_RESTART};
     struct sigaction ignore = {.sa_handler = SIG_IGN};
 
@@ -61,8 +57,12 @@ static void signals_set(Front *front, OldSignals *old)
     }
 }
 
-static void signals_restore(const OldSignals *old)
+static void signals_restore(Front *front)
 {
+    const OldSignals *old = &front->old_signals;
+
+    if (g_atomic_pointer_get(&signalled) != front)
+        return;
     for (guint i = 0; i < G_N_ELEMENTS(ending_signals); i++)
         sigaction(ending_signals[i], &old->ending[i], NULL);
     sigaction(SIGPIPE, &old->pipe, NULL);
@@ -166,16 +166,13 @@ static void end(Front *front)
 
 int front_run(Front *front, Tree *tree, Engine *engine)
 {
-    OldSignals old;
     int status;
 
     front->tree = tree;
     front->engine = engine;
-    signals_set(front, &old);
     if (!files_start(front) || !notifier_start(front->notifier)) {
         log_error("fuse", "no thread can be started");
         end(front);
-        signals_restore(&old);
         return 1;
     }
     status = serve(front, was_signalled);
@@ -184,7 +181,6 @@ int front_run(Front *front, Tree *tree, Engine *engine)
     else if (status > 0)
         log_info("fuse", "signal %d: unmounting", g_atomic_int_get(&front->signal));
     end(front);
-    signals_restore(&old);
     return status < 0 ? 1 : 0;
 }
 
@@ -239,6 +235,7 @@ Front *front_new(const FrontConfig *config, GError **error)
         front_free(front);
         return NULL;
     }
+    signals_set(front); /* before there is a mount that a signal could leave behind */
     if (!start_session(front, config, error)) {
         front_free(front);
         return NULL;
@@ -255,6 +252,7 @@ void front_free(Front *front)
         fuse_session_unmount(front->session);
         fuse_session_destroy(front->session);
     }
+    signals_restore(front);
     if (front->wake_fd >= 0)
         close(front->wake_fd);
     g_hash_table_unref(front->files);

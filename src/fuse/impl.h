@@ -5,6 +5,7 @@
  * libfuse's lock of a request may be held around Front.lock (on_interrupt), never the other way
  * round. */
 #pragma once
+#include <signal.h>
 #include <fuse_lowlevel.h>
 #include <pthread.h>
 
@@ -136,6 +137,12 @@ extern const struct fuse_lowlevel_ops front_ops;
 
 /* --- front.c --- */
 
+/* What the ending signals did before the front had them. */
+typedef struct {
+    struct sigaction ending[3];
+    struct sigaction pipe;
+} OldSignals;
+
 struct Front {
     struct fuse_session *session;
     char *mountpoint;
@@ -144,8 +151,9 @@ struct Front {
     Notifier *notifier;
     InitPatch init;
     Estimates estimates;
-    int wake_fd;       /* eventfd: look up from /dev/fuse */
-    gint signal;       /* atomic: the signal that ends the mount, or 0 */
+    int wake_fd; /* eventfd: look up from /dev/fuse */
+    gint signal; /* atomic: the signal that ends the mount, or 0 */
+    OldSignals old_signals;
     char *read_buffer; /* of the front thread */
     gsize read_size;
 

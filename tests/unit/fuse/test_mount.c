@@ -155,7 +155,7 @@ static void put_more(World *world)
     assert_true(store_commit(txn, NULL));
 }
 
-static int mount_with(void **state, const char *options)
+static int mount_with(void **state, const char *options, int early_signal)
 {
     Mount *mount = g_new0(Mount, 1);
     g_autoptr(GError) error = NULL;
@@ -173,21 +173,29 @@ static int mount_with(void **state, const char *options)
     if (!mount->front)
         fail_msg("front_new: %s", error->message);
     current = mount;
+    if (early_signal)
+        kill(getpid(), early_signal);
     fake_engine_start(mount->world->engine, answer, mount->world);
     mount->thread = g_thread_new("front", run_front, mount);
-    assert_int_equal(errno_of_stat(mount, "INBOX"), 0); /* it serves, so it also takes signals */
+    if (!early_signal)
+        assert_int_equal(errno_of_stat(mount, "INBOX"), 0); /* it serves */
     *state = mount;
     return 0;
 }
 
 static int setup(void **state)
 {
-    return mount_with(state, NULL);
+    return mount_with(state, NULL, 0);
 }
 
 static int setup_rw(void **state)
 {
-    return mount_with(state, ",rw");
+    return mount_with(state, ",rw", 0);
+}
+
+static int setup_signalled(void **state)
+{
+    return mount_with(state, NULL, SIGINT);
 }
 
 /* In the order that front.h asks for. */
@@ -470,6 +478,15 @@ static void test_waiting_blocks_nothing(void **state)
         assert_int_equal(waitpid(pids[i], &status, 0), pids[i]);
         assert_int_equal(status, 0);
     }
+}
+
+/* A signal that comes between the mount and the loop is not lost, and leaves no dead mount. */
+static void test_signal_before_the_loop(void **state)
+{
+    Mount *mount = *state;
+
+    eventually(g_atomic_int_get(&mount->ended));
+    assert_int_equal(mount->status, 0);
 }
 
 /* A signal ends the mount while opens wait and files are open. */
@@ -893,6 +910,7 @@ int main(int argc, char **argv)
         TEST(test_errors),
         TEST(test_interrupt),
         TEST(test_waiting_blocks_nothing),
+        cmocka_unit_test_setup_teardown(test_signal_before_the_loop, setup_signalled, teardown),
         TEST(test_signal_ends_waiting),
         TEST(test_umount_ends),
         TEST(test_lazy_umount_with_waiter),

@@ -3,7 +3,17 @@
 
 #include <errno.h>
 
-G_DEFINE_QUARK(imapfs - error, imapfs_error)
+/* Not G_DEFINE_QUARK: the first errors may be made by two threads at once. */
+GQuark imapfs_error_quark(void)
+{
+    static gint known;
+    gint quark = g_atomic_int_get(&known);
+    if (!quark) {
+        quark = (gint)g_quark_from_static_string("imapfs-error");
+        g_atomic_int_set(&known, quark);
+    }
+    return (GQuark)quark;
+}
 
 static const struct {
     const char *name;

@@ -188,7 +188,7 @@ static bool fill(Settings *settings, Options *options, const char *text, const c
     settings->debug = g_strdup(debug ? debug : g_getenv("IMAPFS_DEBUG"));
     if (settings->debug)
         g_strdelimit(settings->debug, ":", ',');
-    settings->poll_s = (guint)options_number(options, OPT_POLL);
+    settings->poll_s = account->poll_s = (guint)options_number(options, OPT_POLL);
     settings->allow_other = options_bool(options, OPT_ALLOW_OTHER);
     settings->read_only = options_bool(options, OPT_RO);
     if (!choose_directories(settings, options, error))

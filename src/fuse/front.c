@@ -48,7 +48,8 @@ static void signals_set(Front *front)
     struct sigaction ours = {.sa_handler = on_signal, .sa_flags = SA_RESTART};
     struct sigaction ignore = {.sa_handler = SIG_IGN};
 
-    g_atomic_pointer_set(&signalled, front);
+    if (!g_atomic_pointer_compare_and_exchange(&signalled, NULL, front))
+        return; /* there is a mount already, which keeps them */
     sigaction(SIGPIPE, &ignore, &old->pipe);
     for (guint i = 0; i < G_N_ELEMENTS(ending_signals); i++) {
         sigaction(ending_signals[i], NULL, &old->ending[i]);

@@ -5,7 +5,7 @@
 #include "session_impl.h"
 
 #define LINGER_MS 200u
-#define POLL_S 60
+#define POLL_S 60                     /* where the account says nothing */
 #define SHORT_US (5 * G_USEC_PER_SEC) /* ended by the server sooner than this: not meant */
 #define MAX_SHORT 3u
 
@@ -110,7 +110,8 @@ static gint64 quiet_for_us(const Session *session)
     if (can_idle(session))
         return idle->again ? 0 : (gint64)idle->linger_ms * 1000;
     bool polls = idle->wanted && session->selected.mailbox;
-    return (polls ? POLL_S : LIMIT_IDLE_RENEW_S) * G_USEC_PER_SEC;
+    guint poll_s = session->account->poll_s ? session->account->poll_s : POLL_S;
+    return (polls ? poll_s : LIMIT_IDLE_RENEW_S) * G_USEC_PER_SEC;
 }
 
 static void run_quiet(Session *session)

@@ -98,11 +98,12 @@ static gpointer on_thread(gpointer data)
     pthread_mutex_lock(&lock);
     job->password = password;
     job->error = error;
+    GMainContext *context = job->context; /* the job is the loop's once the source is attached */
     pthread_mutex_unlock(&lock);
     GSource *source = g_idle_source_new();
     g_source_set_priority(source, G_PRIORITY_DEFAULT);
     g_source_set_callback(source, on_loop, job, job_free);
-    g_source_attach(source, job->context);
+    g_source_attach(source, context);
     g_source_unref(source);
     end_call();
     return NULL;

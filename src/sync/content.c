@@ -2,7 +2,9 @@
  *
  * A section of known small size comes in one piece; anything else in partial fetches, a few in
  * flight, so that memory stays bounded and no answer is longer than a stalled link may take.
- * Answers are taken in order. What is wrong with one is an error on this content alone. */
+ * Answers are taken in order; what comes otherwise (Dovecot answers the newest command first when
+ * its output was blocked) is dropped and asked for again, one piece at a time. What is wrong with
+ * one is an error on this content alone. */
 #include "ranged.h"
 
 #include <string.h>
@@ -27,6 +29,8 @@ typedef struct {
     bool partial;
     guint64 asked; /* offset of the next piece to ask for */
     guint64 got;   /* offset of the next byte to come */
+    guint64 due;   /* what should have come by now: the pieces whose commands are over */
+    bool rewound;  /* pieces came out of order: one at a time from now on */
     bool named;    /* any FETCH of this message came */
     bool answered; /* and one with what was asked for */
     bool ended;    /* the section's end was seen, or it failed */
@@ -132,6 +136,18 @@ static const FetchBody *find_body(const Fetch *fetch, const FetchData *got)
     return NULL;
 }
 
+/* A later piece than the one that this fetch waits for. */
+static bool is_early(const Fetch *fetch, const FetchData *got)
+{
+    for (guint i = 0; fetch->partial && got->bodies && i < got->bodies->len; i++) {
+        const FetchBody *body = g_ptr_array_index(got->bodies, i);
+        if (!body->binary && g_ascii_strcasecmp(body->section, fetch->section) == 0 &&
+            body->has_origin && body->origin > fetch->got)
+            return true;
+    }
+    return false;
+}
+
 /* A piece past the end, asked for before the end was known. */
 static bool is_leftover(const Fetch *fetch, const FetchData *got)
 {
@@ -151,6 +167,10 @@ static bool on_body(Command *command, Response *response, gpointer data)
     const FetchBody *body = find_body(fetch, got);
     if (body && !fetch->ended) {
         take_body(fetch, body);
+        return true;
+    }
+    if (is_early(fetch, got)) {
+        fetch->answered = true;
         return true;
     }
     if (got->broken && !fetch->ended) {
@@ -193,6 +213,23 @@ static void fetch_end(Fetch *fetch)
     }
 }
 
+/* A piece that did not come, or not in its turn. */
+static bool has_gap(const Fetch *fetch)
+{
+    return fetch->partial && fetch->got < fetch->due;
+}
+
+static void rewind_to_gap(Fetch *fetch)
+{
+    if (fetch->rewound) {
+        fetch_fail_with(fetch, IMAPFS_ERROR_DATA,
+                        "the server does not give what is at %" G_GUINT64_FORMAT, fetch->got);
+        return;
+    }
+    fetch->rewound = true;
+    fetch->asked = fetch->due = fetch->got;
+}
+
 static void fetch_more(Fetch *fetch);
 
 static void on_done(Command *command, CommandResult result, const Response *tagged, gpointer data)
@@ -209,7 +246,10 @@ static void on_done(Command *command, CommandResult result, const Response *tagg
             fetch_fail_with(fetch, IMAPFS_ERROR_GONE, "the message is no longer on the server");
         mailbox_mark(fetch->mailbox, DIRTY_VERIFY);
     }
-    if (!fetch->ended && job_is_wanted(fetch->job))
+    fetch->due += CHUNK;
+    if (!fetch->ended && has_gap(fetch) && fetch->refs == 1)
+        rewind_to_gap(fetch);
+    if (!fetch->ended && job_is_wanted(fetch->job) && !has_gap(fetch))
         fetch_more(fetch);
     else if (!fetch->ended && fetch->refs == 1)
         fetch_fail_with(fetch, IMAPFS_ERROR_CANCELLED, "nobody waits for it any more");
@@ -243,7 +283,7 @@ static void fetch_more(Fetch *fetch)
     gint64 size = fetch->job->need.encoded_size;
     do {
         fetch_send(fetch);
-    } while (fetch->partial && fetch->refs <= IN_FLIGHT && size > 0 &&
+    } while (fetch->partial && !fetch->rewound && fetch->refs <= IN_FLIGHT && size > 0 &&
              fetch->asked < (guint64)size);
 }
 

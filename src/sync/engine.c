@@ -25,11 +25,13 @@ typedef struct {
     EngineFunc f;
     gpointer data;
     GDestroyNotify destroy;
+    int filled; /* atomic: GLib's own hand-over is by a lock that ThreadSanitizer does not see */
 } Post;
 
 static gboolean post_run(gpointer data)
 {
     Post *post = data;
+    __atomic_load_n(&post->filled, __ATOMIC_ACQUIRE);
     post->f(post->engine, post->data);
     return G_SOURCE_REMOVE;
 }
@@ -37,6 +39,7 @@ static gboolean post_run(gpointer data)
 static void post_free(gpointer data)
 {
     Post *post = data;
+    __atomic_load_n(&post->filled, __ATOMIC_ACQUIRE);
     if (post->destroy)
         post->destroy(post->data);
     g_free(post);
@@ -45,7 +48,8 @@ static void post_free(gpointer data)
 void engine_post(Engine *engine, EngineFunc f, gpointer data, GDestroyNotify destroy)
 {
     Post *post = g_new(Post, 1);
-    *post = (Post){engine, f, data, destroy};
+    *post = (Post){engine, f, data, destroy, 0};
+    __atomic_store_n(&post->filled, 1, __ATOMIC_RELEASE);
     g_autoptr(GSource) source = g_idle_source_new();
     g_source_set_priority(source, G_PRIORITY_DEFAULT);
     g_source_set_callback(source, post_run, post, post_free);

@@ -135,8 +135,11 @@ class Mount:
 
     def rss_kb(self, kind="VmRSS"):
         """Resident memory now; or kind VmHWM: the most it ever was."""
-        with open(f"/proc/{self.process.pid}/status") as file:  # setpriv(1) became the program
+        with open(f"/proc/{self.program_pid()}/status") as file:
             return int(re.search(kind + r":\s+(\d+)", file.read()).group(1))
+
+    def program_pid(self):
+        return self.process.pid  # setpriv(1) became the program
 
     def output(self):
         return self.process.output()

@@ -1,13 +1,13 @@
 #!/usr/bin/env python3
 """Runs the suites and counts single test cases.
 
-    run.py [-k PATTERN] [SUITE...]
+    run.py [-k PATTERN] [-j N] [SUITE...]
 
 Suites: layers, unit and the other suites of meson (in $IMAPFS_BUILD, default build-test), server,
 mount. None named: all. The last line is "N passed, N failed" or "N passed, N failed, N skipped".
 """
 import argparse
-import importlib.util
+import importlib
 import json
 import os
 import re
@@ -129,7 +129,9 @@ class Result(unittest.TestResult):
         else:
             print(f"     {self.name(test)}")
         self.counted = not isinstance(test, unittest.suite._ErrorHolder)
-        print("".join(traceback.format_exception(*err)), flush=True)
+        print("".join(traceback.format_exception(*err)))
+        for each in getattr(getattr(test, "test_case", test), "mounted", []):
+            print(f"--- {each.log}\n{each.output()[-2000:]}", flush=True)
 
     addError = addFailure
 
@@ -141,40 +143,90 @@ class Result(unittest.TestResult):
             self.addFailure(subtest, err)
 
 
-def load(suite, pattern):
-    """The tests of one folder, those whose name matches."""
+def load(suite, pattern=None):
+    """{class name: its tests} of one folder, those whose name matches."""
     folder = os.path.join(proc.ROOT, "tests", suite)
-    tests = []
+    sys.path.insert(0, folder)
+    classes = {}
     for file in sorted(os.listdir(folder)):
         if not re.fullmatch(r"test_\w+\.py", file):
             continue
-        spec = importlib.util.spec_from_file_location(file[:-3], os.path.join(folder, file))
-        module = importlib.util.module_from_spec(spec)
-        sys.modules[file[:-3]] = module
-        spec.loader.exec_module(module)
+        module = importlib.import_module(file[:-3])
         loader = unittest.TestLoader()
         if pattern:
             loader.testNamePatterns = [f"*{pattern}*"]
-        tests.append(loader.loadTestsFromModule(module))
-    return unittest.TestSuite(tests)
+        for tests in loader.loadTestsFromModule(module):
+            if tests.countTestCases():
+                first = next(iter(tests))
+                classes[f"{first.__module__}.{type(first).__name__}"] = tests
+    return classes
 
 
-def run_python(tally, pattern):
+def run_class(suite, name, pattern, counts):
+    """In a process of its own: runs one class and leaves its counts in a file."""
+    tally = Tally(suite)
+    load(suite, pattern)[name].run(Result(tally))
+    proc.end_all()
+    with open(counts, "w") as file:
+        json.dump([tally.passed, tally.failed, tally.skipped, tally.failures], file)
+
+
+class Worker:
+    """The process that runs one class."""
+
+    def __init__(self, tally, name, options, folder):
+        self.tally, self.name = tally, name
+        self.counts = os.path.join(folder, f"{name}.json")
+        self.process = proc.Process(
+            [sys.executable, os.path.abspath(__file__), "--class", name, "--counts", self.counts,
+             *(["-k", options.pattern] if options.pattern else []), tally.suite],
+            os.path.join(folder, f"{name}.log"))
+
+    def finish(self):
+        """Takes over its counts and shows what it printed."""
+        self.process.end()
+        print(self.process.output(), end="", flush=True)
+        try:
+            with open(self.counts) as file:
+                passed, failed, skipped, failures = json.load(file)
+        except (OSError, ValueError):
+            self.tally.count("failed", self.name, "its process ended before its tests")
+            return
+        self.tally.passed += passed
+        self.tally.failed += failed
+        self.tally.skipped += skipped
+        self.tally.failures += failures
+
+
+def run_python(tally, options):
     if not os.access("/dev/fuse", os.R_OK | os.W_OK):
         tally.count("skipped", tally.suite, "no /dev/fuse here")
         return
-    load(tally.suite, pattern).run(Result(tally))
-    # what a class leaves behind when its setUpClass was killed half-way
-    mount.kill_all()
+    waiting, running = list(load(tally.suite, options.pattern)), []
+    folder = proc.workdir("results")
+    while waiting or running:
+        while waiting and len(running) < options.jobs:
+            running.append(Worker(tally, waiting.pop(0), options, folder))
+        for worker in [each for each in running if each.process.code is not None]:
+            running.remove(worker)
+            worker.finish()
+        time.sleep(0.05)
 
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__,
                                      formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("-k", dest="pattern", help="only tests of this name (server, mount)")
+    parser.add_argument("-j", dest="jobs", type=int, default=max(2, os.cpu_count() or 1),
+                        help="classes of tests at the same time (server, mount)")
+    parser.add_argument("--class", dest="one_class", help=argparse.SUPPRESS)
+    parser.add_argument("--counts", help=argparse.SUPPRESS)
     parser.add_argument("suites", nargs="*")
     options = parser.parse_args()
     proc.end_on_signals()
+    if options.one_class:
+        run_class(options.suites[0], options.one_class, options.pattern, options.counts)
+        return 0
     meson = sorted(meson_suites(), key=lambda name: (name != "unit", name))
     known = ["layers", *meson, *PYTHON_SUITES]
     unknown = [name for name in options.suites if name not in known]
@@ -187,7 +239,7 @@ def main():
         if suite == "layers":
             run_layers(tallies[-1])
         elif suite in PYTHON_SUITES:
-            run_python(tallies[-1], options.pattern)
+            run_python(tallies[-1], options)
         else:
             run_meson(tallies[-1])
         tallies[-1].summary = tallies[-1].line()

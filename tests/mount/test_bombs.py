@@ -131,17 +131,17 @@ class TestBombs(Case):
         self.assertGreater(neighbour.count, 10)
         self.note(f"others waited {neighbour.longest:.2f} s at most; "
                   f"{self.peak_kb(mounted) // 1024} MB at most")
-        if not sanitized(mounted.program_pid()):
+        if not sanitized(mounted.process.pid):
             self.assertLessEqual(self.peak_kb(mounted), RSS_MAX_KB)
 
     @staticmethod
     def peak_kb(mounted):
-        with open(f"/proc/{mounted.program_pid()}/status") as file:
+        with open(f"/proc/{mounted.process.pid}/status") as file:
             return int(re.search(r"VmHWM:\s+(\d+)", file.read()).group(1))
 
     @staticmethod
     def cpu_s(mounted):
-        with open(f"/proc/{mounted.program_pid()}/stat") as file:
+        with open(f"/proc/{mounted.process.pid}/stat") as file:
             fields = file.read().rpartition(")")[2].split()
         return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 

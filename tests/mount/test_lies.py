@@ -83,6 +83,46 @@ class TestFetchLies(LieCase):
             return {re.sub(rb"^BODY\[\d+\]", b"BODY[9]", k): v for k, v in items.items()}
         self.one_message_spoiled(lie)
 
+    def big(self):
+        """A message whose attachment comes in several pieces: (uid, its bytes)."""
+        made = mail.big(1, 3_000_000)
+        uid = self.server.box("INBOX").add(made.raw)
+        return uid, made.attachments[0]
+
+    def test_pieces_out_of_order(self):
+        """Dovecot answers the newest command first when its output was blocked."""
+        uid, (name, data) = self.big()
+        held = []
+
+        def on_fetch(conn, message, items):
+            piece = next((k for k in items if re.match(rb"BODY\[2\]<[1-9]", k)), None)
+            if piece is None or message.uid != uid:
+                return items
+            answer = b" ".join(k + b" " + v for k, v in items.items())
+            held.append(b"* %d FETCH (%s)\r\n" % (len(conn.view), answer))
+            if len(held) == 3:  # all that is in flight, the last first; then no more of it
+                self.server.on_fetch = None
+                conn.send(*reversed(held))
+            return None
+        self.server.on_fetch = on_fetch
+        mounted = self.up()
+        folder = mounted.message("INBOX", uid)
+        with open(os.path.join(folder, "attachments", name), "rb") as file:
+            self.assertEqual(file.read(), data)
+
+    def test_pieces_that_never_come(self):
+        """The server always gives another piece: an error, and not another try for ever."""
+        uid, (name, _) = self.big()
+
+        def on_fetch(_conn, message, items):
+            return {re.sub(rb"^BODY\[2\]<[1-9]\d*>", b"BODY[2]<77777777>", k): v
+                    for k, v in items.items()} if message.uid == uid else items
+        self.server.on_fetch = on_fetch
+        mounted = self.up()
+        folder = mounted.message("INBOX", uid)
+        self.assert_fails((errno.EIO,), mounted.read, folder, "attachments", name)
+        self.assertLess(len(self.server.commands(rb"BODY\.PEEK\[2\]")), 20)
+
     def test_broken_bodystructure(self):
         for junk in (b'("boundary" NIL)', b"NIL", b"()", b'(("text"))', b'("text" "plain" 7)',
                      b"(" * 150 + b")" * 150):

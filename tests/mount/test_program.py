@@ -286,7 +286,7 @@ class TestSignals(ProgramCase):
         self.soon(lambda: "connection: offline" in mount.status(), 20, "to be offline")
         self.link.resume()
         def online():
-            os.kill(mount.program_pid(), signal.SIGUSR1)
+            os.kill(mount.process.pid, signal.SIGUSR1)
             return "connection: online" in mount.status()
         self.soon(online, 20, "to be online")
         self.assertIsNone(mount.process.code)
@@ -407,7 +407,7 @@ class TestControl(ProgramCase):
         """The program is stopped: nobody answers."""
         source, options = self.server.source()
         mount = self.mount(source, options, self.home)
-        os.kill(mount.program_pid(), signal.SIGSTOP)
+        os.kill(mount.process.pid, signal.SIGSTOP)
         try:
             done = subprocess.run([mounts.CONTROL, "list"], env=self.home.env, timeout=10,
                                   capture_output=True, check=False)
@@ -416,7 +416,7 @@ class TestControl(ProgramCase):
             self.assertEqual(status.returncode, 1)
             self.assertIn("does not answer", status.stderr)
         finally:
-            os.kill(mount.program_pid(), signal.SIGCONT)
+            os.kill(mount.process.pid, signal.SIGCONT)
 
 
 @unittest.skipUnless(os.getuid() == 0, "needs root")

@@ -17,6 +17,7 @@ typedef struct {
     gpointer password_data;
     guint timeout_ms;      /* of one answer */
     guint max_connections; /* 1 .. 16 */
+    guint poll_s;          /* how often to ask where a server has no IDLE; 0: 60 */
     char **disable;        /* capabilities to act as if the server had not named (upper case) */
     int trace_fd;          /* -1: no trace */
     bool compress;         /* use COMPRESS=DEFLATE where offered */

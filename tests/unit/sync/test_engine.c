@@ -251,10 +251,10 @@ static void test_cancel_and_end(void **state)
     guint64 handle = engine_want(world->engine, &need, on_answer, &cancelled);
     engine_want(world->engine, &need, on_answer, &ended);
     engine_cancel(world->engine, handle);
-    g_mutex_lock(&cancelled.lock);
+    pthread_mutex_lock(&cancelled.lock);
     while (!cancelled.over)
-        g_cond_wait(&cancelled.done, &cancelled.lock);
-    g_mutex_unlock(&cancelled.lock);
+        pthread_cond_wait(&cancelled.done, &cancelled.lock);
+    pthread_mutex_unlock(&cancelled.lock);
     assert_true(g_error_matches(cancelled.error, IMAPFS_ERROR, IMAPFS_ERROR_CANCELLED));
     assert_false(ended.over);
     close_engine(world);

@@ -12,10 +12,10 @@
 
 static void tell(Told *told, guint *what)
 {
-    g_mutex_lock(&told->lock);
+    pthread_mutex_lock(&told->lock);
     (*what)++;
-    g_cond_broadcast(&told->changed);
-    g_mutex_unlock(&told->lock);
+    pthread_cond_broadcast(&told->changed);
+    pthread_mutex_unlock(&told->lock);
 }
 
 static void on_box_added(guint32 parent, guint32 box, const char *leaf, gpointer data)
@@ -50,14 +50,14 @@ static const EngineEvents told_events = {
 void wait_told(Told *told, const guint *what, guint n)
 {
     gint64 until = g_get_monotonic_time() + WAIT_S * G_USEC_PER_SEC;
-    g_mutex_lock(&told->lock);
+    pthread_mutex_lock(&told->lock);
     while (*what < n) {
-        if (!g_cond_wait_until(&told->changed, &told->lock, until)) {
-            g_mutex_unlock(&told->lock);
+        if (!world_cond_wait(&told->changed, &told->lock, until)) {
+            pthread_mutex_unlock(&told->lock);
             fail_msg("the engine did not tell");
         }
     }
-    g_mutex_unlock(&told->lock);
+    pthread_mutex_unlock(&told->lock);
 }
 
 /* --- a world: mail, account, store, engine --- */
@@ -227,12 +227,12 @@ int teardown(void **state)
 void on_answer(const GError *error, gpointer data)
 {
     Answer *answer = data;
-    g_mutex_lock(&answer->lock);
+    pthread_mutex_lock(&answer->lock);
     assert_false(answer->over); /* exactly once */
     answer->over = true;
     answer->error = error ? g_error_copy(error) : NULL;
-    g_cond_signal(&answer->done);
-    g_mutex_unlock(&answer->lock);
+    pthread_cond_signal(&answer->done);
+    pthread_mutex_unlock(&answer->lock);
 }
 
 GError *ask(World *world, const Need *need)
@@ -240,10 +240,10 @@ GError *ask(World *world, const Need *need)
     Answer answer = {.over = false};
     gint64 until = g_get_monotonic_time() + 2 * WAIT_S * G_USEC_PER_SEC;
     engine_want(world->engine, need, on_answer, &answer);
-    g_mutex_lock(&answer.lock);
+    pthread_mutex_lock(&answer.lock);
     while (!answer.over)
-        assert_true(g_cond_wait_until(&answer.done, &answer.lock, until));
-    g_mutex_unlock(&answer.lock);
+        assert_true(world_cond_wait(&answer.done, &answer.lock, until));
+    pthread_mutex_unlock(&answer.lock);
     return answer.error;
 }
 
@@ -297,4 +297,11 @@ void check_text(World *world, guint32 box, guint32 uid, const char *want)
     ask_ok(world, &need);
     g_autofree char *text = content_text(world, &(ContentKey){box, uid, CONTENT_TEXT, "1"});
     assert_string_equal(text, want);
+}
+
+bool world_cond_wait(pthread_cond_t *cond, pthread_mutex_t *lock, gint64 until_us)
+{
+    struct timespec until = {.tv_sec = until_us / G_USEC_PER_SEC,
+                             .tv_nsec = until_us % G_USEC_PER_SEC * 1000};
+    return pthread_cond_clockwait(cond, lock, CLOCK_MONOTONIC, &until) == 0;
 }

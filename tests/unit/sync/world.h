@@ -1,6 +1,7 @@
 /* world.h - a real Dovecot over a tunnel, whose mail is a Maildir of this test, a store and an
  * engine on it. "Another client" is a file put into, taken from or renamed in that Maildir. */
 #pragma once
+#include <pthread.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -11,8 +12,8 @@
 
 /* What the engine told. */
 typedef struct {
-    GMutex lock;
-    GCond changed;
+    pthread_mutex_t lock;
+    pthread_cond_t changed;
     guint added, removed, flags, boxes_added, boxes_removed;
 } Told;
 
@@ -46,8 +47,8 @@ char *deliver_bytes(World *world, const char *folder, const char *flags, const c
 void remove_tree(const char *path);
 
 typedef struct {
-    GMutex lock;
-    GCond done;
+    pthread_mutex_t lock;
+    pthread_cond_t done;
     bool over;
     GError *error;
 } Answer;
@@ -60,3 +61,7 @@ guint32 box_id(World *world, const char *name);          /* 0: there is none */
 guint32 list_inbox(World *world);                        /* lists all of it; its id */
 char *content_text(World *world, const ContentKey *key); /* caller frees; NULL: not there */
 void check_text(World *world, guint32 box, guint32 uid, const char *want);
+
+/* Until a g_get_monotonic_time(); false when that came. POSIX's locks: ThreadSanitizer sees them.
+ */
+bool world_cond_wait(pthread_cond_t *cond, pthread_mutex_t *lock, gint64 until_us);

@@ -25,6 +25,7 @@ void box_borrow(Query *query, StoreBox *out)
         .changed_ns = query_get_int(query, 12),
         .permanent_flags = query_get_text(query, 13),
         .read_only = query_get_int(query, 14) != 0,
+        .mailboxid = query_get_text(query, 15),
     };
 }
 
@@ -34,6 +35,7 @@ StoreBox box_copy(const StoreBox *box)
     out.name = g_strdup(box->name);
     out.leaf = g_strdup(box->leaf);
     out.permanent_flags = g_strdup(box->permanent_flags);
+    out.mailboxid = g_strdup(box->mailboxid);
     return out;
 }
 
@@ -42,6 +44,7 @@ void store_box_clear(StoreBox *box)
     g_clear_pointer(&box->name, g_free);
     g_clear_pointer(&box->leaf, g_free);
     g_clear_pointer(&box->permanent_flags, g_free);
+    g_clear_pointer(&box->mailboxid, g_free);
 }
 
 static bool finish_one(StoreReader *reader, Query *query, StoreBox *out)
@@ -190,7 +193,7 @@ bool store_box_update(StoreTxn *txn, const StoreBox *box, GError **error)
     static const char sql[] =
         "UPDATE box SET uidvalidity = iif(uidvalidity = 0, ?, uidvalidity), uidnext = ?,"
         " highestmodseq = ?, n_exists = ?, listed = ?, synced_ns = ?, permanent_flags = ?,"
-        " read_only = ? WHERE id = ?";
+        " read_only = ?, mailboxid = coalesce(?, mailboxid) WHERE id = ?";
     if (!check_uidvalidity(txn, box, error))
         return false;
     Query query;
@@ -204,6 +207,7 @@ bool store_box_update(StoreTxn *txn, const StoreBox *box, GError **error)
     query_int(&query, box->synced_ns);
     query_text(&query, box->permanent_flags);
     query_int(&query, box->read_only);
+    query_text(&query, box->mailboxid);
     query_int(&query, box->id);
     return txn_run_query(txn, &query, error);
 }

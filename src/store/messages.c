@@ -237,6 +237,8 @@ bool store_msg_put(StoreTxn *txn, guint32 box, const StoreMsg *msg, bool *new_ou
                           msg->uid);
     if (!insert(txn, box, msg, &is_new, error) || (!is_new && !update(txn, box, msg, error)))
         return false;
+    if (is_new && msg->emailid != NULL && !log_message_added(txn, box, msg, error))
+        return false;
     if (new_out != NULL)
         *new_out = is_new;
     return true;
@@ -314,7 +316,9 @@ static const char sql_drop_msg[] = "DELETE FROM msg WHERE box = ? AND uid BETWEE
 static const char sql_drop_structure[] =
     "DELETE FROM structure WHERE box = ? AND uid BETWEEN ? AND ?";
 static const char sql_drop_size[] = "DELETE FROM size WHERE box = ? AND uid BETWEEN ? AND ?";
-static const char *const sql_drop[] = {sql_drop_msg, sql_drop_structure, sql_drop_size};
+static const char sql_drop_local[] = "DELETE FROM local_flag WHERE box = ? AND uid BETWEEN ? AND ?";
+static const char *const sql_drop[] = {sql_drop_msg, sql_drop_structure, sql_drop_size,
+                                       sql_drop_local};
 
 static bool drop_range(StoreTxn *txn, guint32 box, guint32 lo, guint32 hi, GError **error)
 {
@@ -341,7 +345,8 @@ bool store_msg_remove(StoreTxn *txn, guint32 box, const UidSet *uids, UidSet *re
                       GError **error)
 {
     g_autoptr(UidSet) found = uidset_new();
-    if (!find_present(txn, box, uids, found, error))
+    if (!find_present(txn, box, uids, found, error) ||
+        !log_messages_removed(txn, box, found, error))
         return false;
     guint n;
     const UidRange *ranges = uidset_ranges(found, &n);

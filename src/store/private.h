@@ -10,6 +10,7 @@
 #include "db.h"
 #include "dir.h"
 #include "imapfs/store/content.h"
+#include "imapfs/store/log.h"
 #include "imapfs/store/store.h"
 
 /* --- readers (reader.c) --- */
@@ -36,6 +37,8 @@ struct StoreTxn {
     StoreReader reader; /* over the writer's connection */
     bool failed;        /* something in it failed: it can only be rolled back */
     GArray *purge;      /* of PurgeRange: contents that go with what was removed */
+    LogEffects effects; /* of what was removed and put on the log */
+    int n_adrift;       /* ADRIFT operations; -1: not counted yet */
 };
 typedef struct {
     guint32 box, lo, hi;
@@ -57,7 +60,7 @@ bool txn_empty_box(StoreTxn *txn, guint32 box, GError **error);
 
 #define BOX_COLUMNS                                                                        \
     "id, parent, name, leaf, delimiter, attributes, uidvalidity, uidnext, highestmodseq, " \
-    "n_exists, listed, synced_ns, changed_ns, permanent_flags, read_only"
+    "n_exists, listed, synced_ns, changed_ns, permanent_flags, read_only, mailboxid"
 void box_borrow(Query *query, StoreBox *out); /* the row the query stands on */
 StoreBox box_copy(const StoreBox *box);
 /* changed_ns of a mailbox's directory (0: the top), later than it ever was. */
@@ -76,6 +79,27 @@ void box_ids_retire(BoxIds *ids, guint32 id);
 guint32 box_ids_take(BoxIds *ids, StoreTxn *txn); /* 0: none left */
 bool box_ids_save(StoreTxn *txn, BoxIds *ids, GError **error);
 void box_ids_clear(BoxIds *ids);
+
+/* --- the log (log.c, log_change.c, log_server.c) --- */
+
+#define LOG_COLUMNS                                                                 \
+    "seq, kind, state, box, uid, uidvalidity, plus, minus, attempts, next_try_ns, " \
+    "logged_ns, reason, mailbox, name, message_id, emailid, internaldate, size"
+void log_op_borrow(Query *query, LogOp *out); /* the row the query stands on */
+/* Merges later flags over earlier ones: the last value of each is kept. */
+void log_merge(Flags *set, Flags *clear, const char *later_set, const char *later_clear);
+/* Makes an operation QUEUED on a message, or merges it into the one that is QUEUED there. */
+bool log_place(StoreTxn *txn, guint32 seq, guint32 box, guint32 uid, guint32 uidvalidity,
+               GError **error);
+bool log_set_state(StoreTxn *txn, guint32 seq, LogState state, const char *reason, GError **error);
+bool log_delete(StoreTxn *txn, guint32 seq, GError **error);
+
+/* What the server did to the rows under the log. Before the rows go: */
+bool log_messages_removed(StoreTxn *txn, guint32 box, const UidSet *uids, GError **error);
+bool log_box_removed(StoreTxn *txn, const StoreBox *box, GError **error);
+/* box: as it is before it gets its new number. */
+bool log_box_renewed(StoreTxn *txn, guint32 old_box, guint32 new_box, GError **error);
+bool log_message_added(StoreTxn *txn, guint32 box, const StoreMsg *msg, GError **error);
 
 /* --- content --- */
 

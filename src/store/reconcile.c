@@ -190,13 +190,14 @@ static void touch(Reconcile *self, guint32 directory)
 
 /* --- remove --- */
 
-static bool delete_row(Reconcile *self, guint32 id, GError **error)
+static bool delete_row(Reconcile *self, const StoreBox *box, GError **error)
 {
     static const char sql[] = "DELETE FROM box WHERE id = ?";
     Query query;
-    if (!txn_empty_box(self->txn, id, error) || !txn_open_query(self->txn, &query, sql, error))
+    if (!log_box_removed(self->txn, box, error) || !txn_empty_box(self->txn, box->id, error) ||
+        !txn_open_query(self->txn, &query, sql, error))
         return false;
-    query_int(&query, id);
+    query_int(&query, box->id);
     return txn_run_query(self->txn, &query, error);
 }
 
@@ -209,7 +210,7 @@ static bool remove_unwanted(Reconcile *self, GError **error)
         StoreBox *box = value;
         if (g_hash_table_contains(self->wanted, key))
             continue;
-        if (!delete_row(self, box->id, error))
+        if (!delete_row(self, box, error))
             return false;
         box_ids_retire(&self->ids, box->id);
         touch(self, box->parent);
@@ -242,13 +243,15 @@ static bool find_parent(Reconcile *self, const Level *level, guint32 *parent_out
 
 /* It held messages and does not any more: they go, and their numbers are never used for others, as
  * uidvalidity stays. */
-static bool hollow_out(Reconcile *self, guint32 id, GError **error)
+static bool hollow_out(Reconcile *self, const StoreBox *row, GError **error)
 {
+    guint32 id = row->id;
     static const char sql[] =
         "UPDATE box SET uidnext = 0, highestmodseq = 0, n_exists = 0, listed = 0, synced_ns = 0,"
         " permanent_flags = NULL, read_only = 0 WHERE id = ?";
     Query query;
-    if (!txn_empty_box(self->txn, id, error) || !txn_open_query(self->txn, &query, sql, error))
+    if (!log_box_removed(self->txn, row, error) || !txn_empty_box(self->txn, id, error) ||
+        !txn_open_query(self->txn, &query, sql, error))
         return false;
     query_int(&query, id);
     touch(self, id);
@@ -270,7 +273,7 @@ static bool update_row(Reconcile *self, StoreBox *row, const Level *level, GErro
     query_int(&query, row->attributes);
     query_int(&query, row->delimiter);
     query_int(&query, row->id);
-    return txn_run_query(self->txn, &query, error) && (!hollow || hollow_out(self, row->id, error));
+    return txn_run_query(self->txn, &query, error) && (!hollow || hollow_out(self, row, error));
 }
 
 /* Out of the way, so that names can be exchanged. */
@@ -516,9 +519,9 @@ bool store_box_renew(StoreTxn *txn, guint32 box, guint32 uidvalidity, gint64 now
     guint32 id = ok ? box_ids_take(&ids, txn) : 0;
     if (ok && id == 0)
         ok = txn_refuse(txn, error, IMAPFS_ERROR_TOO_BIG, "there are no mailbox numbers left");
-    ok = ok && txn_empty_box(txn, box, error) && renumber(txn, box, id, uidvalidity, error) &&
-         box_bump(txn, id, now_ns, error) && box_bump(txn, parent, now_ns, error) &&
-         box_ids_save(txn, &ids, error);
+    ok = ok && log_box_renewed(txn, box, id, error) && txn_empty_box(txn, box, error) &&
+         renumber(txn, box, id, uidvalidity, error) && box_bump(txn, id, now_ns, error) &&
+         box_bump(txn, parent, now_ns, error) && box_ids_save(txn, &ids, error);
     box_ids_clear(&ids);
     if (ok)
         *new_id_out = id;

@@ -34,7 +34,25 @@ static const char index_1[] =
     " section TEXT NOT NULL, size INTEGER NOT NULL,"
     " PRIMARY KEY (box, uid, kind, section)) WITHOUT ROWID;";
 
-static const char *const index_steps[] = {index_1};
+/* Version 2: the write-back log. What EXAMINE had said of flags is forgotten: it says that of every
+ * mailbox. */
+static const char index_2[] =
+    "CREATE TABLE log(seq INTEGER PRIMARY KEY AUTOINCREMENT, kind INTEGER NOT NULL,"
+    " state INTEGER NOT NULL DEFAULT 0, box INTEGER NOT NULL, uid INTEGER NOT NULL,"
+    " uidvalidity INTEGER NOT NULL, plus TEXT NOT NULL, minus TEXT NOT NULL,"
+    " attempts INTEGER NOT NULL DEFAULT 0, next_try_ns INTEGER NOT NULL DEFAULT 0,"
+    " logged_ns INTEGER NOT NULL, changed_ns INTEGER NOT NULL DEFAULT 0, reason TEXT,"
+    " mailbox TEXT NOT NULL, mailboxid TEXT, name TEXT NOT NULL, message_id TEXT, emailid TEXT,"
+    " internaldate INTEGER NOT NULL, size INTEGER NOT NULL);"
+    "CREATE INDEX log_msg ON log(box, uid);"
+    "CREATE INDEX log_state ON log(state, box);"
+    "CREATE TABLE local_flag(box INTEGER NOT NULL, uid INTEGER NOT NULL, plus TEXT NOT NULL,"
+    " minus TEXT NOT NULL, PRIMARY KEY (box, uid)) WITHOUT ROWID;"
+    "CREATE INDEX msg_emailid ON msg(emailid) WHERE emailid IS NOT NULL;"
+    "ALTER TABLE box ADD COLUMN mailboxid TEXT;"
+    "UPDATE box SET read_only = 0, permanent_flags = NULL;";
+
+static const char *const index_steps[] = {index_1, index_2};
 const Schema schema_index = {0x696d6678 /* "imfx" */, index_steps, G_N_ELEMENTS(index_steps)};
 
 /* Version 1. state.generation ties the file to one index: ids of another mean other messages.

@@ -28,6 +28,8 @@ StoreTxn *store_begin(Store *store, bool durable, GError **error)
         return NULL;
     }
     store->txn.failed = false;
+    store->txn.effects = (LogEffects){0};
+    store->txn.n_adrift = -1;
     g_array_set_size(store->txn.purge, 0);
     return &store->txn;
 }

@@ -114,3 +114,34 @@ bool flags_equal(const Flags *a, const Flags *b)
     }
     return true;
 }
+
+bool flags_is_empty(const Flags *flags)
+{
+    return flags->system == 0 && (flags->keywords == NULL || flags->keywords->len == 0);
+}
+
+void flags_add_all(Flags *to, const Flags *what)
+{
+    to->system |= what->system;
+    for (guint i = 0; what->keywords != NULL && i < what->keywords->len; i++)
+        add_keyword(to, g_ptr_array_index(what->keywords, i));
+}
+
+static void remove_keyword(Flags *from, const char *keyword)
+{
+    for (guint i = 0; i < from->keywords->len; i++) {
+        if (g_ascii_strcasecmp(g_ptr_array_index(from->keywords, i), keyword) == 0) {
+            g_ptr_array_remove_index(from->keywords, i);
+            return;
+        }
+    }
+}
+
+void flags_remove_all(Flags *from, const Flags *what)
+{
+    from->system &= ~what->system;
+    if (from->keywords == NULL || what->keywords == NULL)
+        return;
+    for (guint i = 0; i < what->keywords->len; i++)
+        remove_keyword(from, g_ptr_array_index(what->keywords, i));
+}

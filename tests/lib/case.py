@@ -59,7 +59,7 @@ class Case(unittest.TestCase):
     def mount(self, source, options=(), home=None, **more):
         """A Mount that is unmounted and checked at the end of the test."""
         made = mounts.Mount(source, options, home, **more)
-        self.mounted = [*getattr(self, "mounted", []), made]
+        self.mounts_made = [*getattr(self, "mounts_made", []), made]
         self.addCleanup(made.finish)
         return made
 

@@ -130,7 +130,7 @@ class Result(unittest.TestResult):
             print(f"     {self.name(test)}")
         self.counted = not isinstance(test, unittest.suite._ErrorHolder)
         print("".join(traceback.format_exception(*err)))
-        for each in getattr(getattr(test, "test_case", test), "mounted", []):
+        for each in getattr(getattr(test, "test_case", test), "mounts_made", []):
             print(f"--- {each.log}\n{each.output()[-2000:]}", flush=True)
 
     addError = addFailure

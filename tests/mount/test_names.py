@@ -1,5 +1,7 @@
 """A thousand hostile names in attachments and subjects: no escape, no clash, no surprise for the
 tools that walk over them."""
+import base64
+import errno
 import os
 import random
 import re
@@ -102,6 +104,49 @@ class TestHostileNames(Case):
         self.assertEqual(sorted(contents), sorted(b"number %d" % i for i in range(COUNT)))
         self.check_git()
         self.check_tools()
+
+    def test_what_programs_act_on(self):
+        """Files that a program would run or obey, as senders would have them."""
+        parts = [
+            ("evil.desktop", b"[Desktop Entry]\nType=Application\nName=Photo\nExec=touch evil\n"),
+            ("evil.bin", b"[Desktop Entry]\nType=Link\nName=Photo\nURL=file:///etc/passwd\n"),
+            ("evil.sh", b"#!/bin/sh\ntouch evil\n"), ("evil", b"\x7fELF\x02\x01\x01"),
+            ("HEAD", b"ref: refs/heads/main\n"), ("objects", b""), ("refs", b""),
+            ("config", b"[core]\n\trepositoryformatversion = 0\n\tbare = false\n"
+                       b"\tfsmonitor = touch evil\n\tworktree = .\n"),
+            (".git", b"gitdir: .\n"), ("commondir", b".\n"), ("gitdir", b".\n"),
+        ]
+        raw = b"From: a@example.org\r\nContent-Type: multipart/mixed; boundary=xx\r\n\r\n"
+        for name, data in parts:
+            raw += (b"--xx\r\nContent-Type: application/x-desktop; name=\"%s\"\r\n"
+                    b"Content-Transfer-Encoding: base64\r\n\r\n%s\r\n"
+                    % (name.encode(), base64.b64encode(data)))
+        uid = self.server.box("INBOX").add(raw + b"--xx--\r\n")
+        folder = os.path.join(self.mounted.message("INBOX", uid), "attachments")
+        self.check_folder(os.fsencode(folder), os.listdir(os.fsencode(folder)))
+        self.assertEqual(len(os.listdir(folder)), len(parts))
+        done = subprocess.run(["git", "status"], cwd=folder, capture_output=True, timeout=20,
+                              env={"PATH": os.environ["PATH"], "LC_ALL": "C",
+                                   "GIT_DISCOVERY_ACROSS_FILESYSTEM": "1"}, check=False)
+        self.assertIn(b"not a git repository", done.stderr)
+        self.check_desktop(folder, len(parts))
+
+    def check_desktop(self, folder, count):
+        """As a file manager sees it (GIO asks and sniffs for Nautilus, Thunar and others): nothing
+        is a launcher, and nothing may be executed, without which none of them trusts one."""
+        listed = subprocess.run(["gio", "list", "-h", "-a",
+                                 "access::can-execute,standard::content-type", folder],
+                                capture_output=True, timeout=30, check=True)
+        self.assertEqual(listed.stderr, b"")
+        rows = listed.stdout.decode().splitlines()
+        self.assertEqual(len(rows), count, rows)
+        for row in rows:
+            self.assertRegex(row, "access::can-execute=FALSE")
+            self.assertNotRegex(row, "content-type=application/x-desktop")
+        for name in os.listdir(folder):
+            path = os.path.join(folder, name)
+            self.assertFalse(os.access(path, os.X_OK))
+            self.assert_fails((errno.EACCES,), subprocess.run, [path])
 
     def check_folder(self, folder, names):
         decoded = [name.decode() for name in names]  # valid UTF-8

@@ -24,6 +24,7 @@
     X(SERVER, EIO, "the server refused the command")           \
     X(DATA, EIO, "the message cannot be read")                 \
     X(CONFLICT, EBUSY, "another client changed it")            \
+    X(BUSY, EBUSY, "it is being sent")                         \
     X(STORE, EIO, "the local store failed")                    \
     X(FULL, ENOSPC, "no space left on the local disk")         \
     X(READONLY, EROFS, "read-only")                            \

@@ -52,8 +52,9 @@ typedef struct {
     bool listed;           /* all messages were listed once: the rows are a whole mailbox */
     gint64 synced_ns;      /* when it was last known to be as on the server; 0 never */
     gint64 changed_ns;     /* when its entries last changed: mtime of the directory */
-    char *permanent_flags; /* text form of Flags, or NULL when never selected */
-    bool read_only;
+    char *permanent_flags; /* text form of Flags, or NULL when never selected for writing */
+    bool read_only;        /* SELECT (not EXAMINE) said so */
+    char *mailboxid;       /* RFC 8474, or NULL when not known */
 } StoreBox;
 void store_box_clear(StoreBox *box);
 
@@ -139,7 +140,8 @@ bool store_boxes_reconcile(StoreTxn *txn, const StoreListing *listings, guint n,
 bool store_box_renew(StoreTxn *txn, guint32 box, guint32 uidvalidity, gint64 now_ns,
                      guint32 *new_id_out, GError **error);
 /* uidvalidity (only from 0; another one than the row's is an error), uidnext, highestmodseq,
- * exists, listed, synced_ns, permanent_flags, read_only of the row with box->id. */
+ * exists, listed, synced_ns, permanent_flags, read_only and mailboxid (unless NULL) of the row with
+ * box->id. */
 bool store_box_update(StoreTxn *txn, const StoreBox *box, GError **error);
 bool store_box_touch(StoreTxn *txn, guint32 box, gint64 now_ns, GError **error); /* changed_ns */
 

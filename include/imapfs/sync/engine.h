@@ -19,6 +19,9 @@ typedef enum {
     NEED_CONTENT,   /* content_open() of a content, whole; or engine_ranged(), for a large one */
     NEED_RANGE,     /* ranged_read() of offset and length of a content */
     NEED_STATUS,    /* a fresh engine_status() */
+    NEED_REPLAYED,  /* nothing is pending (store/log.h) of a message, of a mailbox (uid 0) or at all
+                       (box 0). Fails at once when there is no connection (OFFLINE, ...), and when
+                       an operation that was awaited is parked (its reason) */
 } NeedKind;
 
 typedef struct {
@@ -55,6 +58,7 @@ typedef struct {
     guint fresh_ms;         /* how long a listing that is cached waits to be confirmed, and a size
                                that can be estimated to be known (3,000) */
     guint poll_s;           /* STATUS of listed mailboxes that no session watches (60) */
+    bool read_only;         /* send nothing that changes anything: the log stays as it is */
     EngineEvents events;
     gpointer events_data;
 } EngineConfig;
@@ -80,6 +84,16 @@ void engine_cancel(Engine *engine, guint64 handle);
 bool engine_boxes_fresh(Engine *engine);
 bool engine_box_fresh(Engine *engine, guint32 box);
 
+/* [any] What is pending, parked or kept here of a message (uid 0: of any) was changed, and
+ * committed: tells flags_changed, and sends what is to be sent, within 50 ms when online. */
+void engine_logged(Engine *engine, guint32 box, guint32 uid);
+
+/* [any] The text of .imapfs/events: a line for each thing that happened since the mount began
+ * ("2026-11-22T07:20:01Z WORD words..."). Only grows, but that it begins anew when it has become
+ * LIMIT_EVENTS long. Caller frees. */
+char *engine_events(Engine *engine, gsize *length_out);
+gsize engine_events_length(Engine *engine); /* [any] */
+
 /* [any] The text of .imapfs/status as of the last NEED_STATUS. Caller frees. */
 char *engine_status(Engine *engine);
 
@@ -91,4 +105,6 @@ void engine_progress(Engine *engine, EngineProgress *out); /* [any] */
 
 /* [any] Try to connect now; stop and start using the network. */
 void engine_kick(Engine *engine);
+/* Offline: connections end, changes are logged and wait. */
 void engine_set_offline(Engine *engine, bool offline);
+bool engine_is_offline(Engine *engine); /* [any] by engine_set_offline */

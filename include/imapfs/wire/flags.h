@@ -28,3 +28,8 @@ bool flags_add(Flags *flags, const char *flag);
 void flags_parse(Flags *flags, const char *text); /* adds the words of the text form */
 void flags_print(const Flags *flags, GString *out);
 bool flags_equal(const Flags *a, const Flags *b);
+bool flags_is_empty(const Flags *flags);
+/* All of what is in to, or no longer in from; keywords without ASCII case. */
+void flags_add_all(Flags *to, const Flags *what);
+void flags_remove_all(Flags *from, const Flags *what);
+G_DEFINE_AUTO_CLEANUP_CLEAR_FUNC(Flags, flags_clear)

@@ -81,6 +81,7 @@ static void answer(const Need *need, GError **error, gpointer data)
     case NEED_MAILBOXES:
         fake_engine_set_fresh(world->engine, 0, true);
         break;
+    case NEED_REPLAYED:
     case NEED_STATUS:
     case NEED_RANGE:
         break;

@@ -10,6 +10,7 @@
 #include "impl.h"
 
 #include <errno.h>
+#include <unistd.h>
 
 typedef struct {
     fuse_req_t req;
@@ -73,11 +74,10 @@ static void tell_size(Front *front, const Opening *opening)
 {
     guint64 size = tree_file_size(opening->file);
     char last = 0;
-    int err = 0;
     struct fuse_bufvec bytes = FUSE_BUFVEC_INIT(1);
 
     bytes.buf[0].mem = &last;
-    if (size > 0 && tree_file_read(opening->file, &last, 1, size - 1, &err) == 1)
+    if (size > 0 && tree_file_last(opening->file, &last))
         fuse_lowlevel_notify_store(front->session, opening->ino, (off_t)size - 1, &bytes, 0);
     /* A size that was too large: -1 waits for nothing. */
     fuse_lowlevel_notify_inval_inode(front->session, opening->ino, -1, 0);
@@ -151,6 +151,26 @@ void files_op_open(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
     request_run(r);
 }
 
+/* What hinders an answer: 0, or EIO. The size of an open file may turn out to be smaller. The
+ * kernel takes a short answer for the end of the file only if it asked after it was last told a
+ * size; else it would show what is missing as zeros. So what it asked before, perhaps, fails where
+ * the end is now. Nearly always that was read ahead, and the kernel asks again, a page at a time,
+ * when a reader comes there. */
+static int check_size(Front *front, guint64 ino, TreeFile *file, gsize size, guint64 offset,
+                      bool waited)
+{
+    bool now;
+
+    if (!tree_file_shrank(file))
+        return 0;
+    now = tree_file_resized(file);
+    if (now) /* -1 waits for nothing */
+        fuse_lowlevel_notify_inval_inode(front->session, ino, -1, 0);
+    if (offset + size <= tree_file_size(file))
+        return 0;
+    return now || waited || size > (gsize)sysconf(_SC_PAGESIZE) ? EIO : 0;
+}
+
 static TreeStatus read_ask(Request *r)
 {
     int err = EIO;
@@ -174,7 +194,12 @@ static TreeStatus read_ask(Request *r)
 
 static void read_reply(Request *r)
 {
-    fuse_reply_buf(r->req, r->buffer, r->used);
+    int err = check_size(r->front, r->ino, r->file, r->size, r->offset, r->waits);
+
+    if (err)
+        fuse_reply_err(r->req, err);
+    else
+        fuse_reply_buf(r->req, r->buffer, r->used);
 }
 
 static const RequestKind read_kind = {"read", read_ask, read_reply, NULL};
@@ -195,6 +220,7 @@ void files_op_read(fuse_req_t req, fuse_ino_t ino, size_t size, off_t offset,
                    struct fuse_file_info *fi)
 {
     Front *front = fuse_req_userdata(req);
+    TreeFile *file = (TreeFile *)(uintptr_t)fi->fh;
     int err = EIO;
     gssize n;
 
@@ -203,14 +229,15 @@ void files_op_read(fuse_req_t req, fuse_ino_t ino, size_t size, off_t offset,
         front->read_buffer = g_malloc(size);
         front->read_size = size;
     }
-    n = tree_file_read((TreeFile *)(uintptr_t)fi->fh, front->read_buffer, size, (guint64)offset,
-                       &err);
+    n = tree_file_read(file, front->read_buffer, size, (guint64)offset, &err);
     if (n >= 0)
-        fuse_reply_buf(req, front->read_buffer, (size_t)n);
-    else if (err == EAGAIN)
-        wait_and_read(req, ino, (TreeFile *)(uintptr_t)fi->fh, size, (guint64)offset);
-    else
+        err = check_size(front, ino, file, size, (guint64)offset, false);
+    if (n < 0 && err == EAGAIN)
+        wait_and_read(req, ino, file, size, (guint64)offset);
+    else if (err)
         fuse_reply_err(req, err);
+    else
+        fuse_reply_buf(req, front->read_buffer, (size_t)n);
 }
 
 void files_op_release(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)

@@ -1,12 +1,14 @@
-/* base64_map.c - regular base64 (RFC 2045 6.8), mapped by arithmetic and decoded strictly.
+/* base64_map.c - regular base64 (RFC 2045 6.8): measured by its ends, cut into slices, decoded
+ * strictly.
  *
- * The rule: no byte is passed over. What is not exactly where the map has it is a refusal. */
+ * The rule: every byte that is given must be the one that the arithmetic expects at its place, or
+ * there is no answer. */
 #include "imapfs/mime/base64_map.h"
 
 #include <string.h>
 
-#define LINE_SHORTEST 4
-#define LINE_LONGEST (BASE64_MAP_END - 2) /* so that the head shows its end */
+#include "imapfs/base/limits.h"
+#include "imapfs/mime/transfer.h"
 
 /* Value + 1 of a character of the alphabet; 0 for any other byte. */
 static const guint8 *alphabet(void)
@@ -22,6 +24,121 @@ static const guint8 *alphabet(void)
         g_once_init_leave(&made, 1);
     }
     return table;
+}
+
+/* --- measuring --- */
+
+/* Whether bytes, which stand at an offset of the text, are as the map has them there. */
+static bool fits(const Base64Map *map, const guint8 *bytes, gsize length, guint64 offset)
+{
+    const guint8 *values = alphabet();
+
+    for (gsize i = 0; i < length && offset + i < map->data; i++) {
+        guint64 at = offset + i, column = at % (map->line + 2);
+        bool ok;
+
+        if (column == map->line)
+            ok = bytes[i] == '\r';
+        else if (column == map->line + 1)
+            ok = bytes[i] == '\n';
+        else if (at >= map->data - map->padding)
+            ok = bytes[i] == '=';
+        else
+            ok = values[bytes[i]] != 0;
+        if (!ok)
+            return false;
+    }
+    return true;
+}
+
+/* How many bytes at the end are line ends. */
+static gsize trailing_line_ends(const guint8 *tail, gsize length)
+{
+    gsize n = 0;
+
+    while (length - n >= 2 && memcmp(tail + length - n - 2, "\r\n", 2) == 0)
+        n += 2;
+    return n;
+}
+
+/* Takes line from the first line end, or the whole text for one line. */
+static Base64Ends measure_line(Base64Map *map, const guint8 *head, gsize length)
+{
+    const guint8 *end = memchr(head, '\r', length);
+
+    if (end && (guint64)(end - head) < map->data) {
+        map->line = (guint64)(end - head);
+        return map->line > 0 ? BASE64_REGULAR : BASE64_IRREGULAR;
+    }
+    map->line = map->data;
+    return map->data > length && length < BASE64_ENDS_WIDE ? BASE64_LONGER : BASE64_REGULAR;
+}
+
+/* A line end that both ends agree on: without one in the tail, nothing says that lines between the
+ * ends are as long as the first. */
+static bool shows_line_end(const Base64Map *map, gsize tail_data)
+{
+    guint64 last = map->data % (map->line + 2);
+
+    return map->data <= map->line || tail_data > last;
+}
+
+Base64Ends base64_map_init(Base64Map *map, guint64 encoded, const void *head, gsize head_length,
+                           const void *tail, gsize tail_length)
+{
+    Base64Map new = {.encoded = encoded};
+    const guint8 *end = (const guint8 *)tail + tail_length;
+    gsize trailing, tail_data;
+    guint64 characters;
+    Base64Ends measured;
+
+    if (encoded == 0 || encoded > G_MAXINT64 || head_length > encoded || tail_length > encoded)
+        return BASE64_IRREGULAR;
+    trailing = trailing_line_ends(tail, tail_length);
+    if (trailing == tail_length)
+        return BASE64_IRREGULAR;
+    new.data = encoded - trailing;
+    end -= trailing;
+    tail_data = tail_length - trailing;
+    while (new.padding < 2 && new.padding < tail_data && end[-1 - (gssize) new.padding] == '=')
+        new.padding++;
+    measured = measure_line(&new, head, head_length);
+    if (measured != BASE64_REGULAR)
+        return measured;
+    if (new.data % (new.line + 2) > new.line || new.data % (new.line + 2) == 0 ||
+        !fits(&new, head, head_length, 0) || !fits(&new, tail, tail_length, encoded - tail_length))
+        return BASE64_IRREGULAR;
+    if (!shows_line_end(&new, tail_data))
+        return tail_length < BASE64_ENDS_WIDE ? BASE64_LONGER : BASE64_IRREGULAR;
+    characters = new.data - 2 * (new.data / (new.line + 2));
+    if (characters % 4 != 0)
+        return BASE64_IRREGULAR;
+    new.decoded = characters / 4 * 3 - new.padding;
+    *map = new;
+    return BASE64_REGULAR;
+}
+
+bool base64_map_applies(const LayoutNode *node)
+{
+    return node->kind == LAYOUT_PART && node->encoded_size > BASE64_ENDS_MIN &&
+           transfer_kind(node->encoding) == TRANSFER_BASE64;
+}
+
+/* --- slices --- */
+
+bool base64_map_has_slices(const Base64Map *map)
+{
+    return map->line % 4 == 0 && map->line < BASE64_ENDS_WIDE;
+}
+
+guint32 base64_map_line_decoded(const Base64Map *map)
+{
+    return (guint32)map->line / 4 * 3;
+}
+
+guint32 base64_map_line_encoded(const Base64Map *map)
+{
+    return (guint32)map->line + 2;
 }
 
 /* Whole groups without padding. */
@@ -60,38 +177,30 @@ static bool decode_last_group(const guint8 in[4], guint padding, guint8 *out)
     return true;
 }
 
-static bool is_line_ends(const guint8 *bytes, gsize length)
+/* The last line and what follows it. */
+static bool decode_end(const Base64Map *map, const guint8 *bytes, gsize length, gsize last,
+                       guint8 *out)
 {
-    for (gsize i = 0; i + 1 < length; i += 2) {
-        if (bytes[i] != '\r' || bytes[i + 1] != '\n')
-            return false;
-    }
-    return length % 2 == 0;
-}
-
-guint32 base64_map_line_decoded(const Base64Map *map)
-{
-    return map->line / 4 * 3;
-}
-
-guint32 base64_map_line_encoded(const Base64Map *map)
-{
-    return map->line + 2;
+    return length >= last && decode_groups(bytes, last - 4, out) &&
+           decode_last_group(bytes + last - 4, map->padding, out + (last - 4) / 4 * 3) &&
+           trailing_line_ends(bytes + last, length - last) == length - last;
 }
 
 bool base64_map_decode(const Base64Map *map, guint64 offset, const guint8 *bytes, gsize length,
                        GByteArray *out)
 {
-    guint32 line = map->line, line_bytes = line / 4 * 3;
+    guint32 line = (guint32)map->line, line_bytes = line / 4 * 3;
+    guint64 last_at = (map->data - 1) / (line + 2) * (line + 2);
+    gsize last = (gsize)(map->data - last_at);
     guint used = out->len;
     guint8 *at;
 
-    if (length > G_MAXUINT / 2 || offset > map->encoded || length > map->encoded - offset ||
-        offset % (line + 2) != 0)
+    if (length > LIMIT_LITERAL || offset > map->encoded || length > map->encoded - offset ||
+        offset % (line + 2) != 0 || !base64_map_has_slices(map))
         return false;
     g_byte_array_set_size(out, used + (guint)(length / (line + 2) + 1) * line_bytes);
     at = out->data + used;
-    for (; length > 0 && offset < map->last_at; offset += line + 2, at += line_bytes) {
+    for (; length > 0 && offset < last_at; offset += line + 2, at += line_bytes) {
         if (length < line + 2 || bytes[line] != '\r' || bytes[line + 1] != '\n' ||
             !decode_groups(bytes, line, at))
             return false;
@@ -99,88 +208,10 @@ bool base64_map_decode(const Base64Map *map, guint64 offset, const guint8 *bytes
         length -= line + 2;
     }
     if (length > 0) {
-        if (length < map->last || !decode_groups(bytes, map->last - 4, at) ||
-            !decode_last_group(bytes + map->last - 4, map->padding, at + (map->last - 4) / 4 * 3) ||
-            length != map->encoded - map->last_at ||
-            !is_line_ends(bytes + map->last, length - map->last))
+        if (length != map->encoded - last_at || !decode_end(map, bytes, length, last, at))
             return false;
-        at += map->last / 4 * 3 - map->padding;
+        at += last / 4 * 3 - map->padding;
     }
     g_byte_array_set_size(out, (guint)(at - out->data));
     return true;
-}
-
-/* Whether bytes at an offset are as the map has them there. */
-static bool fits(const Base64Map *map, const guint8 *bytes, gsize length, guint64 offset)
-{
-    const guint8 *values = alphabet();
-    guint64 end = map->last_at + map->last;
-
-    for (gsize i = 0; i < length; i++) {
-        guint64 at = offset + i;
-        guint column = (guint)(at % (map->line + 2));
-        bool ok;
-
-        if (at >= end)
-            ok = bytes[i] == ((at - end) % 2 == 0 ? '\r' : '\n');
-        else if (at >= end - map->padding)
-            ok = bytes[i] == '=';
-        else if (column >= map->line)
-            ok = bytes[i] == (column == map->line ? '\r' : '\n');
-        else
-            ok = values[bytes[i]] != 0;
-        if (!ok)
-            return false;
-    }
-    return true;
-}
-
-/* Lays out the last line and what follows it. */
-static bool measure_end(Base64Map *map, const guint8 tail[BASE64_MAP_END])
-{
-    const guint8 *end = tail + BASE64_MAP_END;
-    guint64 data;
-
-    while (end - tail >= 2 && end[-2] == '\r' && end[-1] == '\n')
-        end -= 2;
-    /* a whole line before the last one must show, with its end */
-    if (end - tail < 4)
-        return false;
-    for (map->padding = 0; map->padding < 3 && end[-1 - (gssize)map->padding] == '=';)
-        map->padding++;
-    data = map->encoded - (guint64)(tail + BASE64_MAP_END - end);
-    map->last_at = (data - 1) / (map->line + 2) * (map->line + 2);
-    map->last = (guint32)(data - map->last_at);
-    return map->padding < 3 && map->last <= map->line && map->last % 4 == 0 &&
-           end - tail >= (gssize)map->last + 2;
-}
-
-bool base64_map_init(Base64Map *map, guint64 encoded, const guint8 head[BASE64_MAP_END],
-                     const guint8 tail[BASE64_MAP_END])
-{
-    const guint8 *end = memchr(head, '\r', BASE64_MAP_END);
-
-    *map = (Base64Map){.encoded = encoded, .line = end ? (guint32)(end - head) : 0};
-    if (encoded < 2 * BASE64_MAP_END || encoded > G_MAXINT64 || map->line < LINE_SHORTEST ||
-        map->line > LINE_LONGEST || map->line % 4 != 0 || !measure_end(map, tail) ||
-        !fits(map, head, BASE64_MAP_END, 0) ||
-        !fits(map, tail, BASE64_MAP_END, encoded - BASE64_MAP_END))
-        return false;
-    map->decoded =
-        map->last_at / (map->line + 2) * (map->line / 4 * 3) + map->last / 4 * 3 - map->padding;
-    return true;
-}
-
-guint64 base64_map_decode_tail(const Base64Map *map, const guint8 tail[BASE64_MAP_END],
-                               GByteArray *out)
-{
-    guint64 begin = map->encoded - BASE64_MAP_END;
-    guint64 at = map->last_at;
-
-    /* whole lines, from the first one that begins in the tail */
-    while (at >= begin + map->line + 2)
-        at -= map->line + 2;
-    if (!base64_map_decode(map, at, tail + (at - begin), (gsize)(map->encoded - at), out))
-        return map->decoded;
-    return at / (map->line + 2) * (map->line / 4 * 3);
 }

@@ -323,7 +323,6 @@ Engine *engine_new(const EngineConfig *config, GError **error)
     engine->jobs = g_hash_table_new(g_str_hash, g_str_equal);
     engine->waiters = g_hash_table_new(g_int64_hash, g_int64_equal);
     engine->mailboxes = g_hash_table_new(g_str_hash, g_str_equal);
-    engine->irregular = g_hash_table_new_full(g_str_hash, g_str_equal, g_free, NULL);
     pthread_condattr_t monotonic;
     pthread_condattr_init(&monotonic);
     pthread_condattr_setclock(&monotonic, CLOCK_MONOTONIC);
@@ -356,7 +355,6 @@ void engine_free(Engine *engine)
     g_hash_table_unref(engine->jobs);
     g_hash_table_unref(engine->waiters);
     g_hash_table_unref(engine->mailboxes);
-    g_hash_table_unref(engine->irregular);
     g_hash_table_unref(engine->shared.ranged);
     g_hash_table_unref(engine->shared.corrected);
     g_hash_table_unref(engine->shared.fresh_until);

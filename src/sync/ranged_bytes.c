@@ -1,6 +1,6 @@
 /* ranged_bytes.c - the bytes of a ranged content: a file, and which of its blocks are in it.
  *
- * The rule: a block that is here never changes and never goes, so what was seen to be here under
+ * The rule: a block that somebody was given bytes of never changes, so what was marked read under
  * the lock may be read without it. */
 #include "ranged.h"
 
@@ -9,14 +9,12 @@
 #include <unistd.h>
 
 #include "imapfs/base/error.h"
+#include "imapfs/base/fault.h"
 
 #define BLOCK_SIZE (8u * 1024) /* about: whole lines */
-#define AHEAD_MAX (4u * 1024 * 1024)
-/* Readers' requests overtake each other by so much. */
-#define RUN_SLACK (256u * 1024)
 
 Ranged *ranged_new(Engine *engine, const ContentKey *key, const char *name, guint64 encoded,
-                   const Base64Map *map, int fd, GByteArray *tail, guint64 tail_at)
+                   const Base64Map *map, int fd, guint8 last)
 {
     Ranged *self = g_new0(Ranged, 1);
     guint32 line = 1, line_encoded = 1;
@@ -26,22 +24,23 @@ Ranged *ranged_new(Engine *engine, const ContentKey *key, const char *name, guin
     self->key = *key;
     self->key.section = g_strdup(key->section);
     self->name = g_strdup(name);
-    self->encoded = self->size = encoded;
+    self->encoded = self->told = encoded;
     self->fd = fd;
-    self->tail = tail;
-    self->tail_at = tail_at;
+    self->last = last;
     if (map) {
         self->base64 = true;
         self->map = *map;
-        self->size = map->decoded;
+        self->told = map->decoded;
         line = base64_map_line_decoded(map);
         line_encoded = base64_map_line_encoded(map);
     }
+    self->size = self->told;
     self->block_size = BLOCK_SIZE / line * line;
     self->block_encoded = BLOCK_SIZE / line * line_encoded;
-    self->n_blocks = (self->size + self->block_size - 1) / self->block_size;
+    self->n_blocks = (self->told + self->block_size - 1) / self->block_size;
     self->blocks = g_malloc0(self->n_blocks);
     self->jobs = g_ptr_array_new();
+    self->chunks = g_ptr_array_new();
     self->idle = true;
     pthread_mutex_init(&self->lock, NULL);
     return self;
@@ -60,7 +59,8 @@ void ranged_unref(Ranged *ranged)
     close(ranged->fd);
     pthread_mutex_destroy(&ranged->lock);
     g_ptr_array_unref(ranged->jobs);
-    g_byte_array_unref(ranged->tail);
+    g_ptr_array_unref(ranged->chunks);
+    g_clear_pointer(&ranged->transfer, transfer_free);
     g_clear_error(&ranged->failed);
     g_free(ranged->blocks);
     g_free(ranged->name);
@@ -76,9 +76,21 @@ void ranged_close(Ranged *ranged)
     ranged_unref(ranged);
 }
 
-guint64 ranged_size(const Ranged *ranged)
+guint64 ranged_size(Ranged *ranged)
 {
-    return ranged->size;
+    pthread_mutex_lock(&ranged->lock);
+    guint64 size = ranged->size;
+    pthread_mutex_unlock(&ranged->lock);
+    return size;
+}
+
+bool ranged_last(Ranged *ranged, char *byte_out)
+{
+    pthread_mutex_lock(&ranged->lock);
+    bool known = !ranged->streamed;
+    pthread_mutex_unlock(&ranged->lock);
+    *byte_out = (char)ranged->last;
+    return known;
 }
 
 const ContentKey *ranged_key(const Ranged *ranged)
@@ -91,8 +103,7 @@ guint64 ranged_block_of(const Ranged *ranged, guint64 offset)
     return MIN(offset / ranged->block_size, ranged->n_blocks);
 }
 
-/* The block after the last one that [.., end) touches. */
-static guint64 block_end(const Ranged *ranged, guint64 end)
+guint64 ranged_block_end(const Ranged *ranged, guint64 end)
 {
     return MIN((end + ranged->block_size - 1) / ranged->block_size, ranged->n_blocks);
 }
@@ -108,21 +119,24 @@ void ranged_wire_range(const Ranged *ranged, guint64 first, guint64 count, guint
 
 /* --- which are here --- */
 
-static bool all_here(const Ranged *self, guint64 first, guint64 end)
+static bool is_here(const Ranged *self, guint64 block)
 {
-    for (guint64 i = first; i < end; i++) {
-        if (self->blocks[i] != BLOCK_HERE)
+    return self->blocks[block] == BLOCK_HERE || self->blocks[block] == BLOCK_READ;
+}
+
+/* Under the lock: whether the bytes [offset, end) are here, and the right ones as far as is known.
+ * What is streamed may go on after the size that was told: that is known at its end. */
+static bool has(const Ranged *self, guint64 offset, guint64 end)
+{
+    guint64 last = ranged_block_end(self, end);
+
+    if (self->streamed)
+        return self->ended || (end <= self->frontier && end < self->told);
+    for (guint64 i = ranged_block_of(self, offset); i < last; i++) {
+        if (!is_here(self, i))
             return false;
     }
     return true;
-}
-
-/* The first absent block in [first, end), or end. */
-static guint64 find_absent(const Ranged *self, guint64 first, guint64 end)
-{
-    while (first < end && self->blocks[first] != BLOCK_ABSENT)
-        first++;
-    return first;
 }
 
 guint64 ranged_claim(Ranged *ranged, guint64 *first, guint64 end, guint64 max)
@@ -131,7 +145,8 @@ guint64 ranged_claim(Ranged *ranged, guint64 *first, guint64 end, guint64 max)
 
     pthread_mutex_lock(&ranged->lock);
     end = MIN(end, ranged->n_blocks);
-    *first = find_absent(ranged, *first, end);
+    while (*first < end && ranged->blocks[*first] != BLOCK_ABSENT)
+        ++*first;
     while (n < max && *first + n < end && ranged->blocks[*first + n] == BLOCK_ABSENT)
         ranged->blocks[*first + n++] = BLOCK_ASKED;
     pthread_mutex_unlock(&ranged->lock);
@@ -150,12 +165,11 @@ void ranged_unclaim(Ranged *ranged, guint64 first, guint64 count)
 
 bool ranged_has(Ranged *ranged, guint64 offset, guint64 length)
 {
-    guint64 end = MIN(ranged->size, offset + MIN(length, G_MAXUINT64 - offset));
+    guint64 end = MIN(ranged->told, offset + MIN(length, G_MAXUINT64 - offset));
     bool here;
 
     pthread_mutex_lock(&ranged->lock);
-    here =
-        offset >= end || all_here(ranged, ranged_block_of(ranged, offset), block_end(ranged, end));
+    here = has(ranged, offset, end);
     pthread_mutex_unlock(&ranged->lock);
     return here;
 }
@@ -163,7 +177,7 @@ bool ranged_has(Ranged *ranged, guint64 offset, guint64 length)
 bool ranged_is_whole(Ranged *ranged)
 {
     pthread_mutex_lock(&ranged->lock);
-    bool whole = ranged->n_here == ranged->n_blocks;
+    bool whole = ranged->streamed ? ranged->ended : ranged->n_here == ranged->n_blocks;
     pthread_mutex_unlock(&ranged->lock);
     return whole;
 }
@@ -176,24 +190,48 @@ void ranged_fail(Ranged *ranged, const GError *error)
     pthread_mutex_unlock(&ranged->lock);
 }
 
-/* --- writing --- */
+/* --- the file --- */
 
-static bool write_at(int fd, const guint8 *bytes, gsize length, guint64 offset, GError **error)
+bool ranged_write_at(const Ranged *ranged, const void *bytes, gsize length, guint64 offset,
+                     GError **error)
 {
-    while (length > 0) {
-        ssize_t n = pwrite(fd, bytes, length, (off_t)offset);
+    const guint8 *at = bytes;
+    int err = fault_errno("ranged.write");
+
+    while (err == 0 && length > 0) {
+        ssize_t n = pwrite(ranged->fd, at, length, (off_t)offset);
+        if (n > 0) {
+            at += n;
+            offset += (guint64)n;
+            length -= (gsize)n;
+        } else if (n == 0 || errno != EINTR) {
+            err = n == 0 ? ENOSPC : errno;
+        }
+    }
+    if (err == 0)
+        return true;
+    bool full = err == ENOSPC || err == EDQUOT || err == EFBIG;
+    g_set_error(error, IMAPFS_ERROR, full ? IMAPFS_ERROR_FULL : IMAPFS_ERROR_STORE,
+                "a temporary file: %s", g_strerror(err));
+    return false;
+}
+
+bool ranged_read_at(const Ranged *ranged, void *buffer, gsize size, guint64 offset, GError **error)
+{
+    guint8 *at = buffer;
+
+    while (size > 0) {
+        ssize_t n = pread(ranged->fd, at, size, (off_t)offset);
         if (n < 0 && errno == EINTR)
             continue;
         if (n <= 0) {
-            int err = n == 0 ? ENOSPC : errno;
-            bool full = err == ENOSPC || err == EDQUOT || err == EFBIG;
-            g_set_error(error, IMAPFS_ERROR, full ? IMAPFS_ERROR_FULL : IMAPFS_ERROR_STORE,
-                        "a temporary file: %s", g_strerror(err));
+            g_set_error(error, IMAPFS_ERROR, IMAPFS_ERROR_STORE, "a temporary file: %s",
+                        n == 0 ? "it was cut short" : g_strerror(errno));
             return false;
         }
-        bytes += n;
+        at += n;
         offset += (guint64)n;
-        length -= (gsize)n;
+        size -= (gsize)n;
     }
     return true;
 }
@@ -201,139 +239,67 @@ static bool write_at(int fd, const guint8 *bytes, gsize length, guint64 offset, 
 bool ranged_put(Ranged *ranged, guint64 first, guint64 count, const void *bytes, gsize length,
                 GError **error)
 {
-    if (!write_at(ranged->fd, bytes, length, first * ranged->block_size, error))
+    if (!ranged_write_at(ranged, bytes, length, first * ranged->block_size, error))
         return false;
     pthread_mutex_lock(&ranged->lock);
     for (guint64 i = first; i < first + count; i++) {
-        ranged->n_here += ranged->blocks[i] != BLOCK_HERE;
+        if (is_here(ranged, i))
+            continue;
+        ranged->n_here++;
         ranged->blocks[i] = BLOCK_HERE;
     }
     pthread_mutex_unlock(&ranged->lock);
     return true;
 }
 
-/* --- reading ahead --- */
-
-/* One piece on the wire. A reader who begins somewhere and goes forward gets so much before it is
- * clear that he wants more; then as much ahead as he has read, in whole pieces. */
-static guint64 ahead_step(const Ranged *self)
-{
-    return (guint64)RANGED_CHUNK_BLOCKS * self->block_size;
-}
-
-/* Under the lock. Telling the same read again changes nothing. */
-static void note_read(Ranged *self, guint64 offset, guint64 end)
-{
-    guint64 run, ahead;
-
-    if (self->run_end == 0 || offset < self->run_start || offset > self->run_end + RUN_SLACK) {
-        self->run_start = offset;
-        self->run_end = self->ahead_end = end;
-        return;
-    }
-    if (end <= self->run_end)
-        return;
-    self->run_end = end;
-    run = end - self->run_start;
-    if (run <= ahead_step(self))
-        ahead = self->run_start + ahead_step(self);
-    else
-        ahead = (end + MIN(run, AHEAD_MAX)) / ahead_step(self) * ahead_step(self);
-    self->ahead_end = MIN(MAX(ahead, self->ahead_end), self->size);
-}
-
-/* Under the lock. */
-static bool find_ahead(const Ranged *self, guint64 *first_out, guint64 *end_out)
-{
-    guint64 end = block_end(self, self->ahead_end);
-    guint64 first = find_absent(self, ranged_block_of(self, self->run_end), end);
-
-    *first_out = first;
-    *end_out = end;
-    return first < end && !self->failed && self->opens > 0;
-}
-
-bool ranged_ahead(Ranged *ranged, guint64 *first_out, guint64 *end_out)
-{
-    pthread_mutex_lock(&ranged->lock);
-    bool found = find_ahead(ranged, first_out, end_out);
-    pthread_mutex_unlock(&ranged->lock);
-    return found;
-}
-
-void ranged_stop_ahead(Ranged *ranged)
-{
-    pthread_mutex_lock(&ranged->lock);
-    ranged->run_start = ranged->run_end = ranged->ahead_end = 0;
-    pthread_mutex_unlock(&ranged->lock);
-}
-
-void ranged_set_idle(Ranged *ranged, bool idle)
-{
-    pthread_mutex_lock(&ranged->lock);
-    ranged->idle = idle;
-    pthread_mutex_unlock(&ranged->lock);
-}
-
-/* Under the lock: whether the loop is to be told that there is something to do: when half of what
- * was read ahead is used up. */
-static bool is_to_wake(Ranged *self)
-{
-    guint64 first, end;
-
-    if (!self->idle || self->run_end - self->run_start <= ahead_step(self) ||
-        !find_ahead(self, &first, &end) ||
-        first * self->block_size > self->run_end + (self->ahead_end - self->run_end) / 2)
-        return false;
-    self->idle = false;
-    return true;
-}
-
 /* --- reading --- */
 
-static gssize read_at(const Ranged *self, guint8 *buffer, gsize size, guint64 offset,
-                      GError **error)
+/* Under the lock. What is streamed is not marked: it is right. */
+static void mark_read(Ranged *self, guint64 offset, guint64 end)
 {
-    gsize done = 0;
+    guint64 last = ranged_block_end(self, end);
 
-    while (done < size) {
-        ssize_t n = pread(self->fd, buffer + done, size - done, (off_t)(offset + done));
-        if (n < 0 && errno == EINTR)
-            continue;
-        if (n <= 0) {
-            g_set_error(error, IMAPFS_ERROR, IMAPFS_ERROR_STORE, "a temporary file: %s",
-                        n == 0 ? "it was cut short" : g_strerror(errno));
-            return -1;
-        }
-        done += (gsize)n;
+    for (guint64 i = ranged_block_of(self, offset); !self->streamed && i < last; i++)
+        self->blocks[i] = BLOCK_READ;
+}
+
+/* Under the lock. The bytes of it that there are, or what ranged_read() says in their place. */
+static gssize begin_read(Ranged *self, gsize size, guint64 offset, bool *wake_out, GError **error)
+{
+    guint64 end, length;
+    bool here;
+
+    if (offset >= self->size && (!self->streamed || self->ended))
+        return 0;
+    length = MIN(MIN((guint64)size, G_MAXSSIZE), self->size - MIN(offset, self->size));
+    end = offset + length;
+    if (!self->streamed)
+        ranged_note_read(self, offset, end);
+    here = has(self, offset, end);
+    if (self->failed && (!here || self->streamed)) {
+        g_propagate_error(error, g_error_copy(self->failed));
+        return -1;
     }
-    return (gssize)done;
+    if (!here)
+        return RANGED_ABSENT;
+    mark_read(self, offset, end);
+    *wake_out = !self->streamed && ranged_note_wake(self);
+    return (gssize)length;
 }
 
 gssize ranged_read(Ranged *ranged, void *buffer, gsize size, guint64 offset, GError **error)
 {
-    guint64 end;
-    bool here, wake;
+    bool wake = false;
+    gssize n;
 
-    if (offset >= ranged->size || size == 0)
+    if (size == 0)
         return 0;
-    size = (gsize)MIN((guint64)MIN(size, (gsize)G_MAXSSIZE), ranged->size - offset);
-    end = offset + size;
-    if (offset >= ranged->tail_at) {
-        memcpy(buffer, ranged->tail->data + (offset - ranged->tail_at), size);
-        return (gssize)size;
-    }
     pthread_mutex_lock(&ranged->lock);
-    note_read(ranged, offset, end);
-    here = all_here(ranged, ranged_block_of(ranged, offset), block_end(ranged, end));
-    if (!here && ranged->failed)
-        g_propagate_error(error, g_error_copy(ranged->failed));
-    bool failed = !here && ranged->failed;
-    wake = here && is_to_wake(ranged);
+    n = begin_read(ranged, size, offset, &wake, error);
     pthread_mutex_unlock(&ranged->lock);
     if (wake)
         ranged->wake(ranged);
-    if (failed)
+    if (n > 0 && !ranged_read_at(ranged, buffer, (gsize)n, offset, error))
         return -1;
-    return here ? read_at(ranged, buffer, size, offset, error) : RANGED_ABSENT;
+    return n;
 }

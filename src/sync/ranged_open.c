@@ -4,14 +4,14 @@
  * lines at both ends; else the section is fetched whole. */
 #include "ranged.h"
 
-#include <string.h>
-
 #include "imapfs/base/error.h"
 #include "imapfs/base/log.h"
 #include "imapfs/mime/transfer.h"
 
-#define RANGED_MIN (256 * 1024) /* encoded; below it is one fetch or two */
-#define END BASE64_MAP_END
+/* Encoded. A smaller one is fetched whole before it is opened, so that its size is exact then,
+ * whatever its middle is like. */
+#define RANGED_MIN (1024 * 1024)
+#define END BASE64_ENDS_WIDE
 
 typedef struct {
     Job *job;         /* a reference */
@@ -22,7 +22,6 @@ typedef struct {
     bool base64;
     guint64 encoded;
     GBytes *head, *tail;
-    bool answered;
     GError *error;
 } Ends;
 
@@ -31,44 +30,12 @@ static ContentKey key_of(const Need *need)
     return (ContentKey){need->box, need->uid, need->content, need->section ? need->section : ""};
 }
 
-static bool make_ranged(Ends *ends, Ranged **out, GError **error)
+/* A size that is known from when all of it was here is the right one. */
+static bool is_known_otherwise(Ends *ends, const ContentKey *key, guint64 size)
 {
-    ContentKey key = key_of(&ends->job->need);
-    g_autofree char *name = ranged_name(&key);
-    g_autoptr(GByteArray) bytes = g_byte_array_new();
-    guint64 tail_at = ends->encoded - END;
-    const guint8 *tail = g_bytes_get_data(ends->tail, NULL);
-    Base64Map map;
-    *out = NULL;
-    if (ends->base64) {
-        if (!base64_map_init(&map, ends->encoded, g_bytes_get_data(ends->head, NULL), tail))
-            return true;
-        tail_at = base64_map_decode_tail(&map, tail, bytes);
-        if (tail_at == map.decoded)
-            return true;
-    } else {
-        g_byte_array_append(bytes, tail, END);
-    }
-    int fd = content_temp_new(ends->job->engine->store, error);
-    if (fd < 0)
-        return false;
-    *out = ranged_new(ends->job->engine, &key, name, ends->encoded, ends->base64 ? &map : NULL, fd,
-                      g_steal_pointer(&bytes), tail_at);
-    return true;
-}
-
-/* The exact size, for stat. */
-static bool put_size(Ranged *ranged, GError **error)
-{
-    const ContentKey *key = ranged_key(ranged);
-    StoreTxn *txn = store_begin(ranged->engine->store, false, error);
-    if (!txn)
-        return false;
-    if (store_size_put(txn, key->box, key->uid, key->kind, key->section, ranged_size(ranged),
-                       error))
-        return store_commit(txn, error);
-    store_rollback(txn);
-    return false;
+    gint64 known = store_size_get(store_reader(ends->job->engine->store), key->box, key->uid,
+                                  key->kind, key->section);
+    return known >= 0 && (guint64)known != size;
 }
 
 static bool is_end(GBytes *bytes)
@@ -76,18 +43,53 @@ static bool is_end(GBytes *bytes)
     return bytes && g_bytes_get_size(bytes) == END;
 }
 
-/* error NULL and false: fetch it whole. */
-static bool finish_ranged(Ends *ends, GError **error)
+static bool is_regular(Ends *ends, Base64Map *map)
 {
-    Ranged *ranged = NULL;
-    if (!is_end(ends->tail) || (ends->base64 && !is_end(ends->head)) ||
-        !make_ranged(ends, &ranged, error) || !ranged)
+    return is_end(ends->head) &&
+           base64_map_init(map, ends->encoded, g_bytes_get_data(ends->head, NULL), END,
+                           g_bytes_get_data(ends->tail, NULL), END) == BASE64_REGULAR &&
+           base64_map_has_slices(map);
+}
+
+/* The last byte; false: the last line does not show. */
+static bool find_last(Ends *ends, const Base64Map *map, guint8 *out)
+{
+    const guint8 *tail = g_bytes_get_data(ends->tail, NULL);
+    g_autoptr(GByteArray) bytes = g_byte_array_new();
+    if (!ends->base64) {
+        *out = tail[END - 1];
+        return true;
+    }
+    guint64 begin = ends->encoded - END, line = base64_map_line_encoded(map);
+    guint64 at = (map->data - 1) / line * line;
+    if (at < begin ||
+        !base64_map_decode(map, at, tail + (at - begin), (gsize)(ends->encoded - at), bytes))
         return false;
-    if (!put_size(ranged, error)) {
+    *out = bytes->data[bytes->len - 1];
+    return true;
+}
+
+/* error NULL and false: fetch it whole. */
+static bool make_ranged(Ends *ends, GError **error)
+{
+    Engine *engine = ends->job->engine;
+    ContentKey key = key_of(&ends->job->need);
+    g_autofree char *name = ranged_name(&key);
+    Base64Map map = {.decoded = ends->encoded};
+    guint8 last;
+    if (!is_end(ends->tail) || (ends->base64 && !is_regular(ends, &map)) ||
+        !find_last(ends, &map, &last) || is_known_otherwise(ends, &key, map.decoded))
+        return false;
+    int fd = content_temp_new(engine->store, error);
+    if (fd < 0)
+        return false;
+    Ranged *ranged =
+        ranged_new(engine, &key, name, ends->encoded, ends->base64 ? &map : NULL, fd, last);
+    if (!ranged_put_size(ranged, map.decoded, error)) {
         ranged_unref(ranged);
         return false;
     }
-    ranged_add(ends->job->engine, ranged); /* takes */
+    ranged_add(engine, ranged);
     return true;
 }
 
@@ -101,17 +103,14 @@ static void ends_over(Ends *ends)
             g_error_new(IMAPFS_ERROR, IMAPFS_ERROR_GONE, "the mailbox was replaced on the server");
     if (ends->error && g_error_matches(ends->error, IMAPFS_ERROR, IMAPFS_ERROR_LOST)) {
         job_retry(job, content_job_start, ends->error);
-    } else if (!ends->error && finish_ranged(ends, &ends->error)) {
+    } else if (!ends->error && make_ranged(ends, &ends->error)) {
         job_finish(job, NULL);
     } else if (ends->error) {
         log_info("sync", "%s: %s", ends->mailbox->name, ends->error->message);
         job_finish(job, ends->error);
     } else {
-        ContentKey key = key_of(&job->need);
-        g_autofree char *name = ranged_name(&key);
         log_debug("sync", "%s: message %u, section %s is fetched whole: its ends are irregular",
                   ends->mailbox->name, job->need.uid, ends->section);
-        ranged_set_irregular(job->engine, name);
         content_job_fetch(job);
     }
 }
@@ -137,6 +136,7 @@ static bool on_body(Command *command, Response *response, gpointer data)
     const FetchData *got = response->fetch;
     if (!got || !(got->present & FETCH_UID) || got->uid != ends->job->need.uid)
         return false;
+    bool ours = false;
     for (guint i = 0; got->bodies && i < got->bodies->len; i++) {
         const FetchBody *body = g_ptr_array_index(got->bodies, i);
         if (body->binary || !body->has_origin ||
@@ -144,13 +144,13 @@ static bool on_body(Command *command, Response *response, gpointer data)
             (body->origin != 0 && body->origin != ends->encoded - END))
             continue;
         GBytes **end = body->origin ? &ends->tail : &ends->head;
-        ends->answered = true;
-        job_progress(ends->job);
         if (body->bytes && !*end)
             *end = g_bytes_ref(body->bytes);
-        return true;
+        ours = true;
     }
-    return false;
+    if (ours)
+        job_progress(ends->job);
+    return ours;
 }
 
 static void on_progress(gpointer data)
@@ -208,6 +208,7 @@ static void on_session(Mailbox *mailbox, Session *session, const GError *error, 
     ends_unref(ends);
 }
 
+/* Text and quoted-printable, where only decoding tells what is where, are small in practice. */
 static bool is_for_ranges(const Need *need)
 {
     TransferKind kind = transfer_kind(need->encoding);
@@ -222,10 +223,14 @@ bool ranged_open_start(Job *job)
     ContentKey key = key_of(&job->need);
     g_autofree char *name = ranged_name(&key);
     g_autoptr(GError) error = NULL;
-    if (!is_for_ranges(&job->need) || g_hash_table_contains(job->engine->irregular, name))
+    Ranged *ranged = ranged_find(job->engine, name);
+    if (!is_for_ranges(&job->need) || engine_was_corrected(job->engine, &key))
         return false;
-    if (ranged_find(job->engine, name)) {
-        job_finish(job, NULL);
+    if (ranged) {
+        if (ranged->streamed)
+            ranged_add_job(ranged, job);
+        else
+            job_finish(job, NULL);
         return true;
     }
     Mailbox *mailbox = mailbox_get(job->engine, job->need.box, &error);

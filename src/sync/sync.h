@@ -26,7 +26,6 @@ struct Engine {
     GHashTable *jobs;      /* key -> Job */
     GHashTable *waiters;   /* handle -> Waiter */
     GHashTable *mailboxes; /* canonical name -> Mailbox */
-    GHashTable *irregular; /* names of contents that cannot be ranged */
     GSource *tick;         /* while somebody waits: deadlines */
     GSource *poll;
     GSource *evict;
@@ -50,7 +49,7 @@ struct Engine {
         char *status;
         EngineProgress progress;
         GHashTable *ranged;    /* name -> Ranged */
-        GHashTable *corrected; /* names of contents whose promised size was wrong */
+        GHashTable *corrected; /* names of contents of which wrong bytes were read */
     } shared;
 };
 
@@ -202,7 +201,7 @@ void resync_on_selected(Mailbox *mailbox, const SelectResult *result);
 void resync_soon(Mailbox *mailbox); /* runs after a moment, for many events at once */
 void resync_run(Mailbox *mailbox);  /* does what the dirty bits say, one phase after the other */
 
-/* --- fetching (structure.c, sizes.c, content.c, ranged.c) --- */
+/* --- fetching (structure.c, sizes.c, content.c, ranged*.c) --- */
 
 void structure_job_start(Job *job);
 void sizes_job_start(Job *job);

@@ -20,7 +20,8 @@ struct TreeFile {
     bool is_volatile, is_corrected;
     Tree *flags_of; /* NULL unless it is a flags file */
     guint32 box, uid;
-    guint64 size;
+    guint64 size; /* when it was opened */
+    guint64 told; /* atomic */
     TreeEntry entry;
 };
 
@@ -76,7 +77,6 @@ TreeStatus file_open_content(const Call *call, const ContentKey *key, const Layo
                              gint64 encoded_size, TreeFile **file_out)
 {
     Content *content = content_open(call->reader, key);
-
     Ranged *ranged = content ? NULL : engine_ranged(call->tree->config.engine, key);
 
     if (!content && !ranged)
@@ -89,12 +89,14 @@ TreeStatus file_open_content(const Call *call, const ContentKey *key, const Layo
 void file_set_entry(TreeFile *file, const TreeEntry *entry)
 {
     file->entry = *entry;
+    file->told = file->size;
     entry_set_size(&file->entry, file->size);
 }
 
 void tree_file_entry(const TreeFile *file, TreeEntry *out)
 {
     *out = file->entry;
+    entry_set_size(out, tree_file_size(file));
 }
 
 TreeFile *tree_file_ref(TreeFile *file)
@@ -115,7 +117,19 @@ void tree_file_close(TreeFile *file)
 
 guint64 tree_file_size(const TreeFile *file)
 {
-    return file->size;
+    return file->ranged ? ranged_size(file->ranged) : file->size;
+}
+
+bool tree_file_resized(TreeFile *file)
+{
+    guint64 size = tree_file_size(file);
+
+    return __atomic_exchange_n(&file->told, size, __ATOMIC_ACQ_REL) != size;
+}
+
+bool tree_file_shrank(const TreeFile *file)
+{
+    return tree_file_size(file) < file->size;
 }
 
 bool tree_file_corrected(const TreeFile *file)
@@ -175,6 +189,16 @@ gssize tree_file_read(TreeFile *file, void *buffer, gsize size, guint64 offset, 
     return n;
 }
 
+bool tree_file_last(const TreeFile *file, char *byte_out)
+{
+    guint64 size = tree_file_size(file);
+    int err = 0;
+
+    if (file->ranged)
+        return ranged_last(file->ranged, byte_out);
+    return size > 0 && tree_file_read((TreeFile *)file, byte_out, 1, size - 1, &err) == 1;
+}
+
 void tree_file_need(const TreeFile *file, gsize size, guint64 offset, TreeAsk *ask)
 {
     const ContentKey *key = ranged_key(file->ranged);
@@ -186,5 +210,5 @@ void tree_file_need(const TreeFile *file, gsize size, guint64 offset, TreeAsk *a
                        .content = key->kind,
                        .section = g_strdup(key->section),
                        .offset = offset,
-                       .length = MIN((guint64)size, file->size - MIN(offset, file->size))};
+                       .length = size};
 }

@@ -71,7 +71,12 @@ typedef struct TreeFile TreeFile;
 TreeStatus tree_open(Tree *tree, TreeAsk *ask, guint64 ino, TreeFile **file_out);
 TreeFile *tree_file_ref(TreeFile *file); /* any thread */
 void tree_file_close(TreeFile *file);
-guint64 tree_file_size(const TreeFile *file);
+guint64 tree_file_size(const TreeFile *file); /* of a large damaged one it may shrink, once */
+bool tree_file_shrank(const TreeFile *file);
+/* Whether it shrank since the last call of this: the kernel is to be told. Any thread. */
+bool tree_file_resized(TreeFile *file);
+bool tree_file_last(const TreeFile *file,
+                    char *byte_out); /* its last byte, now; or there is none */
 /* Its attributes when it was opened, for when its message is gone meanwhile; with the exact size.
  */
 void tree_file_entry(const TreeFile *file, TreeEntry *out);

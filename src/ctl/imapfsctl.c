@@ -1,90 +1,49 @@
-/* imapfsctl.c - looks at mounts from outside, through their .imapfs directory.
+/* imapfsctl.c - looks at mounts from outside, and tells them what to do, through their .imapfs.
  *
  * The rule: it never hangs. Which mounts there are is read from the kernel's list; a file in one is
- * read by a child, that is killed when it takes too long (a read of a FUSE file ends on SIGKILL
- * even when nobody answers it). */
+ * touched by a child, that is killed when it takes too long. What waits for a server is what was
+ * asked for (sync, events), and ends on a signal. */
+#include "child.h"
 #include "mounts.h"
-#include "imapfs/base/clock.h"
+#include "oplist.h"
+#include "imapfs/base/log.h"
 #include "imapfs/base/version.h"
 #include <errno.h>
 #include <fcntl.h>
-#include <poll.h>
-#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/prctl.h>
-#include <sys/wait.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
-/* Both files are made on the spot, without asking the server. */
-#define READ_TIMEOUT_MS 10000
-#define EXIT_WRONG_USAGE 2
+/* What is read and written here is done on the spot, without asking the server. */
+#define TIMEOUT_MS 10000
+#define FOLLOW_US 250000
 
-static int complain(const char *path, const char *words)
+enum { DONE = 0, FAILED = 1, WRONG_USAGE = 2, NO_SERVER = 3 };
+
+/* --- words --- */
+
+static const struct {
+    int err;
+    const char *words;
+} reasons[] = {
+    {ENOTCONN, "the imapfs of this mount is gone; unmount it with fusermount3 -u"},
+    {ETIMEDOUT, "the imapfs of this mount does not answer"},
+    {EROFS, "mounted read-only: nothing can be changed (mount it without the option ro)"},
+    {ENETUNREACH, "the server cannot be reached; what was changed waits (see imapfsctl status)"},
+    {EINTR, "interrupted"},
+};
+
+/* Prints one line; the exit code. words: for this errno in particular, or NULL. */
+static int complain(const char *path, int err, const char *words)
 {
-    fprintf(stderr, "imapfsctl: %s: %s\n", path, words);
-    return 1;
-}
-
-/* --- reading without hanging --- */
-
-/* In the child: its exit code is an errno. */
-static G_GNUC_NORETURN void copy_file(const char *path, int out)
-{
-    char buffer[16384];
-    prctl(PR_SET_PDEATHSIG, SIGKILL);
-    int fd = open(path, O_RDONLY | O_CLOEXEC | O_NOCTTY);
-    gssize n = fd < 0 ? -1 : 0;
-    while (fd >= 0 && (n = read(fd, buffer, sizeof buffer)) > 0)
-        for (gssize done = 0, m; done < n; done += m)
-            if ((m = write(out, buffer + done, (gsize)(n - done))) < 0)
-                _exit(EPIPE);
-    _exit(n < 0 ? errno : 0);
-}
-
-/* Until EOF or the deadline. false: too late. */
-static bool collect(int fd, GString *text)
-{
-    gint64 deadline = clock_mono_us() + READ_TIMEOUT_MS * 1000LL;
-    char buffer[16384];
-    for (;;) {
-        gint64 left_ms = (deadline - clock_mono_us() + 999) / 1000;
-        struct pollfd poll_fd = {fd, POLLIN, 0};
-        int ready = left_ms > 0 ? poll(&poll_fd, 1, (int)left_ms) : 0;
-        if (ready < 0 && errno == EINTR)
-            continue;
-        if (ready <= 0)
-            return false;
-        gssize n = read(fd, buffer, sizeof buffer);
-        if (n <= 0)
-            return n == 0;
-        g_string_append_len(text, buffer, n);
-    }
-}
-
-/* 0, or an errno; ETIMEDOUT when nobody answered. */
-static int read_file(const char *path, GString *text)
-{
-    int fds[2], status = 0;
-    if (pipe2(fds, O_CLOEXEC) != 0)
-        return errno;
-    fflush(NULL);
-    pid_t child = fork();
-    if (child == 0)
-        copy_file(path, fds[1]);
-    close(fds[1]);
-    bool in_time = child > 0 && collect(fds[0], text);
-    close(fds[0]);
-    if (child < 0)
-        return EAGAIN;
-    if (!in_time)
-        kill(child, SIGKILL);
-    while (waitpid(child, &status, 0) < 0 && errno == EINTR)
-        ;
-    if (!in_time)
-        return ETIMEDOUT;
-    return WIFEXITED(status) ? WEXITSTATUS(status) : EIO;
+    g_autofree char *safe = log_printable(path, strlen(path), 1000);
+    for (guint i = 0; !words && i < G_N_ELEMENTS(reasons); i++)
+        if (reasons[i].err == err)
+            words = reasons[i].words;
+    fprintf(stderr, "imapfsctl: %s: %s\n", safe, words ? words : g_strerror(err));
+    return err == ENETUNREACH ? NO_SERVER : FAILED;
 }
 
 /* --- which mounts --- */
@@ -111,86 +70,321 @@ static const Mount *find_mount(const GPtrArray *mounts, const char *argument)
     return mounts_find(mounts, resolved);
 }
 
-typedef int (*MountFunc)(const Mount *mount, bool alone);
+/* --- commands on one mount --- */
 
-static int print_file(const Mount *mount, const char *name)
+typedef struct {
+    const Mount *mount;
+    const char *word;     /* the command */
+    const char *argument; /* SEQ or "all", or NULL */
+    bool alone;           /* the only mount that it is run on */
+} Run;
+
+static char *inside(const Run *run, const char *name)
 {
-    g_autofree char *path = g_build_filename(mount->mountpoint, ".imapfs", name, NULL);
-    g_autoptr(GString) text = g_string_new(NULL);
-    int err = read_file(path, text);
-    fwrite(text->str, 1, text->len, stdout);
-    if (err == ENOTCONN)
-        return complain(mount->mountpoint,
-                        "the imapfs of this mount is gone; unmount it with fusermount3 -u");
-    if (err == ETIMEDOUT)
-        return complain(mount->mountpoint, "the imapfs of this mount does not answer");
-    return err ? complain(path, g_strerror(err)) : 0;
+    return g_build_filename(run->mount->mountpoint, ".imapfs", name, NULL);
 }
 
-static int show_status(const Mount *mount, bool alone)
+static void print_heading(const Run *run)
 {
-    if (!alone)
-        printf("%s\n", mount->mountpoint);
-    int code = print_file(mount, "status");
-    if (!alone)
+    if (!run->alone)
+        printf("%s\n", run->mount->mountpoint);
+}
+
+static int copy_work(gconstpointer path, int out)
+{
+    return child_copy_file(path, out);
+}
+
+static int print_file(const Run *run, const char *name)
+{
+    g_autofree char *path = inside(run, name);
+    int err = child_run(copy_work, path, TIMEOUT_MS, NULL, NULL);
+    return err ? complain(run->mount->mountpoint, err, NULL) : DONE;
+}
+
+static int show_status(const Run *run)
+{
+    print_heading(run);
+    int code = print_file(run, "status");
+    if (!run->alone)
         putchar('\n');
     return code;
 }
 
-static int show_log(const Mount *mount, bool alone)
+static int show_log(const Run *run)
 {
-    if (!alone)
-        printf("%s\n", mount->mountpoint);
-    return print_file(mount, "log");
+    print_heading(run);
+    return print_file(run, "log");
 }
 
-static int show_mount(const Mount *mount, bool alone)
+static int show_mount(const Run *run)
 {
-    printf("%s\t%s\n", mount->source, mount->mountpoint);
-    return 0;
+    printf("%s\t%s\n", run->mount->source, run->mount->mountpoint);
+    return DONE;
 }
+
+/* queue, failed: the directory of that name. */
+static int show_ops(const Run *run)
+{
+    g_autofree char *path = inside(run, run->word);
+    print_heading(run);
+    int err = child_run(oplist_print, path, TIMEOUT_MS, NULL, NULL);
+    return err ? complain(run->mount->mountpoint, err, NULL) : DONE;
+}
+
+static int follow_work(gconstpointer path, int out)
+{
+    char buffer[16384];
+    int fd = open(path, O_RDONLY | O_CLOEXEC | O_NOCTTY), err = fd < 0 ? errno : 0;
+    off_t at = 0;
+    while (!err) {
+        struct stat st;
+        gssize n = pread(fd, buffer, sizeof buffer, at);
+        if (n > 0) {
+            at += n;
+            err = child_write_all(out, buffer, (gsize)n);
+            continue;
+        }
+        if (n < 0 || fstat(fd, &st) != 0)
+            return errno;
+        if (st.st_size < at)
+            at = 0; /* it began anew */
+        else
+            g_usleep(FOLLOW_US);
+    }
+    return err;
+}
+
+static int follow_events(const Run *run)
+{
+    g_autofree char *path = inside(run, "events");
+    int err = child_run(follow_work, path, -1, NULL, NULL);
+    return err ? complain(run->mount->mountpoint, err, NULL) : DONE;
+}
+
+typedef struct {
+    char *path, *text;
+} Order;
+
+static int order_work(gconstpointer data, int out)
+{
+    const Order *order = data;
+    return child_write_file(order->path, 0, order->text);
+}
+
+static const char *words_of_order(int err)
+{
+    return err == ENOENT   ? "there is no such change (imapfsctl queue, imapfsctl failed)"
+           : err == EBUSY  ? "it is being sent, too late to cancel it"
+           : err == ESTALE ? "its message is no longer there: it can only be discarded"
+                           : NULL;
+}
+
+/* Writes the command, with its argument, into ctl. */
+static int give_order(const Run *run)
+{
+    g_autofree char *path = inside(run, "ctl");
+    g_autofree char *text = run->argument ? g_strdup_printf("%s %s\n", run->word, run->argument)
+                                          : g_strdup_printf("%s\n", run->word);
+    const Order order = {path, text};
+    int err = child_run(order_work, &order, TIMEOUT_MS, NULL, NULL);
+    return err ? complain(run->mount->mountpoint, err, words_of_order(err)) : DONE;
+}
+
+static const char *words_of_sync(int err)
+{
+    if (err == ETIMEDOUT)
+        return "the server does not answer in time; what was changed waits";
+    for (guint i = 0; i < G_N_ELEMENTS(reasons); i++)
+        if (reasons[i].err == err)
+            return NULL;
+    return "not everything could be sent (see imapfsctl failed)";
+}
+
+/* The open of this file waits, and holds up nobody else, as a write to ctl would. */
+static int sync_changes(const Run *run)
+{
+    g_autofree char *path = inside(run, "sync");
+    int err = child_run(copy_work, path, -1, NULL, NULL);
+    return err ? complain(run->mount->mountpoint, err, words_of_sync(err)) : DONE;
+}
+
+/* --- flag MESSAGE... +F -F --- */
+
+typedef struct {
+    char *const *messages;
+    char *text;
+} Flagging;
+
+static bool is_change(const char *word)
+{
+    return *word == '+' || *word == '-';
+}
+
+/* One line to the parent for each message, which shows that it is alive: why it failed, or none. */
+static int flag_work(gconstpointer data, int out)
+{
+    const Flagging *flagging = data;
+    int err = 0;
+    for (char *const *message = flagging->messages; !err && *message; message++) {
+        if (is_change(*message))
+            continue;
+        g_autofree char *last = g_path_get_basename(*message);
+        g_autofree char *path = strcmp(last, "flags") == 0
+                                    ? g_strdup(*message)
+                                    : g_build_filename(*message, "flags", NULL);
+        int one = child_write_file(path, O_APPEND, flagging->text);
+        g_autofree char *safe = log_printable(*message, strlen(*message), 1000);
+        g_autofree char *line =
+            one == EINVAL
+                ? g_strdup_printf("imapfsctl: %s: a flag is none (see imapfsctl log)\n", safe)
+            : one ? g_strdup_printf("imapfsctl: %s: %s\n", safe, g_strerror(one))
+                  : g_strdup("\n");
+        err = child_write_all(out, line, strlen(line));
+    }
+    return err;
+}
+
+typedef struct {
+    GString *line; /* that has no end yet */
+    bool failed;
+} Problems;
+
+static void show_problems(const char *bytes, gsize length, gpointer data)
+{
+    Problems *problems = data;
+    GString *text = problems->line;
+    const char *end;
+    g_string_append_len(text, bytes, (gssize)length);
+    while ((end = strchr(text->str, '\n'))) {
+        gsize line = (gsize)(end - text->str) + 1;
+        if (line > 1)
+            fwrite(text->str, 1, line, stderr);
+        problems->failed = problems->failed || line > 1;
+        g_string_erase(text, 0, (gssize)line);
+    }
+}
+
+static int flag_messages(char *const *words)
+{
+    g_autoptr(GPtrArray) mounts = mounts_load();
+    g_autoptr(GString) text = g_string_new(NULL), rest = g_string_new(NULL);
+    guint n = 0;
+    for (char *const *word = words; *word; word++) {
+        if (is_change(*word)) {
+            g_string_append_printf(text, "%s\n", *word);
+            continue;
+        }
+        n++;
+        if (!find_mount(mounts, *word))
+            return complain(*word, 0, "not in an imapfs mount (imapfsctl list shows them)");
+    }
+    if (!n || !text->len)
+        return WRONG_USAGE;
+    const Flagging flagging = {words, text->str};
+    Problems problems = {.line = rest};
+    int err = child_run(flag_work, &flagging, TIMEOUT_MS, show_problems, &problems);
+    if (err)
+        return complain(words[0], err, NULL);
+    return problems.failed ? FAILED : DONE;
+}
+
+/* --- the table --- */
+
+typedef enum {
+    TAKES_NOTHING,
+    TAKES_OP,       /* SEQ or all */
+    TAKES_OP_OR_ALL /* the same; without: all */
+} Takes;
 
 static const struct {
     const char *name;
-    MountFunc f;
+    int (*run)(const Run *run);
+    Takes takes;
     bool needs_one; /* no mount at all is an error */
-    const char *help;
+    const char *arguments, *help;
 } commands[] = {
-    {"status", show_status, true, "how the account and the connection are"},
-    {"log", show_log, true, "the last lines of the log"},
-    {"list", show_mount, false, "the mounts: SOURCE and MOUNTPOINT"},
+    {"status", show_status, TAKES_NOTHING, true, "", "how the account and the connection are"},
+    {"log", show_log, TAKES_NOTHING, true, "", "the last lines of the log"},
+    {"list", show_mount, TAKES_NOTHING, false, "", "the mounts: SOURCE and MOUNTPOINT"},
+    {"events", follow_events, TAKES_NOTHING, true, "", "what happens, as it happens"},
+    {"queue", show_ops, TAKES_NOTHING, true, "", "changes that the server does not have yet"},
+    {"failed", show_ops, TAKES_NOTHING, true, "", "changes that it refused"},
+    {"sync", sync_changes, TAKES_NOTHING, true, "", "wait until all changes are sent"},
+    {"offline", give_order, TAKES_NOTHING, true, "", "use no network; changes wait"},
+    {"online", give_order, TAKES_NOTHING, true, "", "use it again"},
+    {"retry", give_order, TAKES_OP_OR_ALL, true, "[SEQ|all]", "send what failed again"},
+    {"discard", give_order, TAKES_OP, true, "SEQ|all", "forget what failed"},
+    {"cancel", give_order, TAKES_OP, true, "SEQ|all", "take back what was not sent"},
 };
 
-static int run_on(guint command, const char *argument)
+static bool is_op(const char *word)
+{
+    return *word && (strcmp(word, "all") == 0 || strspn(word, "0123456789") == strlen(word));
+}
+
+/* On all mounts of the user. */
+static int run_on_all(guint command, Run run)
 {
     g_autoptr(GPtrArray) mounts = mounts_load();
     guint mine = 0;
-    int code = 0;
-    if (argument) {
-        const Mount *mount = find_mount(mounts, argument);
-        return mount ? commands[command].f(mount, true)
-                     : complain(argument, "not an imapfs mount (imapfsctl list shows them)");
-    }
+    int code = DONE;
     for (guint i = 0; i < mounts->len; i++)
         mine += ((const Mount *)g_ptr_array_index(mounts, i))->user == getuid();
+    if (mine > 1 && (commands[command].run == follow_events ||
+                     (run.argument && strcmp(run.argument, "all") != 0))) {
+        fputs("imapfsctl: you have several mounts: say which (imapfsctl list)\n", stderr);
+        return WRONG_USAGE;
+    }
+    run.alone = mine == 1;
     for (guint i = 0; i < mounts->len; i++) {
-        const Mount *mount = g_ptr_array_index(mounts, i);
-        int one = mount->user == getuid() ? commands[command].f(mount, mine == 1) : 0;
+        run.mount = g_ptr_array_index(mounts, i);
+        int one = run.mount->user == getuid() ? commands[command].run(&run) : DONE;
         code = MAX(code, one);
     }
     if (mine == 0 && commands[command].needs_one) {
         fputs("imapfsctl: you have no imapfs mount here\n", stderr);
-        code = 1;
+        code = FAILED;
     }
     return code;
 }
 
+/* words: what stands behind the command. */
+static int run_command(guint command, char *const *words)
+{
+    Run run = {.word = commands[command].name, .alone = true};
+    Takes takes = commands[command].takes;
+    const char *where = NULL;
+    /* A directory that is called as a number is "./12". */
+    if (words[0] && !(takes != TAKES_NOTHING && is_op(words[0])))
+        where = *words++;
+    if (words[0] && takes != TAKES_NOTHING && is_op(words[0]))
+        run.argument = *words++;
+    else if (takes == TAKES_OP_OR_ALL)
+        run.argument = "all";
+    if (words[0] || (takes == TAKES_OP && !run.argument))
+        return WRONG_USAGE;
+    if (!where)
+        return run_on_all(command, run);
+    g_autoptr(GPtrArray) mounts = mounts_load();
+    run.mount = find_mount(mounts, where);
+    return run.mount ? commands[command].run(&run)
+                     : complain(where, 0, "not an imapfs mount (imapfsctl list shows them)");
+}
+
 static void print_help(FILE *out)
 {
-    fputs("usage: imapfsctl COMMAND [MOUNTPOINT]\n\n", out);
+    fputs("usage: imapfsctl COMMAND [MOUNTPOINT] [SEQ|all]\n"
+          "       imapfsctl flag MESSAGE... +FLAG... -FLAG...\n\n",
+          out);
     for (guint i = 0; i < G_N_ELEMENTS(commands); i++)
-        fprintf(out, "    %-8s %s\n", commands[i].name, commands[i].help);
-    fputs("    help     this\n    version\n\nWithout MOUNTPOINT: all mounts of yours.\n", out);
+        fprintf(out, "    %-8s%-10s %s\n", commands[i].name, commands[i].arguments,
+                commands[i].help);
+    fputs("    flag              set and clear flags of messages (their directories)\n"
+          "    help              this\n"
+          "    version\n\n"
+          "Without MOUNTPOINT: all mounts of yours.\n",
+          out);
 }
 
 static bool is_one_of(const char *word, const char *a, const char *b, const char *c)
@@ -198,20 +392,29 @@ static bool is_one_of(const char *word, const char *a, const char *b, const char
     return strcmp(word, a) == 0 || strcmp(word, b) == 0 || strcmp(word, c) == 0;
 }
 
+static int run(const char *name, char *const *words)
+{
+    if (strcmp(name, "flag") == 0)
+        return flag_messages(words);
+    for (guint i = 0; i < G_N_ELEMENTS(commands); i++)
+        if (strcmp(name, commands[i].name) == 0)
+            return run_command(i, words);
+    return WRONG_USAGE;
+}
+
 int main(int argc, char **argv)
 {
     const char *name = argc > 1 ? argv[1] : "";
     if (is_one_of(name, "help", "--help", "-h")) {
         print_help(stdout);
-        return 0;
+        return DONE;
     }
     if (is_one_of(name, "version", "--version", "-V")) {
         printf("imapfsctl %s\n", imapfs_version());
-        return 0;
+        return DONE;
     }
-    for (guint i = 0; argc <= 3 && i < G_N_ELEMENTS(commands); i++)
-        if (strcmp(name, commands[i].name) == 0)
-            return run_on(i, argc == 3 ? argv[2] : NULL);
-    print_help(stderr);
-    return EXIT_WRONG_USAGE;
+    int code = run(name, argc > 2 ? argv + 2 : argv + argc);
+    if (code == WRONG_USAGE)
+        print_help(stderr);
+    return code;
 }

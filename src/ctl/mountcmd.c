@@ -126,6 +126,7 @@ static bool start_engine(Mounted *mounted, GError **error)
         .timeout_ms = settings->account.timeout_ms,
         .fresh_ms = MIN(FRESH_MS, settings->account.timeout_ms),
         .poll_s = settings->poll_s,
+        .read_only = settings->read_only,
         .events = {.box_added = relay_box_added,
                    .box_removed = relay_box_removed,
                    .msg_added = relay_msg_added,
@@ -246,7 +247,7 @@ static bool mount_front(Mounted *mounted, GError **error)
         .fsname = settings->source,
         .allow_other = settings->allow_other,
         .debug = mounted->flags->debug_fuse,
-        .extra_options = settings->read_only ? "ro" : NULL,
+        .read_only = settings->read_only,
     };
     Front *front = front_new(&config, error);
     g_atomic_pointer_set(&mounted->front, front);

@@ -49,7 +49,7 @@ const OptionSpec option_specs[N_OPTIONS] = {
     [OPT_ALLOW_OTHER] = {"allow_other", OPTION_BOOL, false, NULL, "no", "yes", 0, 0,
                          "let other users in (the modes still keep them from the mail)"},
     [OPT_RO] = {"ro", OPTION_BOOL, false, NULL, "no", "yes", 0, 0,
-                "mount read-only; nothing else exists in this version"},
+                "mount read-only: nothing can be changed, and nothing that waits is sent"},
     [OPT_HOST] = {"host", OPTION_TEXT, true, "NAME", NULL, NULL, 0, 0, "the server"},
     [OPT_SECURITY] = {"security", OPTION_CHOICE, true, "tls|starttls", "tls", NULL, 0, 0,
                       "TLS from the first byte, or STARTTLS, which is then required"},

@@ -34,7 +34,7 @@ static void opened(Front *front, TreeFile *file)
     pthread_mutex_unlock(&front->lock);
 }
 
-static void closed(Front *front, TreeFile *file)
+void files_close(Front *front, TreeFile *file)
 {
     pthread_mutex_lock(&front->lock);
     g_hash_table_remove(front->files, file);
@@ -58,8 +58,7 @@ bool files_find(Front *front, guint64 ino, TreeEntry *out)
     return found;
 }
 
-/* Takes the file. */
-static void reply_open(Front *front, fuse_req_t req, struct fuse_file_info *fi, TreeFile *file)
+void files_reply_open(Front *front, fuse_req_t req, struct fuse_file_info *fi, TreeFile *file)
 {
     fi->fh = (uintptr_t)file;
     fi->direct_io = tree_file_volatile(file);
@@ -67,7 +66,7 @@ static void reply_open(Front *front, fuse_req_t req, struct fuse_file_info *fi, 
     fi->noflush = 1;
     opened(front, file); /* before the reply: RELEASE may be quicker than what comes after it */
     if (fuse_reply_open(req, fi) != 0)
-        closed(front, file); /* the caller was interrupted, there will be no RELEASE */
+        files_close(front, file); /* the caller was interrupted, there will be no RELEASE */
 }
 
 static void tell_size(Front *front, const Opening *opening)
@@ -102,7 +101,7 @@ static void *opener_thread(void *data)
 
     while ((opening = next_opening(front->opener))) {
         tell_size(front, opening);
-        reply_open(front, opening->req, &opening->fi, opening->file);
+        files_reply_open(front, opening->req, &opening->fi, opening->file);
         g_free(opening);
         front_answered(front);
     }
@@ -119,7 +118,7 @@ static void push_opening(Opener *self, const Opening *opening)
 
 static TreeStatus open_ask(Request *r)
 {
-    return tree_open(r->front->tree, &r->ask, r->ino, &r->file);
+    return front_can_wait(r, tree_open(r->front->tree, &r->ask, r->ino, &r->file));
 }
 
 static void open_reply(Request *r)
@@ -129,7 +128,7 @@ static void open_reply(Request *r)
     bool estimated = estimates_take(&r->front->estimates, r->ino) || tree_file_corrected(file);
 
     if (tree_file_volatile(file) || !estimated) {
-        reply_open(r->front, r->req, &r->fi, file);
+        files_reply_open(r->front, r->req, &r->fi, file);
         return;
     }
     front_answering(r->front);
@@ -143,12 +142,12 @@ void files_op_open(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
     Request *r;
 
     if ((fi->flags & O_ACCMODE) != O_RDONLY || fi->flags & O_TRUNC) {
-        fuse_reply_err(req, EROFS);
+        changes_op_open(req, ino, fi);
         return;
     }
     r = request_new(req, &open_kind, ino);
     r->fi = *fi;
-    request_run(r);
+    request_start(r);
 }
 
 /* What hinders an answer: 0, or EIO. The size of an open file may turn out to be smaller. The
@@ -242,7 +241,13 @@ void files_op_read(fuse_req_t req, fuse_ino_t ino, size_t size, off_t offset,
 
 void files_op_release(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
 {
-    closed(fuse_req_userdata(req), (TreeFile *)(uintptr_t)fi->fh);
+    TreeFile *file = (TreeFile *)(uintptr_t)fi->fh;
+
+    if (tree_file_owes_change(file)) {
+        changes_op_close(req, ino, file);
+        return;
+    }
+    files_close(fuse_req_userdata(req), file);
     fuse_reply_err(req, 0);
 }
 

@@ -162,6 +162,7 @@ static void end(Front *front)
     if (serve(front, is_quiet) <= 0)
         wait_until_quiet(front);
     fuse_session_unmount(front->session); /* lazily, so it does not wait for open files */
+    changes_end(front);
     files_end(front);
 }
 
@@ -171,7 +172,7 @@ int front_run(Front *front, Tree *tree, Engine *engine)
 
     front->tree = tree;
     front->engine = engine;
-    if (!files_start(front) || !notifier_start(front->notifier)) {
+    if (!files_start(front) || !changes_start(front) || !notifier_start(front->notifier)) {
         log_error("fuse", "no thread can be started");
         end(front);
         return 1;
@@ -225,6 +226,7 @@ Front *front_new(const FrontConfig *config, GError **error)
         return NULL;
     front = g_new0(Front, 1);
     front->mountpoint = g_strdup(config->mountpoint);
+    front->read_only = config->read_only;
     pthread_mutex_init(&front->lock, NULL);
     g_queue_init(&front->waiting);
     front->files = g_hash_table_new(NULL, NULL);

@@ -1,9 +1,9 @@
 /* impl.h - what the files of the front share.
  *
  * Layer fuse, private. Locks (pthreads', as ThreadSanitizer does not see GLib's): Front.lock,
- * Notifier.lock and Estimates.lock are leaves, never held while libfuse or the engine is called;
- * libfuse's lock of a request may be held around Front.lock (on_interrupt), never the other way
- * round. */
+ * Notifier.lock, Changer.lock and Estimates.lock are leaves, never held while libfuse or the engine
+ * is called; libfuse's lock of a request may be held around Front.lock (on_interrupt), never the
+ * other way round. */
 #pragma once
 #include <signal.h>
 #include <fuse_lowlevel.h>
@@ -22,6 +22,10 @@ void notifier_stop(Notifier *notifier);
 bool notifier_is_running(Notifier *notifier);
 /* The kernel keeps a listing of this directory: it is taken back when nobody watches over it. */
 void notifier_note_listing(Notifier *notifier, guint64 ino);
+
+/* The kernel drops the bytes and the size that it has of a flags file, and the next open tells it
+ * the size. Waits for READs of that file to be answered: not from the front thread. */
+void front_forget_flags(Front *front, guint32 box, guint32 uid);
 
 /* --- estimates.c --- */
 
@@ -84,6 +88,9 @@ struct Request {
     guint64 offset;
     struct fuse_file_info fi;
 
+    TreeChange change; /* of those that change something */
+    bool has_change;
+
     /* the answer */
     TreeEntry entry;
     TreeFile *file;
@@ -109,6 +116,9 @@ struct Request {
 Request *request_new(fuse_req_t req, const RequestKind *kind, guint64 ino);
 /* Takes. Replies, now or later, exactly once. */
 void request_run(Request *request);
+/* The same; what concerns a message whose flags are just being changed by a close waits for that.
+ */
+void request_start(Request *request);
 /* Answers all that wait with EINTR. From the front thread, when front->stopping is set. */
 void requests_end(Front *front);
 /* No other thread is in the middle of a reply. */
@@ -130,6 +140,33 @@ void files_op_open(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi);
 void files_op_read(fuse_req_t req, fuse_ino_t ino, size_t size, off_t offset,
                    struct fuse_file_info *fi);
 void files_op_release(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi);
+
+/* Takes the file. */
+void files_reply_open(Front *front, fuse_req_t req, struct fuse_file_info *fi, TreeFile *file);
+void files_close(Front *front, TreeFile *file);
+
+/* --- changes.c --- */
+
+typedef struct Changer Changer;
+/* The thread that writes down what is changed; replies come from it. */
+bool changes_start(Front *front); /* false: no thread could be made */
+void changes_end(Front *front);   /* when nothing comes any more */
+/* Takes the request when it has to wait for a change that a close has left. */
+bool changes_defer(Front *front, Request *request);
+/* EROFS in place of a need that will never be answered: nothing is sent from a read-only mount. */
+TreeStatus front_can_wait(Request *request, TreeStatus status);
+void changes_op_open(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi);
+void changes_op_close(fuse_req_t req, fuse_ino_t ino, TreeFile *file);
+void changes_op_write(fuse_req_t req, fuse_ino_t ino, const char *bytes, size_t size, off_t offset,
+                      struct fuse_file_info *fi);
+void changes_op_setattr(fuse_req_t req, fuse_ino_t ino, struct stat *attr, int to_set,
+                        struct fuse_file_info *fi);
+void changes_op_setxattr(fuse_req_t req, fuse_ino_t ino, const char *name, const char *value,
+                         size_t size, int flags);
+void changes_op_removexattr(fuse_req_t req, fuse_ino_t ino, const char *name);
+void changes_op_unlink(fuse_req_t req, fuse_ino_t parent, const char *name);
+void changes_op_rmdir(fuse_req_t req, fuse_ino_t parent, const char *name);
+void changes_op_fsync(fuse_req_t req, fuse_ino_t ino, int datasync, struct fuse_file_info *fi);
 
 /* --- ops.c --- */
 
@@ -157,7 +194,9 @@ struct Front {
     char *read_buffer; /* of the front thread */
     gsize read_size;
 
-    Opener *opener; /* during front_run() */
+    Opener *opener;   /* during front_run() */
+    Changer *changer; /* likewise */
+    bool read_only;
 
     pthread_mutex_t lock;
     GHashTable *files; /* of TreeFile: open in the kernel */

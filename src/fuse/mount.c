@@ -112,11 +112,13 @@ static void append_escaped(GString *out, const char *text)
 
 bool mount_options(const FrontConfig *config, struct fuse_args *args, GError **error)
 {
-    /* ro: nothing can be changed yet, and on such a mount the kernel does not note reads as
-     * accesses, which otherwise costs a GETATTR per file and pass. */
-    g_autoptr(GString) options = g_string_new("noexec,nosuid,nodev,ro,subtype=imapfs,fsname=");
+    /* Not noatime: the kernel takes an uncached read for an access that makes the attributes old
+     * unless the whole file system is ro, whatever the mount says; and it writes no atime to us. */
+    g_autoptr(GString) options = g_string_new("noexec,nosuid,nodev,subtype=imapfs,fsname=");
 
     append_escaped(options, config->fsname ? config->fsname : "imapfs");
+    if (config->read_only)
+        g_string_append(options, ",ro");
     if (config->allow_other)
         g_string_append(options, ",allow_other,default_permissions");
     if (config->debug)

@@ -1,9 +1,9 @@
 /* notify.c - the thread that tells the kernel what to forget.
  *
- * It alone calls fuse_lowlevel_notify_* (but for one harmless case in ops.c): these wait for locks
- * in the kernel that are held while a LOOKUP or READ of ours is unanswered, so a thread that
- * answers must never make them. Events that come faster than the kernel takes them are folded into
- * "forget this whole mailbox". */
+ * It calls fuse_lowlevel_notify_*, which wait for locks in the kernel that are held while a LOOKUP
+ * or READ of ours is unanswered: no thread that answers these may. (files.c and changes.c have
+ * threads of their own for what must be told before something is answered.) Events that come faster
+ * than the kernel takes them are folded into "forget this whole mailbox". */
 #include "impl.h"
 
 #include <string.h>
@@ -146,6 +146,14 @@ static void tell_message(Notifier *notifier, const Event *event)
     forget_name(notifier, tree_ino_uid_dir(event->box), uid);
 }
 
+void front_forget_flags(Front *front, guint32 box, guint32 uid)
+{
+    const TreeEntry old = {.ino = tree_ino_flags(box, uid), .st.st_mode = S_IFREG};
+
+    if (fuse_lowlevel_notify_inval_inode(front->session, old.ino, 0, 0) == 0)
+        estimates_note(&front->estimates, &old);
+}
+
 static void tell(Notifier *notifier, const Event *event)
 {
     switch (event->kind) {
@@ -158,8 +166,7 @@ static void tell(Notifier *notifier, const Event *event)
         tell_message(notifier, event);
         break;
     case FLAGS_CHANGED:
-        fuse_lowlevel_notify_inval_inode(notifier->front->session,
-                                         tree_ino_flags(event->box, event->id), 0, 0);
+        front_forget_flags(notifier->front, event->box, event->id);
         break;
     }
 }

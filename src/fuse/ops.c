@@ -1,8 +1,7 @@
 /* ops.c - the operations of the kernel, as a table: which question each is, and how its answer is
  * told.
  *
- * Nothing here waits: questions go through request_run(). This version changes nothing: whatever
- * would is answered EROFS. */
+ * Nothing here waits: questions go through request_start(), changes to changes.c. */
 #include "impl.h"
 
 #include <errno.h>
@@ -48,7 +47,7 @@ static void op_lookup(fuse_req_t req, fuse_ino_t parent, const char *name)
     Request *r = request_new(req, &lookup_kind, parent);
 
     r->name = name;
-    request_run(r);
+    request_start(r);
 }
 
 static void forget(Front *front, fuse_ino_t ino)
@@ -99,7 +98,7 @@ static const RequestKind getattr_kind = {"getattr", getattr_ask, getattr_reply, 
 
 static void op_getattr(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
 {
-    request_run(request_new(req, &getattr_kind, ino));
+    request_start(request_new(req, &getattr_kind, ino));
 }
 
 static TreeStatus readlink_ask(Request *r)
@@ -116,7 +115,7 @@ static const RequestKind readlink_kind = {"readlink", readlink_ask, readlink_rep
 
 static void op_readlink(fuse_req_t req, fuse_ino_t ino)
 {
-    request_run(request_new(req, &readlink_kind, ino));
+    request_start(request_new(req, &readlink_kind, ino));
 }
 
 static TreeStatus statfs_ask(Request *r)
@@ -133,7 +132,7 @@ static const RequestKind statfs_kind = {"statfs", statfs_ask, statfs_reply, NULL
 
 static void op_statfs(fuse_req_t req, fuse_ino_t ino)
 {
-    request_run(request_new(req, &statfs_kind, ino));
+    request_start(request_new(req, &statfs_kind, ino));
 }
 
 /* --- listings --- */
@@ -208,7 +207,7 @@ static void start_list(fuse_req_t req, const RequestKind *kind, fuse_ino_t ino, 
 
     r->size = size;
     r->offset = (guint64)offset;
-    request_run(r);
+    request_start(r);
 }
 
 static void op_readdir(fuse_req_t req, fuse_ino_t ino, size_t size, off_t offset,
@@ -257,7 +256,7 @@ static void op_getxattr(fuse_req_t req, fuse_ino_t ino, const char *name, size_t
 
     r->name = name;
     r->size = size;
-    request_run(r);
+    request_start(r);
 }
 
 static void op_listxattr(fuse_req_t req, fuse_ino_t ino, size_t size)
@@ -265,69 +264,48 @@ static void op_listxattr(fuse_req_t req, fuse_ino_t ino, size_t size)
     Request *r = request_new(req, &listxattr_kind, ino);
 
     r->size = size;
-    request_run(r);
+    request_start(r);
 }
 
-/* --- what would change something --- */
+/* --- what cannot be done yet --- */
+
+static void refuse(fuse_req_t req)
+{
+    const Front *front = fuse_req_userdata(req);
+
+    fuse_reply_err(req, front->read_only ? EROFS : EPERM);
+}
 
 static void op_mknod(fuse_req_t req, fuse_ino_t parent, const char *name, mode_t mode, dev_t rdev)
 {
-    fuse_reply_err(req, EROFS);
+    refuse(req);
 }
 
 static void op_mkdir(fuse_req_t req, fuse_ino_t parent, const char *name, mode_t mode)
 {
-    fuse_reply_err(req, EROFS);
-}
-
-static void op_remove(fuse_req_t req, fuse_ino_t parent, const char *name)
-{
-    fuse_reply_err(req, EROFS);
+    refuse(req);
 }
 
 static void op_symlink(fuse_req_t req, const char *target, fuse_ino_t parent, const char *name)
 {
-    fuse_reply_err(req, EROFS);
+    refuse(req);
 }
 
 static void op_rename(fuse_req_t req, fuse_ino_t parent, const char *name, fuse_ino_t new_parent,
                       const char *new_name, unsigned int flags)
 {
-    fuse_reply_err(req, EROFS);
+    refuse(req);
 }
 
 static void op_link(fuse_req_t req, fuse_ino_t ino, fuse_ino_t parent, const char *name)
 {
-    fuse_reply_err(req, EROFS);
+    refuse(req);
 }
 
 static void op_create(fuse_req_t req, fuse_ino_t parent, const char *name, mode_t mode,
                       struct fuse_file_info *fi)
 {
-    fuse_reply_err(req, EROFS);
-}
-
-static void op_setattr(fuse_req_t req, fuse_ino_t ino, struct stat *attr, int to_set,
-                       struct fuse_file_info *fi)
-{
-    fuse_reply_err(req, EROFS);
-}
-
-static void op_setxattr(fuse_req_t req, fuse_ino_t ino, const char *name, const char *value,
-                        size_t size, int flags)
-{
-    fuse_reply_err(req, EROFS);
-}
-
-static void op_removexattr(fuse_req_t req, fuse_ino_t ino, const char *name)
-{
-    fuse_reply_err(req, EROFS);
-}
-
-static void op_write(fuse_req_t req, fuse_ino_t ino, const char *bytes, size_t size, off_t offset,
-                     struct fuse_file_info *fi)
-{
-    fuse_reply_err(req, EROFS);
+    refuse(req);
 }
 
 /* --- the table --- */
@@ -342,14 +320,18 @@ static void op_init(void *userdata, struct fuse_conn_info *connection)
     /* What the kernel reads ahead of a small read of a large part comes over the network: a reader
      * who goes on is recognised here, and large reads are asked for as they are. */
     connection->max_readahead = MIN(connection->max_readahead, READAHEAD);
-    /* So that O_TRUNC comes as a SETATTR and is never lost, should opens go unanswered one day. */
-    connection->want &= ~FUSE_CAP_ATOMIC_O_TRUNC;
+    /* O_TRUNC comes with the OPEN and stays with its file: as a SETATTR before the OPEN, which does
+     * not name the file, "echo +F > flags" could not be told from "truncate -s 0 flags". The kernel
+     * loses it only where opens go unanswered (ENOSYS), and here none does. */
+    connection->want |= connection->capable & FUSE_CAP_ATOMIC_O_TRUNC;
     connection->want |= connection->capable & FUSE_CAP_CACHE_SYMLINKS;
 }
 
-/* No flush: the answer ENOSYS that libfuse gives without it also spares kernels that do not know
- * FOPEN_NOFLUSH a request per close. No access: the kernel checks modes itself (allow_other), or
- * nobody but the owner gets in. */
+/* No flush: what is written is answered when it is on disk, and a close brings nothing more but,
+ * once in a while, what RELEASE is for (a shell closes the file it redirects to before anything is
+ * written to it, so FLUSH could not tell). The answer ENOSYS that libfuse gives without it also
+ * spares kernels that do not know FOPEN_NOFLUSH a request per close. No access: the kernel checks
+ * modes itself (allow_other), or nobody but the owner gets in. */
 const struct fuse_lowlevel_ops front_ops = {
     .init = op_init,
     .lookup = op_lookup,
@@ -368,14 +350,16 @@ const struct fuse_lowlevel_ops front_ops = {
     .listxattr = op_listxattr,
     .mknod = op_mknod,
     .mkdir = op_mkdir,
-    .unlink = op_remove,
-    .rmdir = op_remove,
+    .unlink = changes_op_unlink,
+    .rmdir = changes_op_rmdir,
     .symlink = op_symlink,
     .rename = op_rename,
     .link = op_link,
     .create = op_create,
-    .setattr = op_setattr,
-    .setxattr = op_setxattr,
-    .removexattr = op_removexattr,
-    .write = op_write,
+    .setattr = changes_op_setattr,
+    .setxattr = changes_op_setxattr,
+    .removexattr = changes_op_removexattr,
+    .write = changes_op_write,
+    .fsync = changes_op_fsync,
+    .fsyncdir = changes_op_fsync,
 };

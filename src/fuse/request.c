@@ -37,6 +37,7 @@ static void request_unref(Request *request)
     if (!g_atomic_int_dec_and_test(&request->refs))
         return;
     tree_ask_clear(&request->ask);
+    tree_change_clear(&request->change);
     tree_file_close(request->file);
     g_clear_pointer(&request->value, g_bytes_unref);
     g_free(request->own_name);
@@ -235,6 +236,12 @@ void request_run(Request *request)
     } else {
         wait_for_need(request);
     }
+}
+
+void request_start(Request *request)
+{
+    if (!changes_defer(request->front, request))
+        request_run(request);
 }
 
 void requests_end(Front *front)

@@ -70,6 +70,14 @@ static Member *find_member(Pool *pool, const PoolLease *lease)
     return member;
 }
 
+bool pool_reselect(Pool *pool, const char *mailbox)
+{
+    Member *member = member_of(pool, mailbox);
+    if (member)
+        member_select(member);
+    return member != NULL;
+}
+
 /* --- granting --- */
 
 static void grant(PoolLease *lease, Member *member)

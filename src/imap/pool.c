@@ -182,16 +182,21 @@ static void tell_unselected(Member *member)
         pool->events.on_unselected(pool, old, pool->data);
 }
 
-void member_switch(Member *member, const char *mailbox)
+void member_select(Member *member)
 {
     Pool *pool = member->pool;
     SelectParams params = {0};
+    if (pool->events.select_params)
+        pool->events.select_params(pool, member->mailbox, &params, pool->data);
+    params.mailbox = member->mailbox;
+    session_select(member->session, &params);
+}
+
+void member_switch(Member *member, const char *mailbox)
+{
     tell_unselected(member);
     member->mailbox = g_strdup(mailbox);
-    if (pool->events.select_params)
-        pool->events.select_params(pool, mailbox, &params, pool->data);
-    params.mailbox = mailbox;
-    session_select(member->session, &params);
+    member_select(member);
 }
 
 static void connect_one(Pool *pool, const char *watch)
@@ -291,8 +296,10 @@ static void on_selected(Session *session, const char *mailbox, const SelectResul
     bool current = g_strcmp0(member->mailbox, mailbox) == 0;
     if (result && current)
         member->selected = true;
-    if (!result && current && !session_mailbox(session))
+    if (!result && current && !session_mailbox(session)) {
         g_clear_pointer(&member->mailbox, g_free);
+        member->selected = false; /* it may have been, before it was selected again */
+    }
     if (pool->events.on_selected)
         pool->events.on_selected(pool, session, mailbox, result, error, pool->data);
     if (result && !current && pool->events.on_unselected) /* another SELECT is behind it already */

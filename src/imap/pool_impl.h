@@ -70,6 +70,7 @@ bool pool_waits_for_kick(const Pool *pool); /* too many refused logins */
 void pool_grow(Pool *pool, const char *watch);
 void pool_attempt(Pool *pool);
 void member_switch(Member *member, const char *mailbox);
+void member_select(Member *member); /* its mailbox, as select_params says now */
 /* Frees it when it ended and nobody has it. */
 void member_unref(Member *member);
 

@@ -251,6 +251,7 @@ static ImapfsError refusal(CommandResult result, ResponseCode code)
 static void select_succeeded(Session *session, SelectJob *job, const Response *tagged)
 {
     note_code(&job->result, tagged);
+    job->result.examined = job->examine;
     job->result.read_only |= job->examine;
     /* Without [CLOSED] nobody knows which mailbox the delta was of. */
     job->result.qresync = job->wants_qresync && is_past_boundary(session) &&

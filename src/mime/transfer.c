@@ -1,12 +1,14 @@
 /* transfer.c - base64, quoted-printable, uuencode and yEnc, one byte at a time.
  *
  * The rule: each decoder is a state machine over single bytes, so the way the stream was cut cannot
- * show, and its state has a fixed size. */
+ * show, and its state is of a bounded size. */
 #include "imapfs/mime/transfer.h"
 #include <string.h>
 
 #define LINE_MAX_KEPT 256 /* of a uuencoded or yEnc control line; the rest of it means nothing */
 #define BLANKS_MAX 1024   /* blanks that may turn out to end a line of quoted-printable */
+/* Where a uuencoded or yEnc part must have begun: what has not is what it says without decoding. */
+#define BEGIN_WITHIN 65536
 
 typedef enum { QP_TEXT, QP_EQUALS, QP_HEX, QP_SOFT, QP_SOFT_CR } QpState;
 
@@ -25,6 +27,8 @@ struct Transfer {
     guint8 line[LINE_MAX_KEPT];
     guint n_line;
     bool inside, escaped;
+    bool begun;          /* it was inside once */
+    GByteArray *unclear; /* all that came so far, until it has begun */
 };
 
 TransferKind transfer_kind(const char *encoding)
@@ -50,11 +54,16 @@ Transfer *transfer_new(TransferKind kind)
 {
     Transfer *transfer = g_new0(Transfer, 1);
     transfer->kind = kind;
+    if (kind == TRANSFER_UUENCODE || kind == TRANSFER_YENC)
+        transfer->unclear = g_byte_array_new();
     return transfer;
 }
 
 void transfer_free(Transfer *transfer)
 {
+    if (!transfer)
+        return;
+    g_clear_pointer(&transfer->unclear, g_byte_array_unref);
     g_free(transfer);
 }
 
@@ -287,6 +296,7 @@ static void uu_line(Transfer *t, GByteArray *out)
     guint n = t->n_line;
     if (!t->inside) {
         t->inside = n > 6 && memcmp(line, "begin ", 6) == 0;
+        t->begun = t->begun || t->inside;
         return;
     }
     while (n > 0 && line[n - 1] == '\r')
@@ -332,7 +342,7 @@ static void lines_feed(Transfer *t, const guint8 *in, gsize length, GByteArray *
 static void yenc_control(Transfer *t)
 {
     if (t->n_line >= 7 && memcmp(t->line, "=ybegin", 7) == 0)
-        t->inside = true;
+        t->inside = t->begun = true;
     else if (t->n_line >= 5 && memcmp(t->line, "=yend", 5) == 0)
         t->inside = false;
 }
@@ -370,7 +380,7 @@ static void yenc_feed(Transfer *t, const guint8 *in, gsize length, GByteArray *o
 
 /* --- all --- */
 
-static void feed_chunk(Transfer *t, const guint8 *in, gsize length, GByteArray *out)
+static void feed_kind(Transfer *t, const guint8 *in, gsize length, GByteArray *out)
 {
     switch (t->kind) {
     case TRANSFER_IDENTITY:
@@ -389,6 +399,30 @@ static void feed_chunk(Transfer *t, const guint8 *in, gsize length, GByteArray *
         yenc_feed(t, in, length, out);
         return;
     }
+}
+
+/* It does not begin: the encoding is not what it is said to be. */
+static void give_unclear(Transfer *t, GByteArray *out)
+{
+    t->kind = TRANSFER_IDENTITY;
+    g_byte_array_append(out, t->unclear->data, t->unclear->len);
+    g_clear_pointer(&t->unclear, g_byte_array_unref);
+}
+
+static void feed_chunk(Transfer *t, const guint8 *in, gsize length, GByteArray *out)
+{
+    if (t->unclear) {
+        gsize n = MIN(length, BEGIN_WITHIN - t->unclear->len);
+        g_byte_array_append(t->unclear, in, (guint)n);
+        feed_kind(t, in, n, out);
+        in += n;
+        length -= n;
+        if (t->begun)
+            g_clear_pointer(&t->unclear, g_byte_array_unref);
+        else if (t->unclear->len == BEGIN_WITHIN)
+            give_unclear(t, out);
+    }
+    feed_kind(t, in, length, out);
 }
 
 void transfer_feed(Transfer *transfer, const void *bytes, gsize length, GByteArray *out)
@@ -410,5 +444,7 @@ void transfer_finish(Transfer *transfer, GByteArray *out)
         qp_finish(transfer, out);
     else if (transfer->kind == TRANSFER_UUENCODE && transfer->n_line > 0)
         uu_line(transfer, out);
+    if (transfer->unclear && !transfer->begun)
+        give_unclear(transfer, out);
     transfer->n_line = 0;
 }

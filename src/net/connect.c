@@ -12,6 +12,7 @@
 #include <string.h>
 
 #include "imapfs/base/log.h"
+#include "fault_stream.h"
 #include "stream_impl.h"
 
 #define DEFAULT_TIMEOUT_MS 30000
@@ -105,7 +106,7 @@ static void conclude(Connect *self, GError *failure)
 {
     NetConnectDone done = self->done;
     gpointer data = self->data;
-    Stream *stream = failure ? NULL : g_steal_pointer(&self->stream);
+    Stream *stream = failure ? NULL : fault_stream_wrap(g_steal_pointer(&self->stream));
     connect_free(self);
     done(stream, failure, data);
     g_clear_error(&failure);

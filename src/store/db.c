@@ -5,6 +5,7 @@
 
 #include <errno.h>
 #include <string.h>
+#include "fault_vfs.h"
 #include "imapfs/base/error.h"
 #include "imapfs/base/log.h"
 
@@ -128,6 +129,7 @@ Db *db_open(const char *path, const char *what, bool writable, guint cache_kib, 
             GError **error)
 {
     init_library();
+    fault_vfs_install();
     g_autoptr(Db) db = g_new0(Db, 1);
     db->what = what;
     db->damaged = damaged;

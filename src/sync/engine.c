@@ -173,9 +173,14 @@ static void on_state(Pool *pool, PoolState state, const GError *error, gpointer 
         engine->shared.decided = true;
     pthread_cond_broadcast(&engine->shared.changed);
     pthread_mutex_unlock(&engine->shared.lock);
+    if (state == POOL_CONNECTING)
+        engine->connecting_us = clock_mono_us();
+    else if (state != POOL_ONLINE)
+        replay_offline(engine, error);
     if (came_back) {
         mailboxes_refresh(engine);
         mailboxes_poll(engine);
+        replay_online(engine);
     }
 }
 
@@ -222,6 +227,7 @@ static const PoolEvents pool_events = {
 static gboolean on_poll(gpointer data)
 {
     mailboxes_poll(data);
+    replay_poll(data);
     return G_SOURCE_CONTINUE;
 }
 
@@ -238,6 +244,7 @@ static gboolean on_evict(gpointer data)
 static void start_run(Engine *engine, gpointer data)
 {
     engine->evict = engine_timer(engine, EVICT_EVERY_MS, on_evict, engine);
+    replay_init(engine);
     engine->pool = pool_new(engine->config.account, &pool_events, engine);
     engine->poll = engine_timer(engine, engine->config.poll_s * 1000, on_poll, engine);
     pool_start(engine->pool);
@@ -301,6 +308,7 @@ static gpointer thread_main(gpointer data)
     cancel_all_jobs(engine);
     ranged_free_all(engine);
     mailbox_free_all(engine);
+    replay_clear(engine);
     local_forget(engine);
     engine_timer_clear(&engine->tick);
     /* what a closing session left to run: reaping a tunnel, freeing a stream */
@@ -333,6 +341,7 @@ Engine *engine_new(const EngineConfig *config, GError **error)
     engine->shared.ranged = g_hash_table_new(g_str_hash, g_str_equal);
     engine->shared.corrected = g_hash_table_new_full(g_str_hash, g_str_equal, g_free, NULL);
     engine->shared.fresh_until = g_hash_table_new_full(NULL, NULL, NULL, g_free);
+    engine->shared.events = g_string_new(NULL);
     engine_post(engine, start_run, NULL, NULL);
     engine->thread = g_thread_try_new("imapfs-loop", thread_main, engine, error);
     if (!engine->thread) {
@@ -360,6 +369,7 @@ void engine_free(Engine *engine)
     g_hash_table_unref(engine->shared.fresh_until);
     g_clear_error(&engine->shared.error);
     g_free(engine->shared.status);
+    g_string_free(engine->shared.events, TRUE);
     pthread_mutex_destroy(&engine->shared.lock);
     pthread_cond_destroy(&engine->shared.changed);
     g_free(engine);
@@ -376,14 +386,31 @@ void engine_kick(Engine *engine)
     engine_post(engine, kick_run, NULL, NULL);
 }
 
+/* Whoever waits is answered now: the sessions have a second yet to say LOGOUT. */
 static void offline_run(Engine *engine, gpointer data)
 {
-    pool_set_offline(engine->pool, GPOINTER_TO_INT(data));
+    bool offline = GPOINTER_TO_INT(data);
+    pool_set_offline(engine->pool, offline);
+    if (!offline)
+        return;
+    g_autoptr(GError) error = g_error_new(IMAPFS_ERROR, IMAPFS_ERROR_OFFLINE, "offline, as wished");
+    jobs_fail_all(engine, error);
 }
 
 void engine_set_offline(Engine *engine, bool offline)
 {
+    pthread_mutex_lock(&engine->shared.lock);
+    engine->shared.offline = offline;
+    pthread_mutex_unlock(&engine->shared.lock);
     engine_post(engine, offline_run, GINT_TO_POINTER(offline), NULL);
+}
+
+bool engine_is_offline(Engine *engine)
+{
+    pthread_mutex_lock(&engine->shared.lock);
+    bool offline = engine->shared.offline;
+    pthread_mutex_unlock(&engine->shared.lock);
+    return offline;
 }
 
 /* --- errors --- */

@@ -21,6 +21,13 @@ typedef struct {
     bool fixed;      /* progress does not move the deadline: what is cached can be had instead */
 } Waiter;
 
+static void (*const job_start[])(Job *job) = {
+    [NEED_MAILBOXES] = mailboxes_job_start, [NEED_MAILBOX] = mailbox_job_start,
+    [NEED_STRUCTURE] = structure_job_start, [NEED_CONTENT] = content_job_start,
+    [NEED_SIZES] = sizes_job_start,         [NEED_STATUS] = status_job_start,
+    [NEED_REPLAYED] = replayed_job_start,   [NEED_RANGE] = ranged_job_start,
+};
+
 static char *job_key(NeedKind kind, guint32 box, guint32 uid, ContentKind content,
                      const char *section)
 {
@@ -123,6 +130,34 @@ void jobs_fail_box(Engine *engine, guint32 box, const GError *error)
     ranged_fail_box(engine, box, error);
 }
 
+void jobs_each(Engine *engine, NeedKind kind, void (*f)(Job *job, gpointer data), gpointer data)
+{
+    g_autoptr(GPtrArray) found = g_ptr_array_new_with_free_func((GDestroyNotify)job_unref);
+    GHashTableIter iter;
+    gpointer value;
+    g_hash_table_iter_init(&iter, engine->jobs);
+    while (g_hash_table_iter_next(&iter, NULL, &value)) {
+        if (((Job *)value)->need.kind == kind)
+            g_ptr_array_add(found, job_ref(value));
+    }
+    for (guint i = 0; i < found->len; i++)
+        f(g_ptr_array_index(found, i), data);
+}
+
+static void fail_job(Job *job, gpointer data)
+{
+    job_finish(job, data);
+}
+
+void jobs_fail_all(Engine *engine, const GError *error)
+{
+    g_autoptr(GError) copy = g_error_copy(error);
+    for (guint kind = 0; kind < G_N_ELEMENTS(job_start); kind++) {
+        if (kind != NEED_STATUS)
+            jobs_each(engine, (NeedKind)kind, fail_job, copy);
+    }
+}
+
 /* --- retrying --- */
 
 typedef struct {
@@ -200,13 +235,6 @@ static gboolean on_tick(gpointer data)
 
 /* --- wanting --- */
 
-static void (*const job_start[])(Job *job) = {
-    [NEED_MAILBOXES] = mailboxes_job_start, [NEED_MAILBOX] = mailbox_job_start,
-    [NEED_STRUCTURE] = structure_job_start, [NEED_CONTENT] = content_job_start,
-    [NEED_SIZES] = sizes_job_start,         [NEED_RANGE] = ranged_job_start,
-    [NEED_STATUS] = status_job_start,
-};
-
 typedef struct {
     guint64 handle;
     Need *need;
@@ -224,6 +252,23 @@ static void want_free(gpointer data)
     }
     need_free(want->need);
     g_free(want);
+}
+
+/* How long to wait for what the cache can serve instead. While there is no connection all who wait
+ * share one such time, counted from when the attempt began, and after a failure little of it: a
+ * walk through the tree must not wait anew in every directory. */
+#define RETRY_WAIT_MS 1000
+
+static gint64 fresh_limit_us(const Engine *engine)
+{
+    gint64 fresh_us = 1000 * (gint64)engine->config.fresh_ms;
+    if (!engine->pool || pool_state(engine->pool) == POOL_ONLINE)
+        return fresh_us;
+    if (pool_error(engine->pool, NULL)) /* it is tried again, or will be now */
+        fresh_us = MIN(fresh_us, 1000 * RETRY_WAIT_MS);
+    if (pool_state(engine->pool) != POOL_CONNECTING)
+        return fresh_us;
+    return MAX(0, engine->connecting_us + fresh_us - clock_mono_us());
 }
 
 /* How long this waiter waits: what the cache can serve in its place is only waited
@@ -244,8 +289,7 @@ static void waiter_set_limit(Engine *engine, Waiter *waiter)
         cached = true; /* there is the estimate */
     }
     waiter->fixed = cached;
-    waiter->limit_us =
-        1000 * (gint64)(cached ? engine->config.fresh_ms : engine->config.timeout_ms);
+    waiter->limit_us = cached ? fresh_limit_us(engine) : 1000 * (gint64)engine->config.timeout_ms;
 }
 
 /* The job for a need; *fresh_out when it is new and is still to be started. */
@@ -284,14 +328,28 @@ static void job_add_waiter(Job *job, guint64 handle, NeedDone done, gpointer dat
         engine->tick = engine_timer(engine, TICK_MS, on_tick, engine);
 }
 
+/* Nothing of the time to wait is left: answered at once, rather than at the next tick. */
+static void answer_if_late(Engine *engine, guint64 handle)
+{
+    Waiter *waiter = g_hash_table_lookup(engine->waiters, &handle);
+    if (!waiter || waiter->limit_us > 0)
+        return;
+    g_autoptr(GError) error =
+        g_error_new(IMAPFS_ERROR, IMAPFS_ERROR_OFFLINE, "the server cannot be reached for now");
+    job_forget_waiter(waiter->job, handle);
+    waiter_answer(engine, handle, error);
+}
+
 static void want_run(Engine *engine, gpointer data)
 {
     Want *want = data;
+    guint64 handle = want->handle;
     bool fresh;
     Job *job = job_for(engine, want->need, &fresh);
-    job_add_waiter(job, want->handle, g_steal_pointer(&want->done), want->data);
+    job_add_waiter(job, handle, g_steal_pointer(&want->done), want->data);
     if (fresh)
         job_start[job->need.kind](job);
+    answer_if_late(engine, handle);
 }
 
 static guint64 next_handle(Engine *engine)

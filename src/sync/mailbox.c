@@ -19,6 +19,8 @@
 #define FEW_VANISHED 1000
 /* So much news is written without waiting for the input to be read out. */
 #define NEWS_MAX 2000
+/* Up to so many are named in events; more are a number. */
+#define FEW_TOLD 10
 
 typedef struct {
     MailboxReady ready;
@@ -73,6 +75,7 @@ static Mailbox *mailbox_new(Engine *engine, const StoreBox *box)
     g_array_set_clear_func(mailbox->flag_news, flag_news_clear);
     mailbox->structure_asked = uidset_new();
     mailbox->structure_window = 1;
+    mailbox->replay.maybe_unbound = true;
     g_queue_init(&mailbox->waiting);
     g_hash_table_insert(engine->mailboxes, mailbox->name, mailbox);
     return mailbox;
@@ -121,6 +124,7 @@ void mailbox_drop(Mailbox *mailbox)
     mailbox_ref(mailbox);
     g_hash_table_remove(mailbox->engine->mailboxes, mailbox->name);
     mailbox->gone = true;
+    replay_on_dropped(mailbox);
     answer_waiting(mailbox, NULL, error);
     jobs_fail_box(mailbox->engine, mailbox->box, error);
     lease_end(mailbox);
@@ -196,9 +200,10 @@ bool mailbox_is_watched(const Mailbox *mailbox)
 void mailbox_select_params(Engine *engine, const char *name, SelectParams *params)
 {
     StoreBox box = {0};
-    params->examine = true; /* this version changes nothing, and EXAMINE makes sure of it */
+    params->examine = true; /* what is only read cannot be changed by us, and stays \\Recent */
     if (!store_box_by_name(store_reader(engine->store), name, &box))
         return;
+    params->examine = !replay_wants_select(engine, box.id);
     if (box.uidvalidity && box.highestmodseq &&
         store_msg_count(store_reader(engine->store), box.id)) {
         params->uidvalidity = box.uidvalidity;
@@ -228,6 +233,7 @@ static bool renew(Mailbox *mailbox, const StoreBox *box, guint32 uidvalidity, GE
         store_rollback(txn);
         return false;
     }
+    LogEffects effects = *log_effects(txn);
     if (!store_commit(txn, error))
         return false;
     log_warn("sync", "%s: UIDVALIDITY changed from %u to %u; what was known of it is dropped",
@@ -237,6 +243,8 @@ static bool renew(Mailbox *mailbox, const StoreBox *box, guint32 uidvalidity, GE
     jobs_fail_box(engine, box->id, gone);
     mailbox->box = new_id;
     mailbox->highestmodseq = 0;
+    mailbox->replay.maybe_unbound = true;
+    replay_tell_effects(engine, mailbox->name, &effects);
     if (events->box_removed)
         events->box_removed(box->parent, box->id, box->leaf, engine->config.events_data);
     if (events->box_added)
@@ -267,13 +275,18 @@ static bool adopt(Mailbox *mailbox, const SelectResult *result, GError **error)
         store_box_clear(&box);
         return false;
     }
-    GString *flags = g_string_new(NULL);
-    if (result->has_permanent_flags)
+    if (!result->examined) { /* of EXAMINE they would say that nothing can be changed */
+        GString *flags = g_string_new(NULL);
         flags_print(&result->permanent_flags, flags);
-    g_free(box.permanent_flags);
-    box.permanent_flags = g_string_free(flags, !result->has_permanent_flags);
+        g_free(box.permanent_flags);
+        box.permanent_flags = g_string_free(flags, !result->has_permanent_flags);
+        box.read_only = result->read_only;
+    }
+    if (result->mailboxid) {
+        g_free(box.mailboxid);
+        box.mailboxid = g_strdup(result->mailboxid);
+    }
     box.uidvalidity = result->uidvalidity;
-    box.read_only = result->read_only;
     /* the modseq from which a listing that is still to come can be brought up to date */
     bool first = store_msg_count(store_txn_reader(txn), box.id) == 0;
     if (first)
@@ -289,12 +302,24 @@ static bool adopt(Mailbox *mailbox, const SelectResult *result, GError **error)
     return store_commit(txn, error);
 }
 
+/* Nothing is selected there now. refused: why, if it was the server's word. */
+static void mailbox_left(Mailbox *mailbox, const GError *refused)
+{
+    mailbox->selected = false;
+    mailbox->syncing = false;
+    mailbox->dirty = 0;
+    engine_timer_clear(&mailbox->later);
+    forget_news(mailbox);
+    lease_end(mailbox);
+    replay_on_unselected(mailbox, refused);
+}
+
 static void select_failed(Mailbox *mailbox, const GError *error)
 {
     bool lost = g_error_matches(error, IMAPFS_ERROR, IMAPFS_ERROR_LOST);
     Job *job = job_find(mailbox->engine, NEED_MAILBOX, mailbox->box, 0, 0, NULL);
     g_clear_error(&mailbox->select_error);
-    mailbox->selected = false;
+    engine_set_fresh(mailbox->engine, mailbox->box, 0);
     if (!lost) {
         log_info("sync", "%s: %s", mailbox->name, error->message);
         mailbox->select_error = g_error_copy(error);
@@ -303,7 +328,7 @@ static void select_failed(Mailbox *mailbox, const GError *error)
         job_retry(job, mailbox_job_start, error);
     else if (job)
         job_finish(job, error);
-    lease_end(mailbox); /* nothing is selected there now */
+    mailbox_left(mailbox, lost ? NULL : error);
 }
 
 void mailbox_on_selected(Engine *engine, const char *name, Session *session,
@@ -325,6 +350,8 @@ void mailbox_on_selected(Engine *engine, const char *name, Session *session,
     }
     g_clear_error(&mailbox->select_error);
     mailbox->selected = true;
+    mailbox->writable = !result->examined;
+    mailbox->replay.reselecting = false;
     mailbox->exists = result->exists;
     mailbox->uidnext = result->uidnext;
     mailbox->must_sync = true;
@@ -342,12 +369,7 @@ void mailbox_on_unselected(Engine *engine, const char *name)
         engine_set_fresh(engine, mailbox->box, clock_mono_us() + UNWATCHED_FRESH_US);
     else
         engine_set_fresh(engine, mailbox->box, 0);
-    mailbox->selected = false;
-    mailbox->syncing = false;
-    mailbox->dirty = 0;
-    engine_timer_clear(&mailbox->later);
-    forget_news(mailbox);
-    lease_end(mailbox);
+    mailbox_left(mailbox, NULL);
 }
 
 /* --- what the server says --- */
@@ -478,7 +500,8 @@ static UidSet *known_of(Engine *engine, guint32 box, const UidSet *uids)
     return known;
 }
 
-static bool write_news(Mailbox *mailbox, const UidSet *gone, GArray *flagged, GError **error)
+static bool write_news(Mailbox *mailbox, const UidSet *gone, GArray *flagged,
+                       LogEffects *effects_out, GError **error)
 {
     Engine *engine = mailbox->engine;
     StoreTxn *txn = store_begin(engine->store, false, error);
@@ -500,7 +523,21 @@ static bool write_news(Mailbox *mailbox, const UidSet *gone, GArray *flagged, GE
         store_rollback(txn);
         return false;
     }
+    *effects_out = *log_effects(txn);
     return store_commit(txn, error);
+}
+
+/* In events: by name while they are few. */
+static void tell_news(Mailbox *mailbox, const GArray *gone, const GArray *flagged)
+{
+    Engine *engine = mailbox->engine;
+    for (guint i = 0; gone->len <= FEW_TOLD && i < gone->len; i++) {
+        const Gone *message = &g_array_index(gone, Gone, i);
+        events_add_message(engine, "gone", mailbox->name, message->name, message->uid);
+    }
+    if (gone->len > FEW_TOLD)
+        events_add_count(engine, "gone", mailbox->name, gone->len, "message");
+    events_add_count(engine, "flags", mailbox->name, flagged->len, "message");
 }
 
 void mailbox_flush(Mailbox *mailbox)
@@ -516,7 +553,8 @@ void mailbox_flush(Mailbox *mailbox)
     g_autoptr(GArray) names = names_of(engine, mailbox->box, gone);
     g_autoptr(GArray) flagged = g_array_new(FALSE, FALSE, sizeof(guint32));
     g_autoptr(GError) error = NULL;
-    if (!write_news(mailbox, gone, flagged, &error)) {
+    LogEffects effects = {0};
+    if (!write_news(mailbox, gone, flagged, &effects, &error)) {
         /* not lost: the modseq is not recorded either, so the next SELECT brings it again */
         log_error("sync", "%s: %s", mailbox->name, error->message);
         mailbox->dirty |= DIRTY_FLAGS | DIRTY_VERIFY;
@@ -532,6 +570,8 @@ void mailbox_flush(Mailbox *mailbox)
     for (guint i = 0; events->flags_changed && i < flagged->len; i++)
         events->flags_changed(mailbox->box, g_array_index(flagged, guint32, i),
                               engine->config.events_data);
+    tell_news(mailbox, names, flagged);
+    replay_tell_effects(engine, mailbox->name, &effects);
 }
 
 /* --- being wanted --- */

@@ -18,6 +18,8 @@
 #define LIST_EVERY_POLLS 5
 /* Mailboxes that nobody looked at for longer are asked after when somebody does. */
 #define POLL_USED_WITHIN_US (10 * 60 * G_USEC_PER_SEC)
+/* Up to so many that come or go are named in events. */
+#define FEW_TOLD 10
 
 typedef struct {
     Engine *engine;
@@ -64,8 +66,13 @@ static void tell_boxes(Engine *engine, GArray *boxes, bool added)
     const EngineEvents *events = &engine->config.events;
     void (*tell)(guint32, guint32, const char *, gpointer) =
         added ? events->box_added : events->box_removed;
+    const char *word = added ? "mailbox-new" : "mailbox-gone";
+    if (boxes->len > FEW_TOLD)
+        events_add(engine, word, "%u mailboxes", boxes->len);
     for (guint i = 0; i < boxes->len; i++) {
         StoreBox *box = &g_array_index(boxes, StoreBox, i);
+        if (boxes->len <= FEW_TOLD)
+            events_add(engine, word, "%s", box->name);
         if (tell)
             tell(box->parent, box->id, box->leaf, engine->config.events_data);
         Mailbox *mailbox = added ? NULL : mailbox_find(engine, box->name);
@@ -100,11 +107,13 @@ static bool lister_store(Lister *lister, GError **error)
         store_rollback(txn);
         return false;
     }
+    LogEffects effects = *log_effects(txn);
     if (!store_commit(txn, error))
         return false;
     log_debug("sync", "%u mailboxes, %u new, %u gone", listings->len, added->len, removed->len);
     tell_boxes(engine, removed, false);
     tell_boxes(engine, added, true);
+    replay_tell_effects(engine, "mailboxes", &effects);
     return true;
 }
 
@@ -117,7 +126,10 @@ static void lister_end(Lister *lister)
     if (lister->error)
         log_warn("sync", "list of mailboxes: %s", lister->error->message);
     finish_jobs(engine, lister->error);
+    bool ok = !lister->error;
     lister_free(lister);
+    if (ok)
+        rehome_homeless(engine);
 }
 
 /* --- LIST --- */

@@ -26,6 +26,7 @@
 #define PROGRESS_EVERY 32
 #define PROGRESS_SHOWN_FROM 2000 /* messages: below it a listing is over before it can be seen */
 #define MAX_VERIFY_ROUNDS 2
+#define FEW_TOLD 10 /* messages that are named in events */
 
 /* FETCH of the metadata of many messages: a range that is cut into steps, or a set. */
 typedef struct {
@@ -74,6 +75,7 @@ static void resync_failed(Mailbox *mailbox, const GError *error)
 {
     mailbox->syncing = false;
     log_info("sync", "%s: %s", mailbox->name, error->message);
+    replay_on_unsynced(mailbox, error);
     if (mailbox->engine->shared.progress.total)
         engine_set_progress(mailbox->engine, "", 0, 0);
     Job *job = waiting_job(mailbox);
@@ -189,7 +191,8 @@ static void listing_free(Listing *listing)
     g_free(listing);
 }
 
-static bool write_batch(Listing *listing, bool listed, GArray *is_new, GError **error)
+static bool write_batch(Listing *listing, bool listed, GArray *is_new, LogEffects *effects_out,
+                        GError **error)
 {
     Mailbox *mailbox = listing->mailbox;
     StoreTxn *txn = store_begin(mailbox->engine->store, false, error);
@@ -208,7 +211,24 @@ static bool write_batch(Listing *listing, bool listed, GArray *is_new, GError **
         store_rollback(txn);
         return false;
     }
+    *effects_out = *log_effects(txn);
     return store_commit(txn, error);
+}
+
+/* In events: by name while they are few. A first listing is told when it is whole. */
+static void tell_new(Listing *listing, const GArray *is_new)
+{
+    Mailbox *mailbox = listing->mailbox;
+    guint n = 0;
+    for (guint i = 0; i < is_new->len; i++)
+        n += g_array_index(is_new, bool, i);
+    if (n > FEW_TOLD)
+        events_add_count(mailbox->engine, "new", mailbox->name, n, "message");
+    for (guint i = 0; n <= FEW_TOLD && i < is_new->len; i++) {
+        const StoreMsg *msg = g_ptr_array_index(listing->batch, i);
+        if (g_array_index(is_new, bool, i))
+            events_add_message(mailbox->engine, "new", mailbox->name, msg->name, msg->uid);
+    }
 }
 
 static bool box_is_listed(Mailbox *mailbox)
@@ -229,8 +249,12 @@ static void listing_flush(Listing *listing)
         return;
     bool listed = box_is_listed(mailbox);
     g_autoptr(GArray) is_new = g_array_new(FALSE, FALSE, sizeof(bool));
-    if (!write_batch(listing, listed, is_new, &listing->error))
+    LogEffects effects = {0};
+    if (!write_batch(listing, listed, is_new, &effects, &listing->error))
         return;
+    if (listed)
+        tell_new(listing, is_new);
+    replay_tell_effects(engine, mailbox->name, &effects);
     for (guint i = 0; listed && events->msg_added && i < listing->batch->len; i++) {
         const StoreMsg *msg = g_ptr_array_index(listing->batch, i);
         if (g_array_index(is_new, bool, i))
@@ -534,9 +558,12 @@ static void phase_done(Mailbox *mailbox)
     engine_set_fresh(engine, mailbox->box, G_MAXINT64);
     if (first && engine->config.events.box_changed)
         engine->config.events.box_changed(mailbox->box, engine->config.events_data);
+    if (first)
+        events_add_count(engine, "new", mailbox->name, mailbox->exists, "message");
     Job *job = waiting_job(mailbox);
     if (job)
         job_finish(job, NULL);
+    replay_on_synced(mailbox);
 }
 
 /* --- the order --- */

@@ -3,7 +3,12 @@
  * All such parts of a message are asked for at once, and with them those of the next messages when
  * messages are asked for in order. A size that is known is never replaced by one that is computed:
  * who had the whole content knows better. A message is asked about once: what its ends did not tell
- * then, they will not tell later. */
+ * then, they will not tell later.
+ *
+ * RFC 3516's BINARY.SIZE would tell sizes of every encoding, but it cannot be believed. Asked about
+ * 555 encoded parts of 678 messages that people collected, Dovecot 2.3.19 gave a wrong size for 15
+ * (12 of them without any fault; its BINARY.PEEK of the same parts is right), refused 33, also good
+ * parts beside a damaged one, and closed the connection over 31. */
 #include "sync.h"
 
 #include <string.h>

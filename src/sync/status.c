@@ -21,6 +21,17 @@ static void add_size(GString *out, const char *key, guint64 bytes)
     g_string_append_printf(out, "%s: %s\n", key, words);
 }
 
+static void add_mode(Engine *engine, GString *out)
+{
+    LogCounts counts = {0};
+    log_count(store_reader(engine->store), 0, 0, &counts);
+    g_string_append_printf(out, "mode: %s%s\n",
+                           engine_is_offline(engine) ? "offline" : "disconnected",
+                           engine->config.read_only ? ", read-only" : "");
+    g_string_append_printf(out, "pending: %" G_GUINT64_FORMAT "\n", counts.pending);
+    g_string_append_printf(out, "failed: %" G_GUINT64_FORMAT "\n", counts.failed);
+}
+
 static void add_connection(Engine *engine, GString *out)
 {
     PoolState state = pool_state(engine->pool);
@@ -54,15 +65,26 @@ static void add_session(Session *session, gpointer data)
     sessions->sent += sent;
 }
 
+static bool keeps_flags(const StoreBox *box)
+{
+    return !box->read_only && (!box->permanent_flags || *box->permanent_flags);
+}
+
 static void add_box(Engine *engine, const StoreBox *box, GString *out)
 {
     const Mailbox *mailbox = mailbox_find(engine, box->name);
     g_autofree char *name = log_printable(box->name, strlen(box->name), 300);
-    if (!box->listed && !mailbox)
+    LogCounts counts = {0};
+    log_count(store_reader(engine->store), box->id, 0, &counts);
+    if (!box->listed && !mailbox && !counts.pending)
         return;
     g_string_append_printf(out, "mailbox %s: ", name);
     if (box->listed)
         g_string_append_printf(out, "%u messages, ", box->exists);
+    if (counts.pending)
+        g_string_append_printf(out, "%" G_GUINT64_FORMAT " pending, ", counts.pending);
+    if (!keeps_flags(box))
+        g_string_append(out, "flags kept here, ");
     gint64 age = (clock_real_ns() - box->synced_ns) / 1000000000;
     if (mailbox && mailbox->select_error)
         g_string_append_printf(out, "cannot be opened: %s\n", mailbox->select_error->message);
@@ -106,7 +128,7 @@ static char *render(Engine *engine)
 
     g_string_append_printf(out, "imapfs: %s\n", imapfs_version());
     g_string_append_printf(out, "account: %s\n", engine->config.account->name);
-    g_string_append(out, "mode: disconnected, read-only\n");
+    add_mode(engine, out);
     add_connection(engine, out);
     pool_each_session(engine->pool, add_session, &sessions);
     g_string_append_len(out, sessions.out->str, (gssize)sessions.out->len);

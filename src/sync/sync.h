@@ -6,11 +6,43 @@
  * known to be out of date (its dirty bits). */
 #pragma once
 #include <pthread.h>
+#include "imapfs/store/log.h"
 #include "imapfs/sync/engine.h"
 
 typedef struct Mailbox Mailbox;
 typedef struct Job Job;
 typedef struct LocalMessage LocalMessage;
+
+/* --- what sends the log (replay.c): the account's side, and a mailbox's --- */
+
+typedef struct {
+    GHashTable *logged; /* ids of mailboxes with something new in the log */
+    GHashTable *told;   /* ... and those whose line in events is still to come */
+    GSource *gather, *tell, *due;
+    gint64 pause_us;  /* nothing is sent before this: the server asks for patience */
+    gint64 online_us; /* since when there is a connection; 0: there is none */
+    bool rehoming;    /* mailboxes are being asked for their ids */
+} Replay;
+
+typedef struct Batch Batch;
+
+typedef enum {
+    REPLAY_IDLE,
+    REPLAY_HELD,    /* wants the mailbox, or has it and waits for it to be in sync or writable */
+    REPLAY_SENDING, /* a batch is under way */
+} ReplayPhase;
+
+typedef struct {
+    ReplayPhase phase;
+    guint generation; /* of the session that is held */
+    bool holds;
+    bool reselecting;     /* EXAMINE is being made SELECT */
+    bool maybe_unbound;   /* look for UNBOUND operations when it is in sync */
+    Batch *batch;         /* while SENDING */
+    guint level, n_lost;  /* of back-off: refusals for now; connections lost over a batch */
+    gint64 not_before_us; /* no attempt before this */
+    gint64 written_us;    /* when something was last sent */
+} MailboxReplay;
 
 /* --- the engine --- */
 
@@ -36,6 +68,8 @@ struct Engine {
     guint polls;
     LocalMessage *local; /* the last one that was parsed here, for a moment */
     GSource *local_end;
+    gint64 connecting_us; /* when the attempt to connect that is under way began */
+    Replay replay;
 
     struct {
         pthread_mutex_t lock; /* a leaf but for a Ranged's; not GMutex, as ThreadSanitizer does not
@@ -50,6 +84,8 @@ struct Engine {
         EngineProgress progress;
         GHashTable *ranged;    /* name -> Ranged */
         GHashTable *corrected; /* names of contents of which wrong bytes were read */
+        GString *events;
+        bool offline; /* as wished */
     } shared;
 };
 
@@ -63,6 +99,15 @@ void engine_timer_clear(GSource **source);
 void engine_set_progress(Engine *engine, const char *mailbox, guint64 done, guint64 total);
 void engine_set_fresh(Engine *engine, guint32 box, gint64 until_us);
 void engine_set_listed(Engine *engine, gint64 at_us);
+
+/* --- .imapfs/events (events.c): any thread --- */
+
+void events_add(Engine *engine, const char *word, const char *format, ...) G_GNUC_PRINTF(3, 4);
+/* "MAILBOX: N WHATs"; nothing for 0. */
+void events_add_count(Engine *engine, const char *word, const char *mailbox, guint64 n,
+                      const char *what);
+void events_add_message(Engine *engine, const char *word, const char *mailbox, const char *name,
+                        guint32 uid);
 
 /* --- jobs (jobs.c) --- */
 
@@ -89,6 +134,10 @@ Job *job_find(Engine *engine, NeedKind kind, guint32 box, guint32 uid, ContentKi
 /* Wants need for the job and calls then when the store has it or it failed, perhaps from inside;
  * not when the job was finished meanwhile. One at a time. */
 void job_await(Job *job, const Need *need, void (*then)(Job *job, const GError *error));
+/* Calls f with a reference to each job of a kind; f may end them. */
+void jobs_each(Engine *engine, NeedKind kind, void (*f)(Job *job, gpointer data), gpointer data);
+/* Ends all jobs that need the network. */
+void jobs_fail_all(Engine *engine, const GError *error);
 /* Ends all jobs about a mailbox that is gone or has another identity now. */
 void jobs_fail_box(Engine *engine, guint32 box, const GError *error);
 /* After COMMAND_LOST: runs again(job) once the session's end was dealt with, or finishes the job
@@ -135,6 +184,7 @@ struct Mailbox {
     PoolLease *lease;
     Session *session;
     bool selected; /* the tagged OK came */
+    bool writable; /* ... of a SELECT */
     guint users, generation;
     GQueue waiting; /* of Acquire */
     GError *select_error;
@@ -166,6 +216,7 @@ struct Mailbox {
     UidSet *structure_asked; /* in flight */
 
     MailboxSizes sizes;
+    MailboxReplay replay;
 };
 
 Mailbox *mailbox_get(Engine *engine, guint32 id, GError **error); /* borrowed; made if needed */
@@ -200,6 +251,33 @@ void mailbox_on_unselected(Engine *engine, const char *name);
 void resync_on_selected(Mailbox *mailbox, const SelectResult *result);
 void resync_soon(Mailbox *mailbox); /* runs after a moment, for many events at once */
 void resync_run(Mailbox *mailbox);  /* does what the dirty bits say, one phase after the other */
+
+/* --- the log (replay.c: when; batch.c: what is sent, and settled; rehome.c: where it belongs) ---
+ */
+
+void replay_init(Engine *engine);  /* on the loop, before the first connection */
+void replay_clear(Engine *engine); /* at the end */
+void replay_online(Engine *engine);
+void replay_offline(Engine *engine, const GError *error);
+void replay_soon(Engine *engine); /* looks for what is due */
+void replay_poll(Engine *engine); /* now and then */
+/* Sends what is due in a mailbox, whenever that can be. */
+void replay_mailbox(Mailbox *mailbox, CommandLane lane);
+bool replay_wants_select(Engine *engine, guint32 box);
+void replayed_job_start(Job *job); /* NEED_REPLAYED */
+
+/* What happened to a mailbox that replay may be waiting for. */
+void replay_on_synced(Mailbox *mailbox);
+void replay_on_unsynced(Mailbox *mailbox, const GError *error); /* its resync failed */
+void replay_on_unselected(Mailbox *mailbox, const GError *refused /* NULL: left, or lost */);
+void replay_on_dropped(Mailbox *mailbox);
+
+/* Tells what a transaction did to the log, once it is committed. */
+void replay_tell_effects(Engine *engine, const char *mailbox, const LogEffects *effects);
+
+void rehome_unbound(Mailbox *mailbox); /* in sync: binds to messages what waits for the listing */
+void rehome_homeless(Engine *engine);  /* after LIST */
+void rehome_drop_adrift(Engine *engine);
 
 /* --- fetching (structure.c, sizes.c, content.c, ranged*.c) --- */
 

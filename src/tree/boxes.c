@@ -92,6 +92,32 @@ bool boxes_list(const Listing *listing, guint32 parent, bool raw)
     return walk.more;
 }
 
+static char *path_of(const Call *call, guint32 box, bool raw, guint *depth_out)
+{
+    g_autofree char *path = NULL;
+    guint depth = 0;
+
+    for (guint32 id = box; id; depth++) {
+        g_auto(StoreBox) row = {0};
+        g_autofree char *leaf = NULL, *below = g_steal_pointer(&path);
+
+        if (depth > LIMIT_MAILBOX_DEPTH || !store_box_by_id(call->reader, id, &row))
+            return NULL;
+        leaf = raw ? boxes_raw_leaf(row.leaf) : g_strdup(row.leaf);
+        path = below ? g_strdup_printf("%s/%s", leaf, below) : g_steal_pointer(&leaf);
+        id = row.parent;
+    }
+    *depth_out = depth;
+    return g_steal_pointer(&path);
+}
+
+char *boxes_path(const Call *call, guint32 box)
+{
+    guint depth = 0;
+
+    return path_of(call, box, false, &depth);
+}
+
 /* The last answer of boxes_raw_path(): message.eml of one mailbox after the other is asked for, and
  * a mailbox's id never changes its name. */
 typedef struct {
@@ -121,16 +147,9 @@ const char *boxes_raw_path(const Call *call, guint32 box, guint *depth_out)
         *depth_out = last->depth;
         return last->path;
     }
-    for (guint32 id = box; id; depth++) {
-        g_auto(StoreBox) row = {0};
-        g_autofree char *leaf = NULL, *below = g_steal_pointer(&path);
-
-        if (depth > LIMIT_MAILBOX_DEPTH || !store_box_by_id(call->reader, id, &row))
-            return NULL;
-        leaf = boxes_raw_leaf(row.leaf);
-        path = below ? g_strdup_printf("%s/%s", leaf, below) : g_steal_pointer(&leaf);
-        id = row.parent;
-    }
+    path = path_of(call, box, true, &depth);
+    if (!path)
+        return NULL;
     if (!last)
         g_private_set(&last_path, last = g_new0(RawPath, 1));
     g_free(last->path);

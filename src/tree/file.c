@@ -1,9 +1,9 @@
 /* file.c - an open file: a content, whole or by ranges, or a text made when it was opened, or a
- * message's flags.
+ * message's flags, or the events.
  *
- * A file holds its content until it is closed, whatever is evicted or expunged meanwhile. Flags are
- * the exception: their bytes are made for every read, since the kernel may ask an old open for a
- * page that it will then show to new ones. */
+ * A file holds its content until it is closed, whatever is evicted or expunged meanwhile. Flags and
+ * events are the exception: their bytes are made for every read, since the kernel may ask an old
+ * open for a page that it will then show to new ones. */
 #include <errno.h>
 #include <string.h>
 
@@ -18,7 +18,10 @@ struct TreeFile {
     Ranged *ranged; /* a large content that is not here whole */
     GBytes *text;
     bool is_volatile, is_corrected;
-    Tree *flags_of; /* NULL unless it is a flags file */
+    Tree *flags_of;    /* NULL unless it is a flags file */
+    Engine *events_of; /* NULL unless it is the events file */
+    bool changes;      /* it was opened to be changed */
+    gint memory;       /* atomic: FILE_* */
     guint32 box, uid;
     guint64 size; /* when it was opened */
     guint64 told; /* atomic */
@@ -64,12 +67,22 @@ TreeFile *file_of_text(char *text, bool is_volatile)
 TreeFile *file_of_flags(Tree *tree, guint32 box, const StoreMsg *msg)
 {
     TreeFile *file = file_new();
-    g_autofree char *text = part_flags_text(msg);
+    g_autofree char *text = flags_text(store_reader(tree->config.store), box, msg);
 
     file->flags_of = tree;
     file->box = box;
     file->uid = msg->uid;
     file->size = strlen(text);
+    return file;
+}
+
+TreeFile *file_of_events(Engine *engine)
+{
+    TreeFile *file = file_new();
+
+    file->events_of = engine;
+    file->size = engine_events_length(engine);
+    file->is_volatile = true;
     return file;
 }
 
@@ -91,6 +104,27 @@ void file_set_entry(TreeFile *file, const TreeEntry *entry)
     file->entry = *entry;
     file->told = file->size;
     entry_set_size(&file->entry, file->size);
+}
+
+void file_set_changes(TreeFile *file, guint memory)
+{
+    file->changes = file->is_volatile = true;
+    file_remember(file, memory);
+}
+
+bool tree_file_changes(const TreeFile *file)
+{
+    return file->changes;
+}
+
+guint file_memory(const TreeFile *file)
+{
+    return (guint)g_atomic_int_get(&file->memory);
+}
+
+void file_remember(TreeFile *file, guint memory)
+{
+    g_atomic_int_set(&file->memory, (gint)memory);
 }
 
 void tree_file_entry(const TreeFile *file, TreeEntry *out)
@@ -153,15 +187,24 @@ static gssize copy_out(const char *bytes, gsize length, void *buffer, gsize size
 
 static gssize read_flags(TreeFile *file, void *buffer, gsize size, guint64 offset, int *err_out)
 {
+    StoreReader *reader = store_reader(file->flags_of->config.store);
     g_auto(StoreMsg) msg = {0};
     g_autofree char *text = NULL;
 
-    if (!store_msg_get(store_reader(file->flags_of->config.store), file->box, file->uid, &msg)) {
+    if (!store_msg_get(reader, file->box, file->uid, &msg)) {
         *err_out = ESTALE;
         return -1;
     }
-    text = part_flags_text(&msg);
+    text = flags_text(reader, file->box, &msg);
     return copy_out(text, strlen(text), buffer, size, offset);
+}
+
+static gssize read_events(TreeFile *file, void *buffer, gsize size, guint64 offset)
+{
+    gsize length = 0;
+    g_autofree char *text = engine_events(file->events_of, &length);
+
+    return copy_out(text, length, buffer, size, offset);
 }
 
 gssize tree_file_read(TreeFile *file, void *buffer, gsize size, guint64 offset, int *err_out)
@@ -171,6 +214,8 @@ gssize tree_file_read(TreeFile *file, void *buffer, gsize size, guint64 offset, 
 
     if (file->flags_of)
         return read_flags(file, buffer, size, offset, err_out);
+    if (file->events_of)
+        return read_events(file, buffer, size, offset);
     if (file->text) {
         gsize length = 0;
         const char *bytes = g_bytes_get_data(file->text, &length);

@@ -102,4 +102,6 @@ const NodeKind kind_message = {
     .xattrs = XATTR_OF_MESSAGE,
     .lookup = message_lookup,
     .readdir = message_readdir,
+    .changes = CHANGES_OF_XATTRS,
+    .change = flags_change,
 };

@@ -6,6 +6,7 @@
 #include "imapfs/base/limits.h"
 #include "imapfs/mime/base64_map.h"
 #include "imapfs/mime/layout.h"
+#include "imapfs/store/log.h"
 #include "imapfs/tree/ino.h"
 #include "imapfs/tree/tree.h"
 
@@ -27,8 +28,30 @@ typedef struct {
 } Call;
 
 /* Slots of box 0, uid 0 (the fixed nodes) and of uid 0 in a mailbox. */
-enum { SLOT_ROOT = TREE_ROOT_INO, SLOT_CONTROL, SLOT_STATUS, SLOT_LOG, SLOT_RAW_TOP };
+enum {
+    SLOT_ROOT = TREE_ROOT_INO,
+    SLOT_CONTROL,
+    SLOT_STATUS,
+    SLOT_LOG,
+    SLOT_RAW_TOP,
+    SLOT_QUEUE,
+    SLOT_FAILED,
+    SLOT_EVENTS,
+    SLOT_CTL,
+    SLOT_SYNC,
+};
 enum { SLOT_BOX = 1, SLOT_UID_DIR, SLOT_RAW_BOX };
+
+/* Slots of a logged operation: box 0, its number in the place of the UID. */
+enum {
+    SLOT_OP_QUEUED = 1,
+    SLOT_OP_FAILED,
+    SLOT_OP_REASON,
+    SLOT_OP_MESSAGE,
+    SLOT_OP_EML,
+    SLOT_OP_RETRY,
+    SLOT_OP_DISCARD,
+};
 
 /* Slots of a message: the index of a node in its layout, or that plus SLOT_RAW for the exact bytes
  * of its section. The first three nodes of a layout have no section of their own, so their numbers
@@ -45,6 +68,7 @@ typedef struct {
     const NodeKind *kind;
     StoreBox box;           /* nodes of a mailbox */
     StoreMsg msg;           /* nodes of a message */
+    LogOp op;               /* nodes of a logged operation */
     const Layout *layout;   /* nodes in a message's directory: borrowed from the thread's cache, */
     const LayoutNode *part; /* good until the next layout_load() */
 } Node;
@@ -52,6 +76,7 @@ void node_clear(Node *node);
 G_DEFINE_AUTO_CLEANUP_CLEAR_FUNC(Node, node_clear)
 G_DEFINE_AUTO_CLEANUP_CLEAR_FUNC(StoreBox, store_box_clear)
 G_DEFINE_AUTO_CLEANUP_CLEAR_FUNC(StoreMsg, store_msg_clear)
+G_DEFINE_AUTO_CLEANUP_CLEAR_FUNC(LogOp, log_op_clear)
 
 /* A listing under way. Cookies of one directory ascend; 1 and 2 are "." and "..". */
 typedef struct {
@@ -66,7 +91,29 @@ typedef struct {
 #define COOKIE_BOX (1ull << 33)     /* + id of a child mailbox */
 #define COOKIE_MESSAGE (2ull << 33) /* + UID, or what else a directory counts by */
 
-/* What a node can do; NULL: ENOTDIR, EISDIR or EINVAL, whichever fits. */
+/* What a file that was opened to be changed remembers between two changes. */
+enum {
+    FILE_APPENDS = 1 << 0,   /* O_APPEND */
+    FILE_TRUNCATED = 1 << 1, /* O_TRUNC, and nothing was done about it yet */
+    FILE_EMPTIED = 1 << 2,   /* by ftruncate */
+    FILE_LISTS = 1 << 3,     /* a full list of flags was begun */
+    FILE_ALTERS = 1 << 4,    /* lines with + and - were written */
+    FILE_DONE = 1 << 5,      /* what it is there for has happened */
+    FILE_TRIED = 1 << 6,     /* to write, well or not: closing it changes nothing more */
+};
+
+/* A change being applied. */
+typedef struct {
+    const Call *call;
+    StoreTxn *txn;
+    TreeChange *change;
+    guint memory;   /* of the file, FILE_* */
+    GError **error; /* of the transaction */
+    bool failed;    /* set when the transaction has */
+} Changing;
+
+/* What a node can do; NULL: ENOTDIR, EISDIR, EINVAL or EPERM, whichever fits. A regular file with
+ * `change` can be opened to be changed. */
 struct NodeKind {
     const char *name;
     mode_t mode; /* type and permissions */
@@ -77,6 +124,8 @@ struct NodeKind {
     TreeStatus (*readdir)(const Node *dir, Listing *listing);
     TreeStatus (*open)(const Call *call, const Node *node, TreeFile **file_out);
     TreeStatus (*readlink)(const Call *call, const Node *node, char **target_out);
+    guint changes;                                       /* 1 << TREE_CHANGE_*: those it takes */
+    int (*change)(Changing *changing, const Node *node); /* 0 or an errno */
 };
 enum {
     XATTR_OF_BOX = 1 << 0,
@@ -85,22 +134,34 @@ enum {
     XATTR_OF_CONTENT = 1 << 3, /* may be cached */
 };
 
+#define CHANGES_OF_A_FILE \
+    (1 << TREE_CHANGE_WRITE | 1 << TREE_CHANGE_CLOSE | 1 << TREE_CHANGE_TRUNCATE)
+#define CHANGES_OF_XATTRS (1 << TREE_CHANGE_SETXATTR | 1 << TREE_CHANGE_REMOVEXATTR)
+
 #define MODE_DIR (S_IFDIR | 0500)
 #define MODE_FILE (S_IFREG | 0400)
 #define MODE_LINK (S_IFLNK | 0777)
 
-extern const NodeKind kind_root;                                     /* top.c */
-extern const NodeKind kind_control, kind_status, kind_log;           /* control.c */
-extern const NodeKind kind_raw_top, kind_raw_box;                    /* raw.c */
-extern const NodeKind kind_raw_dir, kind_raw_eml, kind_raw_section;  /* raw.c */
-extern const NodeKind kind_mailbox, kind_uid_dir, kind_uid_link;     /* mailbox.c */
-extern const NodeKind kind_message;                                  /* message.c */
-extern const NodeKind kind_part, kind_flags, kind_problem, kind_eml; /* part.c */
+extern const NodeKind kind_root;                                    /* top.c */
+extern const NodeKind kind_control, kind_status, kind_log;          /* control.c */
+extern const NodeKind kind_events, kind_ctl, kind_sync;              /* control.c */
+extern const NodeKind kind_queue, kind_queued;                      /* logged.c */
+extern const NodeKind kind_failed, kind_parked, kind_reason;        /* logged.c */
+extern const NodeKind kind_op_message, kind_op_eml;                 /* logged.c */
+extern const NodeKind kind_retry, kind_discard;                     /* logged.c */
+extern const NodeKind kind_raw_top, kind_raw_box;                   /* raw.c */
+extern const NodeKind kind_raw_dir, kind_raw_eml, kind_raw_section; /* raw.c */
+extern const NodeKind kind_mailbox, kind_uid_dir, kind_uid_link;    /* mailbox.c */
+extern const NodeKind kind_message;                                 /* message.c */
+extern const NodeKind kind_part, kind_problem, kind_eml;            /* part.c */
+extern const NodeKind kind_flags;                                   /* flags.c */
 
 /* --- tree.c --- */
 
 /* Which node a number means, with its rows. ESTALE: no longer there. */
 TreeStatus node_load(const Call *call, guint64 number, Node *out);
+/* Its kind, where the number alone tells it; else NULL. */
+const NodeKind *node_kind_of_number(guint64 number);
 /* The child of a message's directory at an index of its layout. Borrows msg and layout. */
 void node_of_layout(Node *out, const Node *of, const Layout *layout, guint index);
 void node_entry(const Call *call, const Node *node, TreeEntry *out);
@@ -142,6 +203,8 @@ TreeStatus boxes_lookup(const Call *call, guint32 parent, const char *name, bool
 bool boxes_list(const Listing *listing, guint32 parent, bool raw);
 /* The name of a mailbox in raw/: its leaf, but for one that could be a message's. Caller frees. */
 char *boxes_raw_leaf(const char *leaf);
+/* "A/B" under the root; NULL when it is gone. Caller frees. */
+char *boxes_path(const Call *call, guint32 box);
 /* "A/B" under raw/, and how many levels that are; NULL when it is gone. Borrowed from the thread
  * until the next call. */
 const char *boxes_raw_path(const Call *call, guint32 box, guint *depth_out);
@@ -155,18 +218,43 @@ void layouts_forget(Tree *tree); /* this thread's */
 /* --- part.c --- */
 
 ContentKind part_content_kind(LayoutKind kind);
-/* One flag a line. Caller frees. */
-char *part_flags_text(const StoreMsg *msg);
+
+/* --- flags.c --- */
+
+/* The flags a person sees: all that shows flags asks here. In their text form, or one a line.
+ * Caller frees. */
+char *flags_shown(StoreReader *reader, guint32 box, const StoreMsg *msg);
+char *flags_text(StoreReader *reader, guint32 box, const StoreMsg *msg);
+int flags_change(Changing *changing, const Node *node); /* of flags, and a message's xattrs */
 
 /* --- file.c --- */
 
 TreeFile *file_of_content(Content *content);          /* takes */
 TreeFile *file_of_text(char *text, bool is_volatile); /* takes */
+TreeFile *file_of_events(Engine *engine);
 TreeFile *file_of_flags(Tree *tree, guint32 box, const StoreMsg *msg);
 void file_set_entry(TreeFile *file, const TreeEntry *entry);
+void file_set_changes(TreeFile *file, guint memory); /* opened to be changed */
+guint file_memory(const TreeFile *file);
+void file_remember(TreeFile *file, guint memory);
 /* Opens a content or asks for it; encoded_size is for Need. */
 TreeStatus file_open_content(const Call *call, const ContentKey *key, const LayoutNode *part,
                              gint64 encoded_size, TreeFile **file_out);
+
+/* --- change.c --- */
+
+/* What is shown of a message has changed, if this is committed. */
+void changing_note(Changing *changing, guint32 box, guint32 uid);
+/* The errno for an error of log_*(), which is freed; notes when the transaction failed with it. */
+int changing_refuse(Changing *changing, GError *error);
+
+/* --- logged.c --- */
+
+/* On the operation of that number, or on all of the kind that this can be done to. */
+typedef bool (*LogDo)(StoreTxn *txn, guint32 seq, GError **error);
+int logged_do(Changing *changing, LogDo what, guint32 seq);
+int logged_do_all(Changing *changing, LogDo what, bool failed);
+bool logged_retry(StoreTxn *txn, guint32 seq, GError **error); /* log_retry, now */
 
 /* --- xattr.c --- */
 

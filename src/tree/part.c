@@ -1,11 +1,10 @@
-/* part.c - the files of a message: headers.txt, flags, bodies, attachments, message.eml.
+/* part.c - the files of a message: headers.txt, bodies, attachments, message.eml.
  *
  * A size is exact when the store knows it, else the best estimate, which the kernel may not keep;
  * opening a file is what makes its size exact. A size that may be computed from the ends of a part
  * is not kept either before the part was here whole: its middle may be damaged. */
 #include <string.h>
 
-#include "imapfs/wire/flags.h"
 #include "node.h"
 
 static const char problem_text[] =
@@ -51,31 +50,6 @@ static TreeStatus part_open(const Call *call, const Node *node, TreeFile **file_
 
     return file_open_content(call, &key, node->part, known ? (gint64)node->part->encoded_size : -1,
                              file_out);
-}
-
-char *part_flags_text(const StoreMsg *msg)
-{
-    GString *text = g_string_new(NULL);
-    g_auto(GStrv) words = g_strsplit(msg->flags ? msg->flags : "", " ", -1);
-
-    for (char **word = words; *word; word++) {
-        if (**word)
-            g_string_append_printf(text, "%s\n", *word);
-    }
-    return g_string_free(text, FALSE);
-}
-
-static void flags_fill(const Call *call, const Node *node, TreeEntry *out)
-{
-    g_autofree char *text = part_flags_text(&node->msg);
-
-    entry_set_size(out, strlen(text));
-}
-
-static TreeStatus flags_open(const Call *call, const Node *node, TreeFile **file_out)
-{
-    *file_out = file_of_flags(call->tree, node->ino.box, &node->msg);
-    return TREE_OK;
 }
 
 static void problem_fill(const Call *call, const Node *node, TreeEntry *out)
@@ -138,13 +112,6 @@ const NodeKind kind_part = {
     .xattrs = XATTR_OF_MESSAGE | XATTR_OF_PART | XATTR_OF_CONTENT,
     .fill = part_fill,
     .open = part_open,
-};
-const NodeKind kind_flags = {
-    .name = "flags",
-    .mode = MODE_FILE,
-    .xattrs = XATTR_OF_MESSAGE,
-    .fill = flags_fill,
-    .open = flags_open,
 };
 const NodeKind kind_problem = {
     .name = "problem",

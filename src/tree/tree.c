@@ -42,7 +42,8 @@ void tree_ask_clear(TreeAsk *ask)
 
 void tree_ask_settle(TreeAsk *ask, NeedKind kind)
 {
-    if (kind == NEED_MAILBOXES || kind == NEED_MAILBOX || kind == NEED_STATUS || kind == NEED_SIZES)
+    if (kind == NEED_MAILBOXES || kind == NEED_MAILBOX || kind == NEED_STATUS ||
+        kind == NEED_SIZES || kind == NEED_REPLAYED)
         ask->settled |= 1u << kind;
 }
 
@@ -57,12 +58,21 @@ void node_clear(Node *node)
 {
     store_box_clear(&node->box);
     store_msg_clear(&node->msg);
+    log_op_clear(&node->op);
     memset(node, 0, sizeof(*node));
 }
 
 static const NodeKind *const fixed_kinds[] = {
-    [SLOT_ROOT] = &kind_root, [SLOT_CONTROL] = &kind_control, [SLOT_STATUS] = &kind_status,
-    [SLOT_LOG] = &kind_log,   [SLOT_RAW_TOP] = &kind_raw_top,
+    [SLOT_ROOT] = &kind_root,     [SLOT_CONTROL] = &kind_control, [SLOT_STATUS] = &kind_status,
+    [SLOT_LOG] = &kind_log,       [SLOT_RAW_TOP] = &kind_raw_top, [SLOT_QUEUE] = &kind_queue,
+    [SLOT_FAILED] = &kind_failed, [SLOT_EVENTS] = &kind_events,   [SLOT_CTL] = &kind_ctl,
+    [SLOT_SYNC] = &kind_sync,
+};
+static const NodeKind *const op_kinds[] = {
+    [SLOT_OP_QUEUED] = &kind_queued,   [SLOT_OP_FAILED] = &kind_parked,
+    [SLOT_OP_REASON] = &kind_reason,   [SLOT_OP_MESSAGE] = &kind_op_message,
+    [SLOT_OP_EML] = &kind_op_eml,      [SLOT_OP_RETRY] = &kind_retry,
+    [SLOT_OP_DISCARD] = &kind_discard,
 };
 static const NodeKind *const box_kinds[] = {
     [SLOT_BOX] = &kind_mailbox,
@@ -118,11 +128,32 @@ static TreeStatus load_of_message(const Call *call, Node *node)
 
     if (!store_msg_get(call->reader, node->ino.box, node->ino.uid, &node->msg))
         return call_error(call, ESTALE);
-    if (slot & SLOT_RAW)
-        node->kind = KIND_AT(raw_kinds, slot - SLOT_RAW);
-    else if ((node->kind = KIND_AT(message_kinds, slot)))
+    node->kind = node_kind_of_number(node->number);
+    if (node->kind && !(slot & SLOT_RAW))
         take_part(node, call->tree->bare, slot);
     return node->kind ? TREE_OK : load_from_layout(call, node);
+}
+
+/* A node of an operation is there as long as that is in the state that it shows. */
+static TreeStatus load_of_op(const Call *call, Node *node)
+{
+    node->kind = KIND_AT(op_kinds, node->ino.slot);
+    if (!node->kind || !log_get(call->reader, node->ino.uid, &node->op) ||
+        (node->op.state == LOG_FAILED) != (node->ino.slot != SLOT_OP_QUEUED))
+        return call_error(call, ESTALE);
+    return TREE_OK;
+}
+
+const NodeKind *node_kind_of_number(guint64 number)
+{
+    Ino ino = ino_unpack(number);
+
+    if (!ino.uid)
+        return ino.box ? KIND_AT(box_kinds, ino.slot) : KIND_AT(fixed_kinds, ino.slot);
+    if (!ino.box)
+        return KIND_AT(op_kinds, ino.slot);
+    return ino.slot & SLOT_RAW ? KIND_AT(raw_kinds, ino.slot - SLOT_RAW)
+                               : KIND_AT(message_kinds, ino.slot);
 }
 
 TreeStatus node_load(const Call *call, guint64 number, Node *out)
@@ -130,9 +161,8 @@ TreeStatus node_load(const Call *call, guint64 number, Node *out)
     out->number = number;
     out->ino = ino_unpack(number);
     if (out->ino.uid)
-        return load_of_message(call, out);
-    out->kind =
-        out->ino.box ? KIND_AT(box_kinds, out->ino.slot) : KIND_AT(fixed_kinds, out->ino.slot);
+        return out->ino.box ? load_of_message(call, out) : load_of_op(call, out);
+    out->kind = node_kind_of_number(number);
     if (!out->kind)
         return call_error(call, ESTALE);
     if (out->ino.box && !store_box_by_id(call->reader, out->ino.box, &out->box))
@@ -162,7 +192,9 @@ static void node_entry_begin(const Call *call, const Node *node, TreeEntry *out)
     out->st.st_uid = config->uid;
     out->st.st_gid = config->gid;
     out->st.st_blksize = 4096;
-    if (node->ino.uid)
+    if (node->ino.uid && !node->ino.box)
+        entry_set_ns(out, node->op.logged_ns);
+    else if (node->ino.uid)
         entry_set_seconds(out, node->msg.internaldate);
     else if (node->ino.box && node->box.changed_ns)
         entry_set_ns(out, node->box.changed_ns);
@@ -398,7 +430,7 @@ TreeStatus tree_open(Tree *tree, TreeAsk *ask, guint64 ino, TreeFile **file_out)
     if (status == TREE_OK && node.kind->open)
         status = node.kind->open(&call, &node, &file);
     else if (status == TREE_OK)
-        status = call_error(&call, S_ISDIR(node.kind->mode) ? EISDIR : ELOOP);
+        status = call_error(&call, S_ISDIR(node.kind->mode) ? EISDIR : ELOOP); /* a link */
     status = end(&call, status);
     if (status == TREE_OK) {
         TreeEntry entry;

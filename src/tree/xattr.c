@@ -42,7 +42,8 @@ static bool value_message_id(Xattr *x, GString *out)
 
 static bool value_tags(Xattr *x, GString *out)
 {
-    g_auto(GStrv) words = g_strsplit(x->node->msg.flags ? x->node->msg.flags : "", " ", -1);
+    g_autofree char *shown = flags_shown(x->call->reader, x->node->ino.box, &x->node->msg);
+    g_auto(GStrv) words = g_strsplit(shown, " ", -1);
 
     for (char **word = words; *word; word++) {
         if (**word && **word != '\\')
@@ -76,7 +77,9 @@ static bool value_uidvalidity(Xattr *x, GString *out)
 
 static bool value_flags(Xattr *x, GString *out)
 {
-    g_string_append(out, x->node->msg.flags ? x->node->msg.flags : "");
+    g_autofree char *shown = flags_shown(x->call->reader, x->node->ino.box, &x->node->msg);
+
+    g_string_append(out, shown);
     return true;
 }
 
@@ -110,6 +113,18 @@ static bool value_content_type(Xattr *x, GString *out)
     return put(out, x->node->part->content_type);
 }
 
+static bool value_state(Xattr *x, GString *out)
+{
+    static const char *const words[] = {
+        [LOG_MSG_SYNCED] = "synced",
+        [LOG_MSG_LOCAL] = "local",
+        [LOG_MSG_QUEUED] = "queued",
+        [LOG_MSG_FAILED] = "failed",
+    };
+
+    return put(out, words[log_msg_state(x->call->reader, x->node->ino.box, x->node->ino.uid)]);
+}
+
 static bool value_cached(Xattr *x, GString *out)
 {
     const Node *node = x->node;
@@ -138,6 +153,7 @@ static const struct {
     {"user.imap.internaldate", XATTR_OF_MESSAGE, value_internaldate},
     {"user.imap.section", XATTR_OF_PART, value_section},
     {"user.imap.content-type", XATTR_OF_PART, value_content_type},
+    {"user.imapfs.state", XATTR_OF_MESSAGE, value_state},
     {"user.imapfs.cached", XATTR_OF_CONTENT, value_cached},
 };
 

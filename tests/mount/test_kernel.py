@@ -115,8 +115,23 @@ class TestTools(KernelCase):
 
 class TestTree(KernelCase):
     def test_read_only(self):
-        """Every call that would change something, and its errno."""
-        mounted = self.up()
+        """Every call that would change something, and its errno: on a mount that may not."""
+        mounted = self.up("ro")
+        self.refuse_all(mounted, errno.EROFS)
+        message = mounted.message("INBOX", 1)
+        flags = os.path.join(message, "flags")
+        before = mounted.read(flags)
+        self.assert_fails((errno.EROFS,), open, flags, "w")
+        self.assert_fails((errno.EROFS,), open, flags, "a")
+        self.assert_fails((errno.EROFS,), os.setxattr, message, "user.imap.flags", b"\\Seen")
+        self.assert_fails((errno.EROFS,), open, mounted.path(".imapfs", "ctl"), "w")
+        self.assertEqual(mounted.read(flags), before)
+
+    def test_what_cannot_be_changed(self):
+        """The same on a mount that changes flags, and nothing else yet."""
+        self.refuse_all(self.up(), errno.EPERM)
+
+    def refuse_all(self, mounted, want):
         message = mounted.message("INBOX", 1)
         body, new = os.path.join(message, "body.txt"), mounted.path("INBOX", "new")
         refused = (errno.EROFS, errno.EPERM, errno.EACCES)
@@ -136,8 +151,7 @@ class TestTree(KernelCase):
         for what, (call, *arguments) in table.items():
             with self.subTest(what):
                 error = self.assert_fails(refused, call, *arguments)
-                if what not in ("link",):
-                    self.assertEqual(error.errno, errno.EROFS)
+                self.assertEqual(error.errno, want)
 
     def test_errors_of_paths(self):
         mounted = self.up()

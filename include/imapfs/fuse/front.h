@@ -2,11 +2,13 @@
  *
  * Layer fuse. Split: front.c (session, loop, signals), mount.c (options, what is wrong in words),
  * request.c (one question: run, wait, run again, reply once, interrupt), ops.c (the table of
- * operations), notify.c (the notifier thread), estimates.c (sizes the kernel holds that are not
- * exact), init.c (the INIT patch for PARALLEL_DIROPS, with the libfuse versions it is for).
+ * operations), files.c (open, read, close), changes.c (what changes something, and its thread),
+ * notify.c (the notifier thread), estimates.c (sizes the kernel holds that are not exact), init.c
+ * (the INIT patch for PARALLEL_DIROPS, with the libfuse versions it is for).
  *
  * Threads: front_run() is the front thread. A reply may come from the loop thread, when a request
- * had to wait. The notifier alone calls fuse_lowlevel_notify_*.
+ * had to wait, from the changer, or from the thread that opens files whose size was an estimate.
+ * The front thread and the loop never call fuse_lowlevel_notify_*.
  *
  * Order of a program's life:
  *   front_new    mounts; makes no thread, so the program may still fork
@@ -27,11 +29,12 @@ typedef struct {
     const char *fsname;        /* shown in /proc/mounts: never a secret */
     bool allow_other;          /* only by option */
     bool debug;                /* libfuse's own debug output */
-    const char *extra_options; /* further mount options of the user ("ro,..."), or NULL; the last
-                                  word on an option wins */
+    bool read_only;            /* nothing can be changed (EROFS), the log included */
+    const char *extra_options; /* further mount options of the user, or NULL; the last word on an
+                                  option wins */
 } FrontConfig;
 
-/* Mounts (noexec, nosuid, nodev, ro; subtype imapfs; max_background 256). Error CONFIG in words: no
+/* Mounts (noexec, nosuid, nodev; subtype imapfs; max_background 256). Error CONFIG in words: no
  * /dev/fuse, no fusermount3, mountpoint not empty, not a directory, already mounted. */
 Front *front_new(const FrontConfig *config, GError **error);
 /* Serves until unmounted or a signal (INT, TERM, HUP) came; 0, or an exit code. Waiting requests

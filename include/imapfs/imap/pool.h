@@ -57,6 +57,11 @@ PoolLease *pool_lease(Pool *pool, const char *mailbox, CommandLane lane, PoolRea
 /* Ends the lease (also one that never became ready: then ready is not called). */
 void pool_release(PoolLease *lease);
 
+/* Selects a mailbox again on the session that has it, asking select_params anew: EXAMINE becomes
+ * SELECT. Leases stay as they are, and commands in flight are answered; on_selected follows, but no
+ * on_unselected: the mailbox was never left. False: no session has it. */
+bool pool_reselect(Pool *pool, const char *mailbox);
+
 /* Tries at once. */
 void pool_kick(Pool *pool);
 /* Offline: every session logs out (within 1 s), and waiting leases end with OFFLINE. */

@@ -85,6 +85,7 @@ typedef struct {
     guint32 uidvalidity, uidnext; /* 0: not told */
     guint32 exists;
     guint64 highestmodseq; /* 0: NOMODSEQ or not told */
+    bool examined; /* it was an EXAMINE: read_only and permanent_flags say nothing of SELECT's */
     bool read_only, uid_not_sticky;
     bool has_permanent_flags;
     Flags permanent_flags;

@@ -1,7 +1,8 @@
 /* transfer.h - content transfer encodings (RFC 2045 6), as a stream.
  *
  * Layer mime. One owner at a time. Tolerant: what is not of the alphabet is passed over, what is
- * missing at the end is missing, and never more comes out than goes in. */
+ * missing at the end is missing, and never more comes out than goes in. What is said to be
+ * uuencoded or yEnc and does not begin as these do comes out as it is. */
 #pragma once
 #include <glib.h>
 #include <stdbool.h>

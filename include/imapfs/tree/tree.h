@@ -41,8 +41,8 @@ typedef struct {
 void tree_ask_clear(TreeAsk *ask);
 /* The need was answered, well or not. For NEED_MAILBOXES, NEED_MAILBOX, NEED_STATUS and NEED_SIZES
  * the store is then as good as it gets: the next try is answered from it, unless it has nothing at
- * all, which is told by the same need again (never for sizes: there are estimates). The other kinds
- * are not noted. */
+ * all, which is told by the same need again (never for sizes: there are estimates). NEED_REPLAYED
+ * is noted so that changes which came since are not waited for as well. The other kinds are not. */
 void tree_ask_settle(TreeAsk *ask, NeedKind kind);
 bool tree_ask_is_settled(const TreeAsk *ask, NeedKind kind);
 
@@ -94,6 +94,72 @@ TreeStatus tree_getxattr(Tree *tree, TreeAsk *ask, guint64 ino, const char *name
 TreeStatus tree_listxattr(Tree *tree, TreeAsk *ask, guint64 ino,
                           GBytes **names_out); /* NUL-separated */
 TreeStatus tree_statfs(Tree *tree, TreeAsk *ask, struct statvfs *out);
+
+/* --- changing: any thread, one at a time ---
+ *
+ * What a person changes is logged (store/log.h) in a durable transaction, which many changes share.
+ */
+
+/* Opens what can be changed: flags, and files of .imapfs. flags: of open(2). EPERM for others. */
+TreeStatus tree_open_to_change(Tree *tree, TreeAsk *ask, guint64 ino, int flags,
+                               TreeFile **file_out);
+bool tree_file_changes(const TreeFile *file); /* it was opened so */
+/* Closing it changes something yet: it was truncated when it was opened, and nothing was written.
+ */
+bool tree_file_owes_change(const TreeFile *file);
+
+typedef enum {
+    TREE_CHANGE_OPEN,        /* of a file opened to be changed, with O_TRUNC; unless it is refused,
+                                in which case a truncation only counts with what follows */
+    TREE_CHANGE_WRITE,       /* bytes */
+    TREE_CHANGE_CLOSE,       /* of a file that owes a change */
+    TREE_CHANGE_TRUNCATE,    /* to size; file, or NULL */
+    TREE_CHANGE_TOUCH,       /* times */
+    TREE_CHANGE_SETXATTR,    /* name, bytes, flags of setxattr(2) */
+    TREE_CHANGE_REMOVEXATTR, /* name */
+    TREE_CHANGE_UNLINK,      /* name in a directory */
+    TREE_CHANGE_RMDIR,
+} TreeChangeKind;
+
+typedef struct {
+    guint32 box, uid;
+} TreeMessage;
+
+/* Made by the caller, zeroed but for the question, whose pointers are borrowed. */
+typedef struct {
+    TreeChangeKind kind;
+    guint64 ino;
+    TreeFile *file;
+    const char *name;
+    const char *bytes;
+    guint64 size;
+    int flags;
+
+    int err;          /* 0, or why it was refused */
+    bool must_wait;   /* it is only done when this need was answered */
+    Need need;        /* (has no strings) */
+    GArray *messages; /* of TreeMessage; NULL: none */
+    guint before;     /* what the file remembered */
+} TreeChange;
+
+/* 0, or the errno by which such a change is refused whatever the store says. */
+int tree_change_refusal(const TreeChange *change);
+/* Applies them, in their order, in one durable transaction. One that is refused leaves the others;
+ * when the transaction fails (false) all have its errno and nothing was changed. Then, of the
+ * messages that a change names, the kernel must forget what it keeps of their flags, and
+ * engine_logged() be called, before who asked for it is answered. The times are for measuring. */
+typedef struct {
+    gint64 whole_us, commit_us;
+} TreeChangeTimes;
+bool tree_change_all(Tree *tree, TreeChange *const *changes, guint n, TreeChangeTimes *times_out);
+void tree_change_clear(TreeChange *change);
+
+/* fsync: nothing is pending of a message, of a mailbox, or for other nodes at all. EIO: a change of
+ * this message was refused by the server, and is kept in .imapfs/failed. */
+TreeStatus tree_sync(Tree *tree, TreeAsk *ask, guint64 ino);
+
+/* The message that a number belongs to; false: none. */
+bool tree_ino_is_of_message(guint64 ino, TreeMessage *out);
 
 /* For the notifier: the inode numbers behind the engine's events. */
 guint64 tree_ino_box(guint32 box);                  /* a mailbox's directory; 0: the root */

@@ -35,7 +35,9 @@ struct World {
     GPtrArray *servers; /* of Server: all there ever were */
     GString *log;       /* what the pool told */
     gint asked, retried;
-    bool stall; /* SELECT is not answered */
+    bool stall;    /* SELECT is not answered */
+    bool refuse;   /* SELECT, but not EXAMINE */
+    bool writable; /* what select_params says */
 };
 
 G_GNUC_PRINTF(2, 3) static void server_say(Server *server, const char *format, ...)
@@ -49,12 +51,12 @@ G_GNUC_PRINTF(2, 3) static void server_say(Server *server, const char *format, .
     stream_write(server->stream, "\r\n", 2, &n, NULL);
 }
 
-static void server_select(Server *server, const char *tag, const char *name)
+static void server_select(Server *server, const char *tag, const char *name, bool examine)
 {
     if (server->world->stall)
         return;
     g_clear_pointer(&server->mailbox, g_free);
-    if (strcmp(name, "\"Bad\"") == 0) {
+    if (strcmp(name, "\"Bad\"") == 0 || (server->world->refuse && !examine)) {
         server_say(server, "%s NO [NONEXISTENT] no", tag);
         return;
     }
@@ -79,7 +81,7 @@ static void server_line(Server *server, const char *line)
     } else if (strcmp(verb, "LOGIN") == 0) {
         server_say(server, "%s OK [CAPABILITY IMAP4rev1 IDLE UNSELECT] in", tag);
     } else if (strcmp(verb, "SELECT") == 0 || strcmp(verb, "EXAMINE") == 0) {
-        server_select(server, tag, words[2]);
+        server_select(server, tag, words[2], *verb == 'E');
     } else if (strcmp(verb, "HANG") != 0) {
         server_say(server, "%s OK done", tag);
     }
@@ -169,13 +171,14 @@ static void on_state(Pool *pool, PoolState state, const GError *error, gpointer 
 
 static void select_params(Pool *pool, const char *mailbox, SelectParams *params, gpointer data)
 {
-    params->examine = true;
+    params->examine = !((World *)data)->writable;
 }
 
 static void on_selected(Pool *pool, Session *session, const char *mailbox,
                         const SelectResult *result, const GError *error, gpointer data)
 {
-    note(data, result ? "selected(%s)" : "selected(%s):%s", mailbox, error_word(error));
+    const char *how = result && !result->examined ? "writable" : "selected";
+    note(data, result ? "%s(%s)" : "%s(%s):%s", how, mailbox, error_word(error));
 }
 
 static void on_unselected(Pool *pool, const char *mailbox, gpointer data)
@@ -735,9 +738,46 @@ static void test_greeting_mute(void **state)
     world_free(world);
 }
 
+/* EXAMINE becomes SELECT on the same session; nobody's lease and no command is lost. */
+static void test_reselect(void **state)
+{
+    World *world = online(1);
+    Held held = {0};
+    take(world, &held, "INBOX");
+    assert_log(world, "got(INBOX) selected(INBOX)");
+    assert_false(pool_reselect(world->pool, "Other"));
+    world->writable = true;
+    submit(world, held.session, "UID FETCH 1 (FLAGS)");
+    assert_true(pool_reselect(world->pool, "INBOX"));
+    submit(world, held.session, "UID STORE 1 +FLAGS.SILENT (\\Seen)");
+    assert_log(world, "done:OK writable(INBOX) done:OK");
+    give(&held);
+    world_free(world);
+}
+
+static void test_reselect_refused(void **state)
+{
+    World *world = online(1);
+    Held held = {0};
+    take(world, &held, "INBOX");
+    assert_log(world, "got(INBOX) selected(INBOX)");
+    world->writable = world->refuse = true;
+    assert_true(pool_reselect(world->pool, "INBOX"));
+    submit(world, held.session, "UID STORE 1 +FLAGS.SILENT (\\Seen)");
+    assert_log(world, "selected(INBOX):NOT_FOUND done:LOST");
+    give(&held);
+    world->writable = false;
+    take(world, &held, "INBOX");
+    assert_log(world, "got(INBOX) selected(INBOX)");
+    give(&held);
+    world_free(world);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_reselect),
+        cmocka_unit_test(test_reselect_refused),
         cmocka_unit_test(test_any),
         cmocka_unit_test(test_before_online),
         cmocka_unit_test(test_without_start),

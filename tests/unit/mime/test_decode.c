@@ -62,7 +62,12 @@ static const Case TRANSFER[] = {
     {"uu lost blanks", "uuencode", NULL, false, false, B("begin 644 a\n#   \n#\n`\nend\n"),
      B("\0\0\0\0\0\0")},
     {"uu no end", "uuencode", NULL, false, false, B("begin 644 a\n%:&5L;&\\"), B("hello")},
-    {"uu no begin", "uuencode", NULL, false, false, B("%:&5L;&\\\n"), B("")},
+    {"uu no begin", "uuencode", NULL, false, false, B("%:&5L;&\\\n"), B("%:&5L;&\\\n")},
+    {"uu no begin, no line", "uuencode", NULL, false, false, B("begi"), B("begi")},
+    {"uu nothing", "uuencode", NULL, false, false, B(""), B("")},
+    {"uu empty", "uuencode", NULL, false, false, B("text\nbegin 644 a\n`\nend\n"), B("")},
+    {"yenc no begin", "x-yenc", NULL, false, false, B("=yend\r\n\x92=\x7d"),
+     B("=yend\r\n\x92=\x7d")},
     {"yenc", "x-yenc", NULL, false, false,
      B("x\r\n=ybegin line=128 size=5 name=a\r\n\x92\x8f\x96\x96\x99\r\n=yend size=5\r\nafter"),
      B("hello")},
@@ -189,6 +194,33 @@ static void test_transfer(void **state)
     check_all(TRANSFER, G_N_ELEMENTS(TRANSFER));
 }
 
+/* Much text before the data is passed over; so much that no data comes is what the part is. */
+static void test_begins_late(void **state)
+{
+    static const char DATA[] = "begin 644 a\n%:&5L;&\\\n`\nend\n";
+    static const guint LINES[] = {1, 30000, 32768, 40000, 200000};
+    for (gsize i = 0; i < G_N_ELEMENTS(LINES); i++) {
+        g_autoptr(GString) text = g_string_new(NULL);
+        for (guint line = 0; line < LINES[i]; line++)
+            g_string_append(text, "x\n");
+        g_string_append(text, DATA);
+        bool found = LINES[i] <= 30000;
+        const Case c = {"begins late",
+                        "uuencode",
+                        NULL,
+                        false,
+                        false,
+                        text->str,
+                        text->len,
+                        found ? "hello" : text->str,
+                        found ? 5 : text->len};
+        check(&c, 0, 7);
+        check(&c, 0, 4096);
+        check(&c, 65535, 1);
+        check(&c, 0, 1000000);
+    }
+}
+
 static void test_text(void **state)
 {
     check_all(TEXT, G_N_ELEMENTS(TEXT));
@@ -300,9 +332,9 @@ static void test_labels(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_transfer), cmocka_unit_test(test_text),
-        cmocka_unit_test(test_random),   cmocka_unit_test(test_guess_window),
-        cmocka_unit_test(test_labels),
+        cmocka_unit_test(test_transfer),     cmocka_unit_test(test_begins_late),
+        cmocka_unit_test(test_text),         cmocka_unit_test(test_random),
+        cmocka_unit_test(test_guess_window), cmocka_unit_test(test_labels),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -30,6 +30,7 @@ typedef struct {
     Engine *engine;
     Told told;
     char *disable[8];
+    bool read_only;
 } World;
 
 bool world_is_possible(void);

@@ -26,6 +26,10 @@ struct Engine {
     GQueue wants;
     guint64 last_handle;
     guint n_wants, n_cancels;
+    bool offline;
+    GString *events;
+    guint32 logged_box, logged_uid; /* the last */
+    guint n_logged;
 };
 
 typedef struct {
@@ -46,6 +50,7 @@ static Engine *fake_engine_new(void)
     engine->fresh = g_hash_table_new(NULL, NULL);
     engine->stalled = g_hash_table_new(NULL, NULL);
     engine->status = g_strdup("state online\n");
+    engine->events = g_string_new(NULL);
     return engine;
 }
 
@@ -162,6 +167,7 @@ void engine_free(Engine *engine)
     g_hash_table_unref(engine->fresh);
     g_hash_table_unref(engine->stalled);
     g_free(engine->status);
+    g_string_free(engine->events, TRUE);
     pthread_mutex_destroy(&engine->lock);
     pthread_cond_destroy(&engine->cond);
     g_free(engine);
@@ -229,4 +235,71 @@ Ranged *engine_ranged(Engine *engine, const ContentKey *key)
 char *engine_status(Engine *engine)
 {
     return g_strdup(engine->status);
+}
+
+void engine_logged(Engine *engine, guint32 box, guint32 uid)
+{
+    pthread_mutex_lock(&engine->lock);
+    engine->logged_box = box;
+    engine->logged_uid = uid;
+    engine->n_logged++;
+    pthread_mutex_unlock(&engine->lock);
+}
+
+/* What engine_logged() was told last, and how often it was. */
+G_GNUC_UNUSED static guint count_logged(Engine *engine, guint32 *box_out, guint32 *uid_out)
+{
+    guint n;
+
+    pthread_mutex_lock(&engine->lock);
+    *box_out = engine->logged_box;
+    *uid_out = engine->logged_uid;
+    n = engine->n_logged;
+    pthread_mutex_unlock(&engine->lock);
+    return n;
+}
+
+G_GNUC_UNUSED static void fake_engine_add_event(Engine *engine, const char *line)
+{
+    pthread_mutex_lock(&engine->lock);
+    g_string_append(engine->events, line);
+    pthread_mutex_unlock(&engine->lock);
+}
+
+char *engine_events(Engine *engine, gsize *length_out)
+{
+    char *text;
+
+    pthread_mutex_lock(&engine->lock);
+    *length_out = engine->events->len;
+    text = g_strdup(engine->events->str);
+    pthread_mutex_unlock(&engine->lock);
+    return text;
+}
+
+gsize engine_events_length(Engine *engine)
+{
+    gsize length;
+
+    pthread_mutex_lock(&engine->lock);
+    length = engine->events->len;
+    pthread_mutex_unlock(&engine->lock);
+    return length;
+}
+
+void engine_set_offline(Engine *engine, bool offline)
+{
+    pthread_mutex_lock(&engine->lock);
+    engine->offline = offline;
+    pthread_mutex_unlock(&engine->lock);
+}
+
+bool engine_is_offline(Engine *engine)
+{
+    bool offline;
+
+    pthread_mutex_lock(&engine->lock);
+    offline = engine->offline;
+    pthread_mutex_unlock(&engine->lock);
+    return offline;
 }

@@ -1,0 +1,137 @@
+/* replay.h - what the files of replay share: kinds, conflicts, outcomes, plans. Private to
+ * src/sync, and to its tests. Nothing here touches a session or the store but batch.c. */
+#pragma once
+#include "imapfs/base/error.h"
+#include "sync.h"
+
+/* --- conflicts (conflict.c) --- */
+
+/* What the server did meanwhile. X(NAME, "words") */
+#define CONFLICTS(X)                                            \
+    X(EXPUNGED, "its message is no longer on the server")       \
+    X(MOVED, "its message was moved by another client")         \
+    X(SAME_FLAG, "another client changed the same flag")        \
+    X(OTHER_FLAGS, "another client changed other flags")        \
+    X(UIDVALIDITY, "the mailbox was replaced on the server")    \
+    X(MAILBOX_GONE, "its mailbox is no longer on the server")   \
+    X(MAILBOX_RENAMED, "its mailbox was renamed on the server") \
+    X(READ_ONLY, "the mailbox is read-only")                    \
+    X(NOPERM, "the server does not permit it")                  \
+    X(QUOTA, "over quota")
+typedef enum {
+#define CONFLICT_ENUM(name, words) CONFLICT_##name,
+    CONFLICTS(CONFLICT_ENUM)
+#undef CONFLICT_ENUM
+        N_CONFLICTS
+} Conflict;
+const char *conflict_words(Conflict conflict);
+
+/* What we do about it. X(NAME) */
+#define ACTIONS(X)                                                            \
+    X(DROP)             /* it has become nothing; counted */                  \
+    X(FOLLOW_ELSE_DROP) /* to the same message by exact identity, or drop */  \
+    X(FOLLOW_ELSE_PARK) /* to the mailbox with the same MAILBOXID, or park */ \
+    X(BIND_ELSE_PARK)   /* to the one message that is the same, or park */    \
+    X(OURS)             /* our change is made over theirs */                  \
+    X(MERGE)            /* both stand */                                      \
+    X(KEEP_HERE)        /* kept in the log's own table for good */            \
+    X(HOLD)             /* tried again hourly */                              \
+    X(PARK)
+typedef enum {
+#define ACTION_ENUM(name) ACTION_##name,
+    ACTIONS(ACTION_ENUM)
+#undef ACTION_ENUM
+} Action;
+const char *action_name(Action action);
+Action conflict_action(LogKind kind, Conflict conflict);
+
+/* --- outcomes (outcome.c) --- */
+
+/* What becomes of an operation. X(NAME): in the order in which the worse one of two counts. */
+#define OUTCOMES(X)                                                        \
+    X(DONE)      /* the server has it */                                   \
+    X(GONE)      /* its message is not there: the resync says so */        \
+    X(LOST)      /* no answer: sent again, not counted */                  \
+    X(UNKEPT)    /* the server said OK, and has not kept it */             \
+    X(REFUSED)   /* without a reason: halved, then 3 tries, then parked */ \
+    X(LATER)     /* for now: back-off */                                   \
+    X(HOLD)      /* for longer: hourly */                                  \
+    X(KEEP_HERE) /* the mailbox keeps no flags */                          \
+    X(PARK)
+typedef enum {
+#define OUTCOME_ENUM(name) OUTCOME_##name,
+    OUTCOMES(OUTCOME_ENUM)
+#undef OUTCOME_ENUM
+} Outcome;
+const char *outcome_name(Outcome outcome);
+
+Outcome outcome_of(CommandResult result, const Response *tagged);
+/* In words for the person: what the server said. Caller frees. */
+char *outcome_words(CommandResult result, const Response *tagged);
+/* The error that who waits for the operation gets. */
+ImapfsError outcome_error(const Response *tagged);
+#define OUTCOME_TRIES 3 /* refusals without a reason, of an operation that stood alone */
+#define OUTCOME_UNKEPT_TRIES \
+    2 /* another client may have changed it back between the two commands */
+#define OUTCOME_HOLD_US (G_GINT64_CONSTANT(60) * 60 * G_USEC_PER_SEC)
+gint64 outcome_backoff_us(guint level); /* 1 s to 15 min, with jitter */
+
+/* --- what is sent (plan.c) --- */
+
+/* An operation of a batch. */
+typedef struct {
+    const LogOp *op;
+    Flags set, clear; /* what it wants */
+    Flags denied;     /* of these, what the mailbox is known not to keep: not sent */
+
+    bool told; /* FETCH said what the server has now: */
+    char *flags;
+    guint64 modseq;
+    bool silent;     /* FETCH was answered without a word of it */
+    Outcome outcome; /* of the commands it was in: the worst */
+    char *reason;
+    ImapfsError error;
+} Item;
+Item *item_new(const LogOp *op, const StoreBox *box);
+void item_free(Item *item);
+/* Keeps the worse outcome. reason: copied. */
+void item_note(Item *item, Outcome outcome, const char *reason, ImapfsError error);
+/* Takes the flags that the server has out of what is wanted: what is missing; none: all is well. */
+void item_missing(const Item *item, Flags *missing_out);
+
+/* One UID STORE. */
+typedef struct {
+    bool minus;
+    char *flags;        /* text form */
+    GPtrArray *members; /* of Item, borrowed, ascending by UID */
+} FlagStore;
+void flag_store_free(gpointer store);
+/* As few as can be: one for each different list of flags to set, and to clear, or for each flag if
+ * these are fewer. What was refused before goes alone. Lines stay below line_limit octets. */
+GPtrArray *plan_flags(const GPtrArray *items, gsize line_limit);
+/* Splits what was refused: two halves of those members that still want it (refused again, they are
+ * split again, until the culprit stands alone). Appends to out. */
+void plan_halve(const FlagStore *store, GPtrArray *out);
+/* Whether the member lacks what this store was to bring it. */
+bool plan_is_missing(const FlagStore *store, const Item *item);
+UidSet *plan_uids(const GPtrArray *items); /* of Item; caller frees */
+
+/* --- a batch (batch.c) --- */
+
+/* Sends the operations (takes the array) of a mailbox that is selected for writing and in sync, and
+ * settles them. replay_batch_over() is called at the end, not from inside. */
+Batch *batch_start(Mailbox *mailbox, GPtrArray *ops);
+void batch_free(Batch *batch);
+void replay_batch_over(Mailbox *mailbox, bool lost);
+/* All that is due in a mailbox that keeps no flags, and in one that may not be selected for
+ * writing. False: nothing could be recorded. */
+bool batch_keep_here(Mailbox *mailbox);
+bool batch_park_all(Mailbox *mailbox, const GError *why);
+/* What waiters hear: operations were parked, or are held. uid 0: of any message. */
+void replay_note_failed(Engine *engine, guint32 box, guint32 uid, const GError *error);
+void replay_note_settled(Engine *engine);
+
+/* --- where it belongs (rehome.c) --- */
+
+/* It has UNBOUND operations: they are bound when it is in sync, which it is made now. */
+void rehome_wake(Mailbox *mailbox);

@@ -1,0 +1,194 @@
+/* change.c - one change by a person: on which node, and what became of it.
+ *
+ * The rule: a change that is refused has done nothing to the transaction, so the others in it go
+ * on; where that cannot be promised the whole transaction has failed. What a file remembers is set
+ * at once, as the next change may come in the same transaction, and taken back if it is not
+ * committed. */
+#include <errno.h>
+#include <fcntl.h>
+#include <string.h>
+
+#include "imapfs/base/clock.h"
+#include "imapfs/base/error.h"
+#include "imapfs/base/log.h"
+#include "node.h"
+
+static bool is_xattr(const TreeChange *change)
+{
+    return change->kind == TREE_CHANGE_SETXATTR || change->kind == TREE_CHANGE_REMOVEXATTR;
+}
+
+/* Which node it is told by the number alone; what else there is takes no change. */
+int tree_change_refusal(const TreeChange *change)
+{
+    const NodeKind *kind = node_kind_of_number(change->ino);
+
+    if (is_xattr(change) && !g_str_has_prefix(change->name, "user."))
+        return EOPNOTSUPP;
+    return kind && kind->changes & (1u << change->kind) ? 0 : EPERM;
+}
+
+void changing_note(Changing *changing, guint32 box, guint32 uid)
+{
+    TreeChange *change = changing->change;
+    TreeMessage message = {box, uid};
+
+    if (!change->messages)
+        change->messages = g_array_new(FALSE, FALSE, sizeof(TreeMessage));
+    g_array_append_val(change->messages, message);
+}
+
+int changing_refuse(Changing *changing, GError *error)
+{
+    int err = imapfs_error_to_errno(error);
+
+    if (g_error_matches(error, IMAPFS_ERROR, IMAPFS_ERROR_STORE) ||
+        g_error_matches(error, IMAPFS_ERROR, IMAPFS_ERROR_FULL)) {
+        changing->failed = true;
+        g_propagate_error(changing->error, error);
+        return err;
+    }
+    log_warn("tree", "not changed: %s", error->message);
+    g_error_free(error);
+    return err;
+}
+
+/* What the node says; the transaction's reads and writes are not looked at yet. */
+static int run(Changing *changing)
+{
+    TreeChange *change = changing->change;
+    g_auto(Node) node = {0};
+
+    if (changing->memory & FILE_DONE)
+        return 0; /* what comes after it, from the same file, says nothing new */
+    switch (node_load(changing->call, change->ino, &node)) {
+    case TREE_ERROR:
+        return changing->call->ask->err;
+    case TREE_NEED: /* a node that takes changes needs nothing to be known */
+        return EPERM;
+    case TREE_OK:
+        break;
+    }
+    return node.kind->changes & (1u << change->kind) ? node.kind->change(changing, &node) : EPERM;
+}
+
+/* False: the transaction has failed. */
+static bool apply(Tree *tree, StoreTxn *txn, TreeChange *change, GError **error)
+{
+    TreeAsk ask = {0};
+    Call call = {.tree = tree, .reader = store_txn_reader(txn), .ask = &ask};
+    Changing changing = {.call = &call, .txn = txn, .change = change, .error = error};
+
+    change->before = change->file ? file_memory(change->file) : 0;
+    changing.memory = change->before;
+    change->err = run(&changing);
+    tree_ask_clear(&ask);
+    if (changing.failed || !store_reader_check(call.reader, error))
+        return false;
+    if (change->file)
+        file_remember(change->file, (change->err ? change->before : changing.memory) | FILE_TRIED);
+    return true;
+}
+
+static void take_back(TreeChange *change, int err)
+{
+    g_clear_pointer(&change->messages, g_array_unref);
+    change->must_wait = false;
+    if (!change->err)
+        change->err = err;
+    if (change->file)
+        file_remember(change->file, change->before | FILE_TRIED);
+}
+
+static bool apply_all(Tree *tree, TreeChange *const *changes, guint n, guint *applied,
+                      gint64 *commit_at, GError **error)
+{
+    StoreTxn *txn = store_begin(tree->config.store, true, error);
+
+    if (!txn)
+        return false;
+    store_reader_check(store_txn_reader(txn), NULL);
+    while (*applied < n) {
+        if (!apply(tree, txn, changes[(*applied)++], error)) {
+            store_rollback(txn);
+            return false;
+        }
+    }
+    *commit_at = clock_mono_us();
+    return store_commit(txn, error);
+}
+
+bool tree_change_all(Tree *tree, TreeChange *const *changes, guint n, TreeChangeTimes *times_out)
+{
+    g_autoptr(GError) error = NULL;
+    gint64 began = clock_mono_us(), commit_at = began;
+    guint applied = 0;
+    int err;
+
+    if (apply_all(tree, changes, n, &applied, &commit_at, &error)) {
+        *times_out = (TreeChangeTimes){clock_mono_us() - began, clock_mono_us() - commit_at};
+        return true;
+    }
+    err = imapfs_error_to_errno(error);
+    log_error("tree", "nothing was changed: %s", error->message);
+    for (guint i = n; i > applied; i--)
+        changes[i - 1]->err = err;
+    for (guint i = applied; i; i--)
+        take_back(changes[i - 1], err);
+    return false;
+}
+
+void tree_change_clear(TreeChange *change)
+{
+    g_clear_pointer(&change->messages, g_array_unref);
+}
+
+TreeStatus tree_open_to_change(Tree *tree, TreeAsk *ask, guint64 ino, int flags,
+                               TreeFile **file_out)
+{
+    const TreeChange change = {.kind = TREE_CHANGE_WRITE, .ino = ino};
+    guint memory = (flags & O_APPEND ? FILE_APPENDS : 0) | (flags & O_TRUNC ? FILE_TRUNCATED : 0);
+    TreeStatus status;
+
+    ask->err = tree_change_refusal(&change);
+    if (ask->err)
+        return TREE_ERROR;
+    status = tree_open(tree, ask, ino, file_out);
+    if (status == TREE_OK)
+        file_set_changes(*file_out, memory);
+    return status;
+}
+
+bool tree_file_owes_change(const TreeFile *file)
+{
+    return tree_file_changes(file) &&
+           (file_memory(file) & (FILE_TRUNCATED | FILE_TRIED)) == FILE_TRUNCATED;
+}
+
+TreeStatus tree_sync(Tree *tree, TreeAsk *ask, guint64 ino)
+{
+    StoreReader *reader = store_reader(tree->config.store);
+    Ino bits = ino_unpack(ino);
+    guint32 box = bits.box, uid = box ? bits.uid : 0;
+    LogCounts counts = {0};
+
+    store_reader_check(reader, NULL);
+    log_count(reader, box, uid, &counts);
+    if (!store_reader_check(reader, NULL) || (uid && counts.failed && !counts.pending)) {
+        ask->err = EIO;
+        return TREE_ERROR;
+    }
+    if (!counts.pending || tree_ask_is_settled(ask, NEED_REPLAYED))
+        return TREE_OK;
+    need_clear(&ask->need);
+    ask->need = (Need){.kind = NEED_REPLAYED, .box = box, .uid = uid};
+    return TREE_NEED;
+}
+
+bool tree_ino_is_of_message(guint64 ino, TreeMessage *out)
+{
+    Ino bits = ino_unpack(ino);
+
+    *out = (TreeMessage){bits.box, bits.uid};
+    return bits.box && bits.uid;
+}

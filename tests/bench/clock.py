@@ -1,0 +1,48 @@
+"""Runs commands as a user does, and times them."""
+import dataclasses
+import os
+import resource
+import subprocess
+import tempfile
+import time
+
+LIMIT_S = 1800  # a command that takes longer has failed
+
+
+@dataclasses.dataclass
+class Timed:
+    seconds: float
+    cpu: float      # of the command, not of file systems behind it
+    output: bytes
+
+    @property
+    def lines(self):
+        return self.output.count(b"\n")
+
+
+def timed(*command, limit=LIMIT_S, codes=(0,), cwd=None):
+    """A command to its end. Its output goes to a file: grep and tar see through /dev/null."""
+    with tempfile.TemporaryFile() as output, tempfile.TemporaryFile() as errors:
+        cpu, began = _children(), time.monotonic()
+        done = subprocess.run(command, stdin=subprocess.DEVNULL, stdout=output, stderr=errors,
+                              timeout=limit, cwd=cwd, check=False,
+                              env=dict(os.environ, LC_ALL="C.UTF-8"))
+        seconds = time.monotonic() - began
+        cpu = _children() - cpu
+        if done.returncode not in codes:
+            errors.seek(0)
+            raise RuntimeError(f"{' '.join(command[:6])} ...: exit code {done.returncode}: "
+                               f"{errors.read(2000).decode(errors='replace')}")
+        output.seek(0)
+        return Timed(seconds, cpu, output.read())
+
+
+def _children():
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return used.ru_utime + used.ru_stime
+
+
+def expect(what, got, want):
+    """A benchmark of wrong answers is worth nothing."""
+    if got != want:
+        raise AssertionError(f"{what}: {got} instead of {want}")

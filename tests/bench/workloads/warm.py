@@ -1,0 +1,97 @@
+"""What is kept here: search and walks, beside the same tree on the local file system."""
+import os
+
+import corpus
+import proc
+from clock import expect, timed
+from report import Goal, Row
+
+BOX = "Warm"
+WALKS = (("find", ("find",), 1.2), ("ls -lR", ("ls", "-lR"), 1.2), ("du", ("du", "-s"), 1.2))
+
+
+class Held:
+    """A home that holds everything, the mount that fetched it, and a copy of its tree."""
+
+    def __init__(self, bench):
+        self.bench = bench
+        self.box = bench.account.box(BOX, "modest", bench.settings.held)
+        self.mounted = bench.imapfs.mount()
+        self.home = self.mounted.home
+        self.copy = os.path.join(proc.workdir("copy"), BOX)
+        self.copying = timed("cp", "-r", self.tree, self.copy).seconds
+        self.lines = timed(*self.grep(self.copy)).lines
+        expect("parts found in the copy", self.lines, self.box.corpus.found)
+        self.files = timed("find", self.copy, "-type", "f").lines
+
+    @property
+    def tree(self):
+        return self.mounted.path(BOX)
+
+    @staticmethod
+    def grep(path):
+        return ["grep", "-r", corpus.WORD.decode(), path]
+
+    def search(self, path):
+        done = timed(*self.grep(path))
+        expect("parts found", done.lines, self.lines)
+        return done.seconds
+
+    def again(self):
+        """Unmounts and mounts: what the kernel kept is gone, what we keep is not."""
+        self.mounted.unmount()
+        self.mounted = self.bench.imapfs.mount(None, self.home)
+
+
+def held(bench):
+    return bench.once("held", lambda: Held(bench))
+
+
+def warm(bench):
+    settings = bench.settings
+    all_held = held(bench)
+    count = f"{all_held.box.count:,}"
+    third = Row(f"third grep -r of {count} messages, nothing changed",
+                goals=[Goal(1.8, "ext4")], picture=True)
+    first = Row("first grep -r after a remount",
+                goals=[Goal(3.5, "ext4"), Goal(2.2, "ext4", "with content pushed ahead")],
+                picture=True)
+    later = Row("third grep -r after a remount, when every size is known",
+                goals=[Goal(1.8, "ext4"), Goal(1.15, "ext4", "with zero-message open")])
+    yield from (third, first, later)
+    for _ in range(2):
+        all_held.search(all_held.tree)
+        all_held.search(all_held.copy)
+    for _ in range(settings.runs):
+        third.add(imapfs=all_held.search(all_held.tree))
+        third.add(ext4=all_held.search(all_held.copy))
+    for _ in range(settings.runs):
+        all_held.again()
+        first.add(imapfs=all_held.search(all_held.tree), ext4=all_held.search(all_held.copy))
+        all_held.search(all_held.tree)
+        later.add(imapfs=all_held.search(all_held.tree), ext4=all_held.search(all_held.copy))
+    third.note = (f"{all_held.files:,} files, {corpus_size(all_held)} of mail. Copying all of it the "
+                  f"first time, without a link: {all_held.copying:.1f} s.")
+
+
+def corpus_size(all_held):
+    return f"{all_held.box.corpus.raw_octets / 1e6:,.0f} MB"
+
+
+def walk(bench):
+    all_held = held(bench)
+    for name, command, factor in WALKS:
+        all_held.again()
+        first = Row(f"    first {name} after a remount")
+        row = Row(f"{name} of {all_held.box.count:,} messages", goals=[Goal(factor, "ext4")],
+                  picture=True)
+        yield from (row, first)
+        for turn in range(2 + bench.settings.runs):
+            mine = timed(*command, all_held.tree)
+            theirs = timed(*command, all_held.copy)
+            if turn == 0:
+                first.add(imapfs=mine.seconds, ext4=theirs.seconds)
+            elif turn > 1:
+                row.add(imapfs=mine.seconds, ext4=theirs.seconds)
+        if name == "find":
+            expect("files found", mine.lines, theirs.lines)

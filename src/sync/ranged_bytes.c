@@ -124,8 +124,17 @@ static bool is_here(const Ranged *self, guint64 block)
     return self->blocks[block] == BLOCK_HERE || self->blocks[block] == BLOCK_READ;
 }
 
+/* Under the lock: whether what is on its way comes right before a block. */
+static bool is_after_asked(const Ranged *self, guint64 block)
+{
+    while (block > 0 && self->blocks[block - 1] == BLOCK_HERE)
+        block--;
+    return block > 0 && self->blocks[block - 1] == BLOCK_ASKED;
+}
+
 /* Under the lock: whether the bytes [offset, end) are here, and the right ones as far as is known.
- * What is streamed may go on after the size that was told: that is known at its end. */
+ * What is streamed may go on after the size that was told: that is known at its end. Pieces that
+ * come out of order are given in order: the one that is still to come may be irregular. */
 static bool has(const Ranged *self, guint64 offset, guint64 end)
 {
     guint64 last = ranged_block_end(self, end);
@@ -136,7 +145,7 @@ static bool has(const Ranged *self, guint64 offset, guint64 end)
         if (!is_here(self, i))
             return false;
     }
-    return true;
+    return !is_after_asked(self, ranged_block_of(self, offset));
 }
 
 guint64 ranged_claim(Ranged *ranged, guint64 *first, guint64 end, guint64 max)

@@ -33,8 +33,23 @@ static void chunk_free(Chunk *chunk)
 
 /* --- who waits --- */
 
+static void note_progress(Ranged *self)
+{
+    for (guint i = 0; i < self->jobs->len; i++)
+        job_progress(self->jobs->pdata[i]);
+}
+
+static bool is_over(Ranged *self, Job *job)
+{
+    if (!job_is_wanted(job))
+        return true;
+    if (job->need.kind == NEED_CONTENT)
+        return ranged_is_whole(self);
+    return ranged_has(self, job->need.offset, job->need.length);
+}
+
 /* Finishes and lets go of the jobs of which that can be said. */
-static void finish_jobs(Ranged *self, bool (*is_over)(Ranged *self, Job *job))
+static void finish_jobs(Ranged *self)
 {
     for (guint i = 0; i < self->jobs->len;) {
         Job *job = self->jobs->pdata[i];
@@ -47,18 +62,6 @@ static void finish_jobs(Ranged *self, bool (*is_over)(Ranged *self, Job *job))
             i++;
         }
     }
-}
-
-static bool is_answered(Ranged *self, Job *job)
-{
-    bool whole = job->need.kind == NEED_CONTENT;
-    job_progress(job);
-    return whole ? ranged_is_whole(self) : ranged_has(self, job->need.offset, job->need.length);
-}
-
-static bool is_unwanted(Ranged *self, Job *job)
-{
-    return !job_is_wanted(job);
 }
 
 static void fail_jobs(Ranged *self, const GError *error)
@@ -130,7 +133,8 @@ static void chunk_take(Chunk *chunk, const FetchBody *body)
         if (self->streamed)
             take_by_stream(chunk, bytes, length);
     }
-    finish_jobs(self, is_answered);
+    note_progress(self);
+    finish_jobs(self);
 }
 
 /* Two may begin at the same place, when the stream has taken over: the one whose length it is. */
@@ -178,9 +182,7 @@ static bool on_body(Command *command, Response *response, gpointer data)
 /* Part of a piece came. */
 static void on_progress(gpointer data)
 {
-    const Chunk *chunk = data;
-    for (guint i = 0; i < chunk->ranged->jobs->len; i++)
-        job_progress(chunk->ranged->jobs->pdata[i]);
+    note_progress(((Chunk *)data)->ranged);
 }
 
 /* --- the end of a command --- */
@@ -391,7 +393,7 @@ void ranged_pump(Ranged *ranged)
         release(ranged);
     }
     ranged_ref(ranged);
-    finish_jobs(ranged, is_unwanted);
+    finish_jobs(ranged);
     while ((chunk = claim_next(ranged, &lane))) {
         if (ranged->held) {
             send(ranged, lane, chunk);
@@ -417,7 +419,6 @@ void ranged_add_job(Ranged *ranged, Job *job)
     ranged->used_us = clock_mono_us();
     ranged->stalled = false;
     g_ptr_array_add(ranged->jobs, job_ref(job));
-    finish_jobs(ranged, is_answered);
     ranged_pump(ranged);
 }
 

@@ -20,7 +20,7 @@
 #define TIMEOUT_MS 10000
 #define FOLLOW_US 250000
 
-enum { DONE = 0, FAILED = 1, WRONG_USAGE = 2, NO_SERVER = 3 };
+enum { DONE = 0, FAILED = 1, WRONG_USAGE = 2, NO_SERVER = 3, UNREADABLE = -1 /* tell the usage */ };
 
 /* --- words --- */
 
@@ -280,7 +280,7 @@ static int flag_messages(char *const *words)
             return complain(*word, 0, "not in an imapfs mount (imapfsctl list shows them)");
     }
     if (!n || !text->len)
-        return WRONG_USAGE;
+        return UNREADABLE;
     const Flagging flagging = {words, text->str};
     Problems problems = {.line = rest};
     int err = child_run(flag_work, &flagging, TIMEOUT_MS, show_problems, &problems);
@@ -302,20 +302,23 @@ static const struct {
     int (*run)(const Run *run);
     Takes takes;
     bool needs_one; /* no mount at all is an error */
+    bool one_only;  /* with several, one must be named */
     const char *arguments, *help;
 } commands[] = {
-    {"status", show_status, TAKES_NOTHING, true, "", "how the account and the connection are"},
-    {"log", show_log, TAKES_NOTHING, true, "", "the last lines of the log"},
-    {"list", show_mount, TAKES_NOTHING, false, "", "the mounts: SOURCE and MOUNTPOINT"},
-    {"events", follow_events, TAKES_NOTHING, true, "", "what happens, as it happens"},
-    {"queue", show_ops, TAKES_NOTHING, true, "", "changes that the server does not have yet"},
-    {"failed", show_ops, TAKES_NOTHING, true, "", "changes that it refused"},
-    {"sync", sync_changes, TAKES_NOTHING, true, "", "wait until all changes are sent"},
-    {"offline", give_order, TAKES_NOTHING, true, "", "use no network; changes wait"},
-    {"online", give_order, TAKES_NOTHING, true, "", "use it again"},
-    {"retry", give_order, TAKES_OP_OR_ALL, true, "[SEQ|all]", "send what failed again"},
-    {"discard", give_order, TAKES_OP, true, "SEQ|all", "forget what failed"},
-    {"cancel", give_order, TAKES_OP, true, "SEQ|all", "take back what was not sent"},
+    {"status", show_status, TAKES_NOTHING, true, false, "",
+     "how the account and the connection are"},
+    {"log", show_log, TAKES_NOTHING, true, false, "", "the last lines of the log"},
+    {"list", show_mount, TAKES_NOTHING, false, false, "", "the mounts: SOURCE and MOUNTPOINT"},
+    {"events", follow_events, TAKES_NOTHING, true, true, "", "what happens, as it happens"},
+    {"queue", show_ops, TAKES_NOTHING, true, false, "",
+     "changes that the server does not have yet"},
+    {"failed", show_ops, TAKES_NOTHING, true, false, "", "changes that it refused"},
+    {"sync", sync_changes, TAKES_NOTHING, true, false, "", "wait until all changes are sent"},
+    {"offline", give_order, TAKES_NOTHING, true, false, "", "use no network; changes wait"},
+    {"online", give_order, TAKES_NOTHING, true, false, "", "use it again"},
+    {"retry", give_order, TAKES_OP_OR_ALL, true, true, "[SEQ|all]", "send what failed again"},
+    {"discard", give_order, TAKES_OP, true, true, "SEQ|all", "forget what failed"},
+    {"cancel", give_order, TAKES_OP, true, true, "SEQ|all", "take back what was not sent"},
 };
 
 static bool is_op(const char *word)
@@ -331,8 +334,7 @@ static int run_on_all(guint command, Run run)
     int code = DONE;
     for (guint i = 0; i < mounts->len; i++)
         mine += ((const Mount *)g_ptr_array_index(mounts, i))->user == getuid();
-    if (mine > 1 && (commands[command].run == follow_events ||
-                     (run.argument && strcmp(run.argument, "all") != 0))) {
+    if (mine > 1 && commands[command].one_only) {
         fputs("imapfsctl: you have several mounts: say which (imapfsctl list)\n", stderr);
         return WRONG_USAGE;
     }
@@ -363,7 +365,7 @@ static int run_command(guint command, char *const *words)
     else if (takes == TAKES_OP_OR_ALL)
         run.argument = "all";
     if (words[0] || (takes == TAKES_OP && !run.argument))
-        return WRONG_USAGE;
+        return UNREADABLE;
     if (!where)
         return run_on_all(command, run);
     g_autoptr(GPtrArray) mounts = mounts_load();
@@ -380,10 +382,10 @@ static void print_help(FILE *out)
     for (guint i = 0; i < G_N_ELEMENTS(commands); i++)
         fprintf(out, "    %-8s%-10s %s\n", commands[i].name, commands[i].arguments,
                 commands[i].help);
-    fputs("    flag              set and clear flags of messages (their directories)\n"
-          "    help              this\n"
+    fputs("    flag               set and clear flags of messages (their directories)\n"
+          "    help               this\n"
           "    version\n\n"
-          "Without MOUNTPOINT: all mounts of yours.\n",
+          "Without MOUNTPOINT: all mounts of yours, or the only one.\n",
           out);
 }
 
@@ -399,7 +401,7 @@ static int run(const char *name, char *const *words)
     for (guint i = 0; i < G_N_ELEMENTS(commands); i++)
         if (strcmp(name, commands[i].name) == 0)
             return run_command(i, words);
-    return WRONG_USAGE;
+    return UNREADABLE;
 }
 
 int main(int argc, char **argv)
@@ -414,7 +416,8 @@ int main(int argc, char **argv)
         return DONE;
     }
     int code = run(name, argc > 2 ? argv + 2 : argv + argc);
-    if (code == WRONG_USAGE)
-        print_help(stderr);
-    return code;
+    if (code != UNREADABLE)
+        return code;
+    print_help(stderr);
+    return WRONG_USAGE;
 }

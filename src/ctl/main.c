@@ -22,7 +22,7 @@ typedef struct {
 static void print_help(void)
 {
     fputs("usage: imapfs [-f] [-o OPTION[,OPTION...]] SOURCE MOUNTPOINT\n\n"
-          "Shows the mail of an IMAP account as directories and files\n\n"
+          "Shows the mail of an IMAP account as directories and files.\n\n"
           "SOURCE: USER@HOST[:PORT]              TLS, as imaps://\n"
           "        imaps://[USER@]HOST[:PORT]    TLS\n"
           "        imap://[USER@]HOST[:PORT]     STARTTLS, required\n"

@@ -14,6 +14,7 @@
 #include "imapfs/base/limits.h"
 #include "imapfs/base/log.h"
 #include "imapfs/fuse/front.h"
+#include "imapfs/store/log.h"
 #include <errno.h>
 #include <fcntl.h>
 #include <signal.h>
@@ -23,6 +24,8 @@
 #include <unistd.h>
 
 #define FRESH_MS 3000
+#define FIRST_ANSWER_MS 2000 /* long enough to hear of a wrong password, where mail is kept here \
+                              */
 #define ASKING_POLL_US 100000
 #define LOGIN_TRIES 3 /* of a person at a terminal */
 
@@ -126,6 +129,7 @@ static bool start_engine(Mounted *mounted, GError **error)
         .timeout_ms = settings->account.timeout_ms,
         .fresh_ms = MIN(FRESH_MS, settings->account.timeout_ms),
         .poll_s = settings->poll_s,
+        .prefetch = settings->prefetch,
         .read_only = settings->read_only,
         .events = {.box_added = relay_box_added,
                    .box_removed = relay_box_removed,
@@ -136,6 +140,8 @@ static bool start_engine(Mounted *mounted, GError **error)
         .events_data = mounted,
     };
     mounted->engine = engine_new(&config, error);
+    if (mounted->engine && settings->offline)
+        engine_set_offline(mounted->engine, true);
     return mounted->engine != NULL;
 }
 
@@ -202,12 +208,12 @@ static bool go_on_waiting(Mounted *mounted, Patience *patience, const GError *fa
     return is_weather(failed) && clock_mono_us() < patience->until_us;
 }
 
-static bool wait_online(Mounted *mounted, GError **error)
+static bool wait_online(Mounted *mounted, guint timeout_ms, GError **error)
 {
     Patience patience = {0};
     for (;;) {
         g_autoptr(GError) failed = NULL;
-        if (engine_wait_online(mounted->engine, mounted->settings->account.timeout_ms, &failed))
+        if (engine_wait_online(mounted->engine, timeout_ms, &failed))
             return true;
         if (!go_on_waiting(mounted, &patience, failed)) {
             g_propagate_error(error, g_steal_pointer(&failed));
@@ -218,13 +224,20 @@ static bool wait_online(Mounted *mounted, GError **error)
 }
 
 /* A refused login, or a connection that is not secure, is the user's to hear at once. Without
- * network what is kept here is worth mounting. */
+ * network, or when it takes long, what is kept here is worth mounting; the engine goes on. */
 static bool connect_or_use_cache(Mounted *mounted, GError **error)
 {
     g_autoptr(GError) failed = NULL;
-    if (wait_online(mounted, &failed))
+    bool usable = is_cache_usable(mounted->store);
+    guint timeout_ms = mounted->settings->account.timeout_ms;
+    if (mounted->settings->offline)
+        return usable || fail(error,
+                              "%s: nothing of this account is kept here yet: mount it once without "
+                              "the option offline",
+                              mounted->settings->account.name);
+    if (wait_online(mounted, usable ? MIN(timeout_ms, FIRST_ANSWER_MS) : timeout_ms, &failed))
         return true;
-    if (is_weather(failed) && is_cache_usable(mounted->store)) {
+    if (is_weather(failed) && usable) {
         g_autofree char *text = log_printable(failed->message, strlen(failed->message), 1500);
         fprintf(stderr, "imapfs: %s; mounting what is kept here\n", text);
         return true;
@@ -276,6 +289,17 @@ static bool prepare(Mounted *mounted, GError **error)
            mount_front(mounted, error);
 }
 
+/* Nothing is lost, but who expects it to be sent should know. */
+static void tell_pending(Mounted *mounted)
+{
+    LogCounts counts = {0};
+    log_count(store_reader(mounted->store), 0, 0, &counts);
+    if (counts.pending)
+        log_info("imapfs", "%" G_GUINT64_FORMAT " %s queued and will be sent at the next mount%s",
+                 counts.pending, counts.pending == 1 ? "change is" : "changes are",
+                 mounted->settings->read_only ? " that is not read-only" : "");
+}
+
 static ExitCode serve(Mounted *mounted)
 {
     bool foreground = mounted->flags->foreground;
@@ -289,6 +313,7 @@ static ExitCode serve(Mounted *mounted)
         watch_start(mounted->engine, foreground && isatty(STDERR_FILENO) ? STDERR_FILENO : -1);
     int code = front_run(mounted->front, mounted->tree, mounted->engine);
     watch_stop(watch);
+    tell_pending(mounted);
     return code == 0 ? EXIT_FINE : EXIT_FAILED;
 }
 

@@ -32,12 +32,14 @@ typedef enum {
     OPT_DISABLE,
     OPT_MODE,
     OPT_CACHE_SIZE,
+    OPT_PREFETCH,
     OPT_CACHE_DIR,
     OPT_STATE_DIR,
     OPT_TRACE,
     OPT_DEBUG,
     OPT_ALLOW_OTHER,
     OPT_RO,
+    OPT_OFFLINE,
     OPT_HOST,     /* of the configuration file only, as SOURCE says it on the command line */
     OPT_SECURITY, /* likewise */
     N_OPTIONS

@@ -190,7 +190,9 @@ static bool fill(Settings *settings, Options *options, const char *text, const c
         g_strdelimit(settings->debug, ":", ',');
     settings->poll_s = account->poll_s = (guint)options_number(options, OPT_POLL);
     settings->allow_other = options_bool(options, OPT_ALLOW_OTHER);
+    settings->prefetch = options_number(options, OPT_PREFETCH);
     settings->read_only = options_bool(options, OPT_RO);
+    settings->offline = options_bool(options, OPT_OFFLINE);
     if (!choose_directories(settings, options, error))
         return false;
     choose_passwords(settings, options);

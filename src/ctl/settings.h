@@ -13,12 +13,12 @@ typedef struct {
     Account account;  /* trace_fd is -1 here */
     PasswordSource *passwords;
     char *state_dir, *cache_dir; /* of this account */
-    guint64 cache_size;
+    guint64 cache_size, prefetch;
     char *identity;   /* which mail it is: what the store must have been made from */
     char *trace_path; /* or NULL */
     char *debug;      /* categories separated by ',', or NULL: of the option, else $IMAPFS_DEBUG */
     guint poll_s;
-    bool allow_other, read_only;
+    bool allow_other, read_only, offline;
 } Settings;
 
 /* options is completed from the section of the configuration file (config_path() when path is NULL)

@@ -150,15 +150,16 @@ static bool take_batch(Changer *self, GPtrArray *out)
 static void *changer_thread(void *data)
 {
     Front *front = data;
+    Changer *self = front->changer;
     g_autoptr(GPtrArray) batch = g_ptr_array_new();
 
-    while (take_batch(front->changer, batch)) {
+    while (take_batch(self, batch)) {
         change_all(front, batch);
         for (guint i = 0; i < batch->len; i++) {
             Request *request = g_ptr_array_index(batch, i);
 
             if (request->has_change && request->change.kind == TREE_CHANGE_CLOSE)
-                forget_closing(front->changer, request->ino);
+                forget_closing(self, request->ino);
             request_run(request);
             front_answered(front);
         }
@@ -183,7 +184,7 @@ bool changes_start(Front *front)
 
 void changes_end(Front *front)
 {
-    Changer *self = g_steal_pointer(&front->changer);
+    Changer *self = front->changer;
 
     if (!self)
         return;
@@ -193,6 +194,7 @@ void changes_end(Front *front)
     pthread_mutex_unlock(&self->lock);
     if (self->thread)
         pthread_join(self->thread, NULL);
+    front->changer = NULL;
     g_array_unref(self->closing);
     pthread_cond_destroy(&self->cond);
     pthread_mutex_destroy(&self->lock);

@@ -145,13 +145,18 @@ void selected_on_data(Session *session, Response *response)
         on_select_data(session, job, response);
         return;
     }
-    if (!session->selected.mailbox || session->state != SESSION_READY) {
+    if (!session->selected.mailbox) {
         session_drop(session, response);
         return;
     }
+    /* Behind LOGOUT, too: a command that is answered with OK must have had all of its answer. */
     track_exists(session, &session->selected.exists, response);
-    if (!queue_offer(session, response, select_in_flight(session)))
+    if (queue_offer(session, response, select_in_flight(session)))
+        return;
+    if (session->state == SESSION_READY)
         session_tell_untagged(session, session->selected.mailbox, response);
+    else
+        session_drop(session, response);
 }
 
 /* "MAILBOXID (F2212ea87-6097)" (RFC 8474 4.1): 1 to 255 of letters, digits, "_" and "-". */

@@ -18,6 +18,7 @@ struct Content {
     guint64 id, size;
     guint8 *bytes; /* or NULL: */
     int fd;
+    bool first_use;
 };
 
 typedef struct {
@@ -74,7 +75,7 @@ static Content *content_new(Store *store, const Row *row, int fd)
     self->size = row->size;
     self->bytes = row->bytes;
     self->fd = fd;
-    content_uses_opened(store, row->id, row->used_ms);
+    self->first_use = content_uses_opened(store, row->id, row->used_ms);
     return self;
 }
 
@@ -152,6 +153,11 @@ void content_unref(Content *content)
         close(content->fd);
     g_free(content->bytes);
     g_free(content);
+}
+
+bool content_is_first_use(const Content *content)
+{
+    return content->first_use;
 }
 
 guint64 content_size(const Content *content)

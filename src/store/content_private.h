@@ -7,7 +7,7 @@
 
 /* --- what is open or was used (content_use.c); any thread --- */
 
-void content_uses_opened(Store *store, guint64 id, gint64 used_ms);
+bool content_uses_opened(Store *store, guint64 id, gint64 used_ms);
 void content_uses_closed(Store *store, guint64 id);
 void content_uses_committed(Store *store, guint64 id); /* stays a while for who waits for it */
 void content_uses_mark_bad(Store *store, guint64 id);

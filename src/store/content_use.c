@@ -27,7 +27,7 @@ static gint64 *time_new(gint64 time)
     return out;
 }
 
-void content_uses_opened(Store *store, guint64 id, gint64 used_ms)
+bool content_uses_opened(Store *store, guint64 id, gint64 used_ms)
 {
     ContentStore *self = &store->content;
     gint64 now = clock_real_ns() / 1000000;
@@ -36,8 +36,9 @@ void content_uses_opened(Store *store, guint64 id, gint64 used_ms)
     g_hash_table_replace(self->open, key_new(id), GUINT_TO_POINTER(n + 1));
     if (ABS(now - used_ms) >= USE_RESOLUTION_MS && g_hash_table_size(self->touched) < USES_MAX)
         g_hash_table_replace(self->touched, key_new(id), time_new(now));
-    g_hash_table_remove(self->fresh, &id);
+    bool first = g_hash_table_remove(self->fresh, &id);
     pthread_mutex_unlock(&self->use_lock);
+    return first;
 }
 
 void content_uses_closed(Store *store, guint64 id)

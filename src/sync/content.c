@@ -324,6 +324,14 @@ static void on_session(Mailbox *mailbox, Session *session, const GError *error, 
     fetch_unref(fetch);
 }
 
+/* Came while the need was on its way here. */
+static bool is_there(const Job *job)
+{
+    const Need *need = &job->need;
+    ContentKey key = {need->box, need->uid, need->content, need->section ? need->section : ""};
+    return content_exists(store_reader(job->engine->store), &key);
+}
+
 void content_job_fetch(Job *job)
 {
     if (local_has_parts(job)) {
@@ -336,11 +344,20 @@ void content_job_fetch(Job *job)
         job_finish(job, error);
         return;
     }
-    mailbox_acquire(mailbox, LANE_FOREGROUND, on_session, job_ref(job));
+    job_ref(job);
+    mailbox_ref(mailbox);
+    if (!ahead_brings(mailbox, &job->need))
+        mailbox_acquire(mailbox, LANE_FOREGROUND, on_session, job_ref(job));
+    if (!job->finished) /* there is a connection; and after it, as nobody waits for the others */
+        ahead_note(mailbox, &job->need);
+    mailbox_unref(mailbox);
+    job_unref(job);
 }
 
 void content_job_start(Job *job)
 {
-    if (local_has_parts(job) || !ranged_open_start(job))
+    if (is_there(job))
+        job_finish(job, NULL);
+    else if (local_has_parts(job) || !ranged_open_start(job))
         content_job_fetch(job);
 }

@@ -413,6 +413,28 @@ bool engine_is_offline(Engine *engine)
     return offline;
 }
 
+/* --- hints --- */
+
+static void read_run(Engine *engine, gpointer data)
+{
+    const Need *need = data;
+    Mailbox *mailbox = mailbox_get(engine, need->box, NULL);
+    if (mailbox)
+        ahead_note(mailbox, need);
+}
+
+static void read_free(gpointer data)
+{
+    need_free(data);
+}
+
+void engine_read(Engine *engine, guint32 box, guint32 uid, ContentKind kind, const char *section)
+{
+    const Need need = {
+        .kind = NEED_CONTENT, .box = box, .uid = uid, .content = kind, .section = (char *)section};
+    engine_post(engine, read_run, need_copy(&need), read_free);
+}
+
 /* --- errors --- */
 
 /* X: what a response code of a tagged NO means. */

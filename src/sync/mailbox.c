@@ -55,6 +55,7 @@ void mailbox_unref(Mailbox *mailbox)
     g_array_unref(mailbox->flag_news);
     uidset_free(mailbox->structure_asked);
     sizes_clear(&mailbox->sizes);
+    ahead_free(mailbox->ahead);
     g_clear_error(&mailbox->select_error);
     g_free(mailbox->name);
     g_free(mailbox);

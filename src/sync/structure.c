@@ -189,13 +189,14 @@ static UidSet *choose(Mailbox *mailbox, guint32 uid)
     return chosen;
 }
 
-static void send(Mailbox *mailbox, Session *session, Job *job)
+/* Takes the UIDs. */
+static void send(Mailbox *mailbox, Session *session, UidSet *uids)
 {
     StructureFetch *fetch = g_new0(StructureFetch, 1);
     fetch->mailbox = mailbox_ref(mailbox);
     fetch->generation = mailbox->generation;
     fetch->box = mailbox->box;
-    fetch->asked = choose(mailbox, job->need.uid);
+    fetch->asked = uids;
     fetch->left = uidset_copy(fetch->asked);
     fetch->doubtful = uidset_new();
     fetch->texts = g_ptr_array_new_with_free_func(text_free);
@@ -218,7 +219,7 @@ static void on_session(Mailbox *mailbox, Session *session, const GError *error, 
     else if (job->finished || uidset_contains(mailbox->structure_asked, job->need.uid))
         mailbox_release(mailbox, mailbox->generation); /* it is in flight: that answers this job */
     else
-        send(mailbox, session, job);
+        send(mailbox, session, choose(mailbox, job->need.uid));
     job_unref(job);
 }
 
@@ -231,4 +232,29 @@ void structure_job_start(Job *job)
         return;
     }
     mailbox_acquire(mailbox, LANE_FOREGROUND, on_session, job_ref(job));
+}
+
+/* --- before it is asked for --- */
+
+/* In the foreground: it is short, and somebody may come to wait for it before it is sent. */
+static void on_ahead(Mailbox *mailbox, Session *session, const GError *error, gpointer data)
+{
+    guint32 uid = GPOINTER_TO_UINT(data);
+    if (!session)
+        return;
+    UidSet *uids = store_msg_without_structure(store_reader(mailbox->engine->store), mailbox->box,
+                                               uid - 1, WINDOW_MAX);
+    uidset_remove_set(uids, mailbox->structure_asked);
+    if (uidset_is_empty(uids)) {
+        uidset_free(uids);
+        mailbox_release(mailbox, mailbox->generation);
+        return;
+    }
+    send(mailbox, session, uids);
+}
+
+void structure_ahead(Mailbox *mailbox, guint32 uid)
+{
+    if (!uidset_contains(mailbox->structure_asked, uid))
+        mailbox_acquire(mailbox, LANE_BACKGROUND, on_ahead, GUINT_TO_POINTER(uid));
 }

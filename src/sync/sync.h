@@ -12,6 +12,7 @@
 typedef struct Mailbox Mailbox;
 typedef struct Job Job;
 typedef struct LocalMessage LocalMessage;
+typedef struct Ahead Ahead;
 
 /* --- what sends the log (replay.c): the account's side, and a mailbox's --- */
 
@@ -216,6 +217,7 @@ struct Mailbox {
     UidSet *structure_asked; /* in flight */
 
     MailboxSizes sizes;
+    Ahead *ahead; /* contents: read-ahead over neighbours; NULL before the first read */
     MailboxReplay replay;
 };
 
@@ -282,11 +284,19 @@ void rehome_drop_adrift(Engine *engine);
 /* --- fetching (structure.c, sizes.c, content.c, ranged*.c) --- */
 
 void structure_job_start(Job *job);
+/* Somebody reads in order and comes to this message soon: its structure and the next ones. */
+void structure_ahead(Mailbox *mailbox, guint32 uid);
 void sizes_job_start(Job *job);
 void sizes_clear(MailboxSizes *sizes);
 void content_job_start(Job *job);
 void content_job_fetch(Job *job); /* whole, whatever its size */
 void ranged_job_start(Job *job);
+/* A content is wanted, or was opened for the first time since it came: brings what is likely to be
+ * read next (ahead.c). */
+void ahead_note(Mailbox *mailbox, const Need *need);
+/* It is on its way: that will answer the job. */
+bool ahead_brings(Mailbox *mailbox, const Need *need);
+void ahead_free(Ahead *ahead);
 /* The IMAP section that a need is about (RFC 9051 6.4.5.1). Caller frees. */
 char *need_wire_section(const Need *need);
 

@@ -94,6 +94,8 @@ TreeStatus file_open_content(const Call *call, const ContentKey *key, const Layo
 
     if (!content && !ranged)
         return call_need_content(call, key, part, encoded_size);
+    if (content && content_is_first_use(content))
+        engine_read(call->tree->config.engine, key->box, key->uid, key->kind, key->section);
     *file_out = content ? file_of_content(content) : file_of_ranged(ranged);
     (*file_out)->is_corrected = engine_was_corrected(call->tree->config.engine, key);
     return TREE_OK;

@@ -1,9 +1,11 @@
 #!/usr/bin/env python3
 """Measures what scripts/measure prints: times, bytes, memory, on a link of 50 ms and 20 Mbit/s."""
 import os
+import re
 import statistics
 import subprocess
 import sys
+import threading
 import time
 
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
@@ -258,6 +260,51 @@ def changes():
     server.stop()
 
 
+def flags():
+    """A flag change: its commit to the disk, and the whole call that makes it; alone, by eight
+    callers at once, and one after the other without the network."""
+    server = servers.Dovecot()
+    server.prefill("INBOX", [(mail.quick(n), None) for n in range(100)])
+    server.start()
+    link = Link(server)
+    mounted = link.mount("debug=fuse")
+    paths = [mounted.path("INBOX", name, "flags") for name in mounted.messages("INBOX").values()]
+
+    def change(path, turn, times):
+        descriptor = os.open(path, os.O_WRONLY | os.O_APPEND)
+        began = time.perf_counter()
+        os.write(descriptor, b"%cmark\n" % b"+-"[turn % 2])
+        times.append((time.perf_counter() - began) * 1000)
+        os.close(descriptor)
+
+    for words in ("online", "offline"):
+        for order in ("sync", words):
+            subprocess.run([mounts.CONTROL, order, mounted.mountpoint], check=True, timeout=60)
+        before, times = len(mounted.output()), []
+        for turn in range(1000):
+            change(paths[turn // 2 % len(paths)], turn, times)
+            time.sleep(0.002)
+        commits = [int(us) / 1000 for us in re.findall(
+            r": 1 changes in \d+ us, of which commit (\d+)", mounted.output()[before:])]
+        row(f"a flag change, {words}: commit, median", statistics.median(commits), "ms", 1.5)
+        row("    whole call, median", statistics.median(times), "ms")
+        row("    whole call, 99th of 100", statistics.quantiles(times, n=100)[98], "ms")
+    times = []
+    threads = [threading.Thread(target=lambda path=path: [change(path, turn, times)
+                                                          for turn in range(200)])
+               for path in paths[:8]]
+    began = time.monotonic()
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    row("    8 callers at once: changes a second", len(times) / (time.monotonic() - began), "/s")
+    row("    8 callers at once: whole call, median", statistics.median(times), "ms")
+    mounted.unmount()
+    link.proxy.stop()
+    server.stop()
+
+
 def memory():
     """A mailbox of 100,000 messages, listed."""
     server = server_with(100_000, 700)
@@ -275,8 +322,8 @@ def memory():
     server.stop()
 
 
-ALL = {"listing": listing, "attachment": attachment, "ranges": ranges,
-       "changes": changes, "memory": memory}
+ALL = {"listing": listing, "attachment": attachment, "ranges": ranges, "changes": changes,
+       "flags": flags, "memory": memory}
 
 
 def main(names):

@@ -52,8 +52,8 @@ class FaultCase(Case):
         return mounted.path("INBOX", self.names[uid], "body.txt")
 
     def listed(self, *options, home=None):
-        """A mount whose INBOX was listed, and the first ten texts read."""
-        mounted = self.over_link(*options, home=home)
+        """A mount whose INBOX was listed, and the first ten texts read, and no others."""
+        mounted = self.over_link("prefetch=0", *options, home=home)
         self.names = mounted.messages("INBOX")
         self.assertEqual(set(self.names), set(self.mails))
         for uid in range(1, 11):

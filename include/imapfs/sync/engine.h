@@ -58,6 +58,7 @@ typedef struct {
     guint fresh_ms;         /* how long a listing that is cached waits to be confirmed, and a size
                                that can be estimated to be known (3,000) */
     guint poll_s;           /* STATUS of listed mailboxes that no session watches (60) */
+    guint64 prefetch;       /* bytes that may be brought ahead of a reader; 0: none */
     bool read_only;         /* send nothing that changes anything: the log stays as it is */
     EngineEvents events;
     gpointer events_data;
@@ -77,6 +78,9 @@ bool engine_wait_online(Engine *engine, guint timeout_ms, GError **error);
  * store has it now. Equal needs share one job. Returns a handle for engine_cancel. */
 typedef void (*NeedDone)(const GError *error, gpointer data);
 guint64 engine_want(Engine *engine, const Need *need, NeedDone done, gpointer data);
+/* [any] A content was opened for the first time since it came (content_is_first_use): what is read
+ * next is brought before it is asked for. */
+void engine_read(Engine *engine, guint32 box, guint32 uid, ContentKind kind, const char *section);
 /* [any] done is called soon with CANCELLED, if it was not called yet. */
 void engine_cancel(Engine *engine, guint64 handle);
 

@@ -10,25 +10,6 @@
 #include "imapfs/store/log.h"
 #include "world.h"
 
-/* What the mount does for a change. */
-static guint32 change(World *world, guint32 box, guint32 uid, const char *set, const char *clear)
-{
-    g_auto(Flags) plus = {0};
-    g_auto(Flags) minus = {0};
-    GError *error = NULL;
-    guint32 seq = 0;
-    flags_parse(&plus, set);
-    flags_parse(&minus, clear);
-    StoreTxn *txn = store_begin(world->store, true, &error);
-    assert_non_null(txn);
-    if (!log_flags(txn, box, uid, &plus, &minus, clock_real_ns(), &seq, &error))
-        fail_msg("%s", error->message);
-    assert_true(store_commit(txn, &error));
-    if (world->engine)
-        engine_logged(world->engine, box, uid);
-    return seq;
-}
-
 static void replayed(World *world, guint32 box)
 {
     ask_ok(world, &(Need){.kind = NEED_REPLAYED, .box = box});
@@ -72,14 +53,14 @@ static void test_online(void **state)
     World *world = *state;
     open_engine(world);
     guint32 inbox = list_inbox(world);
-    change(world, inbox, 1, "\\Seen \\Flagged", "");
-    change(world, inbox, 2, "$Forwarded", "\\Seen");
+    world_change(world, inbox, 1, "\\Seen \\Flagged", "");
+    world_change(world, inbox, 2, "$Forwarded", "\\Seen");
     replayed(world, inbox);
     check_flags(world, 1, "FS");
     check_flags(world, 3, "");
     check_row(world, inbox, 1, "\\Seen \\Flagged");
     check_row(world, inbox, 2, "$Forwarded");
-    change(world, inbox, 1, "", "\\Flagged");
+    world_change(world, inbox, 1, "", "\\Flagged");
     replayed(world, 0);
     check_flags(world, 1, "S");
     g_autofree char *events = engine_events(world->engine, NULL);
@@ -95,13 +76,9 @@ static void test_from_the_last_mount(void **state)
     open_engine(world);
     guint32 inbox = list_inbox(world);
     close_engine(world);
-    StoreConfig store_config = {.state_dir = world->state,
-                                .cache_dir = world->cache,
-                                .cache_size = 1 << 24,
-                                .account = "test"};
-    world->store = store_open(&store_config, NULL);
-    change(world, inbox, 1, "\\Seen", "");
-    change(world, inbox, 3, "\\Answered", "");
+    open_store(world);
+    world_change(world, inbox, 1, "\\Seen", "");
+    world_change(world, inbox, 3, "\\Answered", "");
     g_clear_pointer(&world->store, store_close);
 
     open_engine(world);
@@ -117,7 +94,7 @@ static void test_offline_as_wished(void **state)
     guint32 inbox = list_inbox(world);
     engine_set_offline(world->engine, true);
     assert_true(engine_is_offline(world->engine));
-    change(world, inbox, 1, "\\Seen", "");
+    world_change(world, inbox, 1, "\\Seen", "");
     g_autoptr(GError) error = ask(world, &(Need){.kind = NEED_REPLAYED});
     assert_true(g_error_matches(error, IMAPFS_ERROR, IMAPFS_ERROR_OFFLINE));
     g_autoptr(GError) listing = ask(world, &(Need){.kind = NEED_MAILBOX, .box = inbox});
@@ -141,9 +118,9 @@ static void test_changes_by_another_client(void **state)
     open_engine(world);
     guint32 inbox = list_inbox(world);
     engine_set_offline(world->engine, true);
-    change(world, inbox, 1, "\\Seen", "");
-    change(world, inbox, 2, "", "\\Seen");
-    change(world, inbox, 3, "\\Flagged", "");
+    world_change(world, inbox, 1, "\\Seen", "");
+    world_change(world, inbox, 2, "", "\\Seen");
+    world_change(world, inbox, 3, "\\Flagged", "");
     g_autofree char *cur = g_build_filename(world->maildir, "cur", NULL);
     g_autofree char *one = g_build_filename(cur, "1700000001.M1P1.test:2,", NULL);
     g_autofree char *one_now = g_build_filename(cur, "1700000001.M1P1.test:2,R", NULL);
@@ -169,7 +146,7 @@ static void test_read_only_sends_nothing(void **state)
     world->read_only = true;
     open_engine(world);
     guint32 inbox = list_inbox(world);
-    change(world, inbox, 1, "\\Seen", "");
+    world_change(world, inbox, 1, "\\Seen", "");
     g_autoptr(GError) error = ask(world, &(Need){.kind = NEED_REPLAYED});
     assert_true(g_error_matches(error, IMAPFS_ERROR, IMAPFS_ERROR_READONLY));
     check_flags(world, 1, "");

@@ -3,9 +3,13 @@
 
 #include <pwd.h>
 #include <stdlib.h>
+#include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>
 #include <glib/gstdio.h>
+
+#include "imapfs/base/clock.h"
+#include "imapfs/store/log.h"
 
 #define DOVECOT_IMAP "/usr/lib/dovecot/imap"
 #define WAIT_S 20
@@ -136,7 +140,7 @@ static void write_config(World *world)
     write_file(world, path, text);
 }
 
-void open_engine(World *world)
+void open_store(World *world)
 {
     StoreConfig store_config = {.state_dir = world->state,
                                 .cache_dir = world->cache,
@@ -146,6 +150,12 @@ void open_engine(World *world)
     world->store = store_open(&store_config, &error);
     assert_null(error);
     assert_non_null(world->store);
+}
+
+void open_engine(World *world)
+{
+    GError *error = NULL;
+    open_store(world);
     EngineConfig config = {.account = &world->account,
                            .store = world->store,
                            .timeout_ms = WAIT_S * 1000,
@@ -272,6 +282,37 @@ guint32 list_inbox(World *world)
     assert_int_not_equal(inbox, 0);
     ask_ok(world, &(Need){.kind = NEED_MAILBOX, .box = inbox});
     return inbox;
+}
+
+guint32 world_change(World *world, guint32 box, guint32 uid, const char *set, const char *clear)
+{
+    g_auto(Flags) plus = {0};
+    g_auto(Flags) minus = {0};
+    GError *error = NULL;
+    guint32 seq = 0;
+    flags_parse(&plus, set);
+    flags_parse(&minus, clear);
+    StoreTxn *txn = store_begin(world->store, true, &error);
+    assert_non_null(txn);
+    if (!log_flags(txn, box, uid, &plus, &minus, clock_real_ns(), &seq, &error))
+        fail_msg("%s", error->message);
+    assert_true(store_commit(txn, &error));
+    if (world->engine)
+        engine_logged(world->engine, box, uid);
+    return seq;
+}
+
+void wait_event(World *world, const char *words)
+{
+    gint64 until = g_get_monotonic_time() + WAIT_S * G_USEC_PER_SEC;
+    for (;;) {
+        g_autofree char *events = engine_events(world->engine, NULL);
+        if (strstr(events, words))
+            return;
+        if (g_get_monotonic_time() > until)
+            fail_msg("\"%s\" did not come; what came:\n%s", words, events);
+        g_usleep(2000);
+    }
 }
 
 char *content_text(World *world, const ContentKey *key)

@@ -31,12 +31,14 @@ typedef struct {
     Told told;
     char *disable[8];
     bool read_only;
+    gpointer fake; /* fake.h: in place of the Dovecot */
 } World;
 
 bool world_is_possible(void);
 int setup(void **state); /* for cmocka; the INBOX has three messages */
 int teardown(void **state);
-void open_engine(World *world);
+void open_engine(World *world); /* and its store */
+void open_store(World *world);  /* alone */
 void close_engine(World *world);
 
 void write_file(World *world, const char *path, const char *text);
@@ -58,8 +60,12 @@ void on_answer(const GError *error, gpointer data);
 GError *ask(World *world, const Need *need); /* caller frees */
 void ask_ok(World *world, const Need *need);
 
-guint32 box_id(World *world, const char *name);          /* 0: there is none */
-guint32 list_inbox(World *world);                        /* lists all of it; its id */
+guint32 box_id(World *world, const char *name); /* 0: there is none */
+guint32 list_inbox(World *world);               /* lists all of it; its id */
+/* Logs a change of flags, as the mount does; its number. */
+guint32 world_change(World *world, guint32 box, guint32 uid, const char *set, const char *clear);
+/* Waits until a line of the engine's events has these words in it. */
+void wait_event(World *world, const char *words);
 char *content_text(World *world, const ContentKey *key); /* caller frees; NULL: not there */
 void check_text(World *world, guint32 box, guint32 uid, const char *want);
 

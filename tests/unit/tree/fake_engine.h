@@ -237,6 +237,10 @@ char *engine_status(Engine *engine)
     return g_strdup(engine->status);
 }
 
+void engine_read(Engine *engine, guint32 box, guint32 uid, ContentKind kind, const char *section)
+{
+}
+
 void engine_logged(Engine *engine, guint32 box, guint32 uid)
 {
     pthread_mutex_lock(&engine->lock);

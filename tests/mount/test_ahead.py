@@ -1,0 +1,153 @@
+"""Reading ahead: few commands for a walk, none for a single file, and nothing wrong if it fails."""
+import os
+import random
+import re
+
+import fakeimap
+import mail
+from case import Case
+
+N = 60
+
+
+class TestAhead(Case):
+    timeout = 90
+
+    def setUp(self):
+        self.server = fakeimap.FakeImap(fakeimap.FULL).start()
+        self.addCleanup(self.server.stop)
+        self.mails = [mail.message(number, "plain") for number in range(N)]
+        self.uids = self.server.fill("INBOX", self.mails)
+
+    def up(self, *options):
+        source, more = self.server.source()
+        return self.mount(source, [*more, "timeout=3", "poll=5", *options])
+
+    def fetched(self):
+        """UIDs of all BODY.PEEK[1] asked for, and the number of commands."""
+        uids, commands = [], 0
+        for line in self.server.commands(rb"UID FETCH .*BODY\.PEEK\[1\]"):
+            commands += 1
+            text = re.search(rb"UID FETCH (\S+)", line).group(1).decode()
+            for part in text.split(","):
+                low, _, high = part.partition(":")
+                uids += range(int(low), int(high or low) + 1)
+        return uids, commands
+
+    def read_all(self, mounted, order):
+        names = mounted.messages("INBOX")
+        for name in names.values():  # all structures are known: only contents are missing
+            mounted.list("INBOX", name)
+        for index in order:
+            uid = self.uids[index]
+            self.assertEqual(mounted.text("INBOX", names[uid], "body.txt"), self.mails[index].text)
+
+    def test_a_walk(self):
+        mounted = self.up()
+        self.read_all(mounted, range(N))
+        uids, commands = self.fetched()
+        self.assertEqual(sorted(uids), sorted(self.uids), "each once")
+        self.assertLess(commands, N // 3, self.server.commands(rb"UID FETCH .*PEEK"))
+
+    def test_one_file(self):
+        mounted = self.up()
+        self.read_all(mounted, [7])
+        self.assertEqual(self.fetched(), ([self.uids[7]], 1))
+
+    def test_turned_off(self):
+        mounted = self.up("prefetch=0")
+        self.read_all(mounted, range(N))
+        uids, commands = self.fetched()
+        self.assertEqual((uids, commands), (list(self.uids), N))
+
+    def test_two_files_far_apart(self):
+        mounted = self.up()
+        self.read_all(mounted, [7, 40, 20])
+        self.assertEqual(self.fetched()[0], [self.uids[i] for i in (7, 40, 20)])
+
+    def test_backwards(self):
+        mounted = self.up()
+        self.read_all(mounted, range(N - 1, -1, -1))
+        self.assertEqual(self.fetched()[1], N, "a walk backwards is not foreseen")
+
+    def test_any_order(self):
+        order = list(range(N))
+        random.Random(5).shuffle(order)
+        mounted = self.up()
+        self.read_all(mounted, order)
+        uids, _ = self.fetched()
+        self.assertEqual(sorted(uids), sorted(self.uids), "each once")
+
+    def test_every_other(self):
+        mounted = self.up()
+        self.read_all(mounted, range(0, N, 2))
+        self.read_all(mounted, range(1, N, 2))
+        uids, _ = self.fetched()
+        self.assertEqual(sorted(uids), sorted(self.uids), "each once")
+
+    def test_structures_unknown(self):
+        """A walk from the listing on, as grep -r does it."""
+        mounted = self.up()
+        names = mounted.messages("INBOX")
+        for uid, made in zip(self.uids, self.mails):
+            self.assertEqual(mounted.text("INBOX", names[uid], "body.txt"), made.text)
+        uids, commands = self.fetched()
+        self.assertEqual(set(uids), set(self.uids))
+        # who waits for one that is still to be asked for does not wait for that
+        self.assertLess(len(uids), N + 6)
+        self.assertLess(commands, N // 3, self.server.commands(rb"UID FETCH .*PEEK"))
+
+    def test_headers(self):
+        mounted = self.up()
+        names = mounted.messages("INBOX")
+        for uid in self.uids:
+            self.assertIn("Subject: ", mounted.text("INBOX", names[uid], "headers.txt"))
+        self.assertLess(len(self.server.commands(rb"BODY\.PEEK\[HEADER\]")), N // 3)
+
+    def test_server_answers_one_in_three(self):
+        """What a set leaves out is asked for by itself."""
+        def on_fetch(_conn, message, items):
+            several = len(self.server.commands(rb"BODY\.PEEK\[1\]")) and self.in_set(message.uid)
+            return None if several and message.uid % 3 else items
+        self.server.on_fetch = on_fetch
+        mounted = self.up()
+        self.read_all(mounted, range(N))
+
+    def in_set(self, uid):
+        """Whether the last command about this body was for several messages."""
+        last = self.server.commands(rb"UID FETCH .*BODY\.PEEK\[1\]")[-1]
+        return re.search(rb"UID FETCH \d+ ", last) is None
+
+    def test_expunged_on_the_way(self):
+        mounted = self.up()
+        names = mounted.messages("INBOX")
+        for name in names.values():
+            mounted.list("INBOX", name)
+        gone = set(self.uids[20:30])
+        for index, (uid, made) in enumerate(zip(self.uids, self.mails)):
+            if index == 5:
+                self.server.box("INBOX").remove(gone)
+            try:
+                self.assertEqual(mounted.text("INBOX", names[uid], "body.txt"), made.text)
+            except OSError:
+                self.assertIn(uid, gone)
+
+    def test_connection_lost_on_the_way(self):
+        """Nobody who reads notices, but for the wait."""
+        count = [0]
+
+        def on_fetch(_conn, message, items):
+            if any(key.startswith(b"BODY[1]") for key in items):
+                count[0] += 1
+                if count[0] == 25:
+                    raise fakeimap.Drop()
+            return items
+        self.server.on_fetch = on_fetch
+        mounted = self.up()
+        self.read_all(mounted, range(N))
+
+    def test_a_full_cache(self):
+        """What was brought and evicted before it was read is brought again."""
+        mounted = self.up("cache-size=1M")
+        self.read_all(mounted, range(N))
+        self.assertTrue(os.path.isdir(mounted.path()))

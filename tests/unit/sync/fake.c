@@ -1,0 +1,571 @@
+/* fake.c - see fake.h. A thread a connection, one lock around the mail. */
+#include "fake.h"
+
+#include <errno.h>
+#include <poll.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/un.h>
+#include <unistd.h>
+
+#include "imapfs/wire/flags.h"
+
+#define WAIT_S 20
+
+typedef struct {
+    Fake *fake;
+    int fd;
+    FakeBox *box;
+    GString *out;
+    bool closing;
+} Connection;
+
+/* --- the mail --- */
+
+static void message_free(gpointer data)
+{
+    FakeMessage *message = data;
+    g_free(message->flags);
+    g_free(message->emailid);
+    g_free(message);
+}
+
+static void box_free(gpointer data)
+{
+    FakeBox *box = data;
+    g_free(box->name);
+    g_free(box->mailboxid);
+    g_ptr_array_unref(box->messages);
+    g_free(box);
+}
+
+static FakeBox *find_box(Fake *fake, const char *name)
+{
+    for (guint i = 0; i < fake->boxes->len; i++) {
+        FakeBox *box = fake->boxes->pdata[i];
+        if (strcmp(box->name, name) == 0)
+            return box;
+    }
+    return NULL;
+}
+
+FakeBox *fake_box(Fake *fake, const char *name)
+{
+    FakeBox *box = find_box(fake, name);
+    if (box)
+        return box;
+    box = g_new0(FakeBox, 1);
+    box->name = g_strdup(name);
+    box->uidvalidity = 1000;
+    box->uidnext = 1;
+    box->mailboxid = g_strdup_printf("F%s", name);
+    box->permanent = "\\Seen \\Answered \\Flagged \\Deleted \\Draft \\*";
+    box->messages = g_ptr_array_new_with_free_func(message_free);
+    g_ptr_array_add(fake->boxes, box);
+    return box;
+}
+
+void fake_drop_box(Fake *fake, const char *name)
+{
+    g_ptr_array_remove(fake->boxes, find_box(fake, name));
+}
+
+FakeMessage *fake_add(Fake *fake, const char *mailbox, guint32 uid, const char *flags)
+{
+    FakeBox *box = fake_box(fake, mailbox);
+    FakeMessage *message = g_new0(FakeMessage, 1);
+    message->uid = uid;
+    message->flags = g_strdup(flags);
+    message->number = ++fake->n_messages;
+    message->emailid = g_strdup_printf("M%u", message->number);
+    box->uidnext = MAX(box->uidnext, uid + 1);
+    g_ptr_array_add(box->messages, message);
+    return message;
+}
+
+static FakeMessage *find_message(const FakeBox *box, guint32 uid)
+{
+    for (guint i = 0; box && i < box->messages->len; i++) {
+        FakeMessage *message = box->messages->pdata[i];
+        if (message->uid == uid)
+            return message;
+    }
+    return NULL;
+}
+
+FakeMessage *fake_message(Fake *fake, const char *mailbox, guint32 uid)
+{
+    return find_message(find_box(fake, mailbox), uid);
+}
+
+void fake_expunge(Fake *fake, const char *mailbox, guint32 uid)
+{
+    FakeBox *box = find_box(fake, mailbox);
+    g_ptr_array_remove(box->messages, find_message(box, uid));
+}
+
+void fake_lock(Fake *fake)
+{
+    pthread_mutex_lock(&fake->lock);
+}
+
+void fake_unlock(Fake *fake)
+{
+    pthread_mutex_unlock(&fake->lock);
+}
+
+char *fake_flags(Fake *fake, const char *mailbox, guint32 uid)
+{
+    fake_lock(fake);
+    const FakeMessage *message = fake_message(fake, mailbox, uid);
+    char *flags = message ? g_strdup(message->flags) : NULL;
+    fake_unlock(fake);
+    return flags;
+}
+
+void fake_rule(Fake *fake, FakeRule rule)
+{
+    fake_lock(fake);
+    guint i = 0;
+    while (i < FAKE_MAX_RULES && fake->rules[i].words)
+        i++;
+    assert_true(i < FAKE_MAX_RULES);
+    fake->rules[i] = rule;
+    fake_unlock(fake);
+}
+
+void fake_cut(Fake *fake)
+{
+    fake_lock(fake);
+    for (guint i = 0; i < fake->connections->len; i++)
+        shutdown(g_array_index(fake->connections, int, i), SHUT_RDWR);
+    fake_unlock(fake);
+}
+
+static guint count_commands(const Fake *fake, const char *words)
+{
+    guint n = 0;
+    for (guint i = 0; i < fake->commands->len; i++)
+        n += strstr(fake->commands->pdata[i], words) != NULL;
+    return n;
+}
+
+guint fake_count(Fake *fake, const char *words)
+{
+    fake_lock(fake);
+    guint n = count_commands(fake, words);
+    fake_unlock(fake);
+    return n;
+}
+
+void fake_wait(Fake *fake, const char *words, guint n)
+{
+    gint64 until = g_get_monotonic_time() + WAIT_S * G_USEC_PER_SEC;
+    fake_lock(fake);
+    while (count_commands(fake, words) < n) {
+        if (!world_cond_wait(&fake->changed, &fake->lock, until)) {
+            fake_unlock(fake);
+            fail_msg("\"%s\" did not come %u times", words, n);
+        }
+    }
+    fake_unlock(fake);
+}
+
+/* --- what it says --- */
+
+G_GNUC_PRINTF(2, 3) static void say(Connection *connection, const char *format, ...)
+{
+    va_list args;
+    va_start(args, format);
+    g_string_append_vprintf(connection->out, format, args);
+    g_string_append(connection->out, "\r\n");
+    va_end(args);
+}
+
+static void say_message(Connection *connection, guint seq, const FakeMessage *message, bool whole)
+{
+    bool objectid = strstr(connection->fake->capabilities, "OBJECTID") != NULL;
+    g_string_append_printf(connection->out, "* %u FETCH (UID %u FLAGS (%s)", seq, message->uid,
+                           message->flags);
+    if (whole) {
+        g_autofree char *header =
+            g_strdup_printf("From: a@example.org\r\nSubject: %u\r\nMessage-ID: <%u@example.org>"
+                            "\r\n\r\n",
+                            message->number, message->number);
+        if (objectid)
+            g_string_append_printf(connection->out, " EMAILID (%s)", message->emailid);
+        g_string_append_printf(connection->out,
+                               " INTERNALDATE \"01-Jan-2026 00:00:%02u +0000\" RFC822.SIZE %u"
+                               " BODY[HEADER.FIELDS (FROM SUBJECT MESSAGE-ID)] {%zu}\r\n%s",
+                               message->number % 60, 100 + message->number, strlen(header), header);
+    }
+    say(connection, ")");
+}
+
+static UidSet *set_of(const FakeBox *box, const char *text)
+{
+    UidSet *set = uidset_new();
+    guint32 last = 0, from = 0;
+    for (guint i = 0; i < box->messages->len; i++)
+        last = ((const FakeMessage *)box->messages->pdata[i])->uid;
+    if (sscanf(text, "%u:*", &from) == 1 && g_str_has_suffix(text, ":*"))
+        uidset_add_range(set, MIN(from, last), MAX(from, last));
+    else
+        uidset_parse(set, text, strlen(text));
+    return set;
+}
+
+static void do_fetch(Connection *connection, const char *set, const char *items)
+{
+    g_autoptr(UidSet) uids = set_of(connection->box, set);
+    for (guint i = 0; i < connection->box->messages->len; i++) {
+        const FakeMessage *message = connection->box->messages->pdata[i];
+        if (uidset_contains(uids, message->uid))
+            say_message(connection, i + 1, message, strstr(items, "INTERNALDATE") != NULL);
+    }
+}
+
+static void do_store(Connection *connection, const char *set, const char *what)
+{
+    FakeBox *box = connection->box;
+    g_autoptr(UidSet) uids = set_of(box, set);
+    const char *list = strchr(what, '(');
+    assert_non_null(list);
+    g_autofree char *words = g_strndup(list + 1, strcspn(list + 1, ")"));
+    g_auto(Flags) flags = {0};
+    g_auto(Flags) lost = {0};
+    flags_parse(&flags, words);
+    flags_parse(&lost, box->loses ? box->loses : "");
+    flags_remove_all(&flags, &lost);
+    for (guint i = 0; i < box->messages->len; i++) {
+        FakeMessage *message = box->messages->pdata[i];
+        if (!uidset_contains(uids, message->uid))
+            continue;
+        g_auto(Flags) now = {0};
+        flags_parse(&now, message->flags);
+        if (*what == '+')
+            flags_add_all(&now, &flags);
+        else
+            flags_remove_all(&now, &flags);
+        GString *text = g_string_new(NULL);
+        flags_print(&now, text);
+        g_free(message->flags);
+        message->flags = g_string_free(text, FALSE);
+    }
+}
+
+static void do_search(Connection *connection)
+{
+    g_string_append(connection->out, "* SEARCH");
+    for (guint i = 0; i < connection->box->messages->len; i++)
+        g_string_append_printf(connection->out, " %u",
+                               ((const FakeMessage *)connection->box->messages->pdata[i])->uid);
+    say(connection, "%s", "");
+}
+
+static char *unquoted(const char *text)
+{
+    gsize length = strlen(text);
+    return *text == '"' && length >= 2 ? g_strndup(text + 1, length - 2) : g_strdup(text);
+}
+
+static void do_select(Connection *connection, const char *tag, const char *argument, bool examine)
+{
+    g_autofree char *name = unquoted(argument);
+    FakeBox *box = find_box(connection->fake, name);
+    connection->box = box;
+    if (!box) {
+        say(connection, "%s NO [NONEXISTENT] no such mailbox", tag);
+        return;
+    }
+    say(connection, "* %u EXISTS", box->messages->len);
+    say(connection, "* OK [UIDVALIDITY %u] .", box->uidvalidity);
+    say(connection, "* OK [UIDNEXT %u] .", box->uidnext);
+    if (examine)
+        say(connection, "* OK [PERMANENTFLAGS ()] .");
+    else if (box->permanent)
+        say(connection, "* OK [PERMANENTFLAGS (%s)] .", box->permanent);
+    if (strstr(connection->fake->capabilities, "OBJECTID"))
+        say(connection, "* OK [MAILBOXID (%s)] .", box->mailboxid);
+    say(connection, "%s OK [%s] done", tag, examine || box->read_only ? "READ-ONLY" : "READ-WRITE");
+}
+
+static void do_status(Connection *connection, const char *tag, const char *argument,
+                      const char *items)
+{
+    g_autofree char *name = unquoted(argument);
+    const FakeBox *box = find_box(connection->fake, name);
+    if (!box) {
+        say(connection, "%s NO [NONEXISTENT] no such mailbox", tag);
+        return;
+    }
+    if (strstr(items, "MAILBOXID"))
+        say(connection, "* STATUS %s (MAILBOXID (%s) UIDVALIDITY %u)", argument, box->mailboxid,
+            box->uidvalidity);
+    else
+        say(connection, "* STATUS %s (MESSAGES %u UIDNEXT %u UIDVALIDITY %u)", argument,
+            box->messages->len, box->uidnext, box->uidvalidity);
+    say(connection, "%s OK done", tag);
+}
+
+static void do_list(Connection *connection)
+{
+    for (guint i = 0; i < connection->fake->boxes->len; i++)
+        say(connection, "* LIST () \"/\" \"%s\"",
+            ((const FakeBox *)connection->fake->boxes->pdata[i])->name);
+}
+
+/* --- what it is told to do instead --- */
+
+/* The rule for a command, if there is one, used once. */
+static const FakeRule *find_rule(Fake *fake, const FakeBox *box, const char *line)
+{
+    static FakeRule found;
+    for (guint i = 0; i < FAKE_MAX_RULES; i++) {
+        FakeRule *rule = &fake->rules[i];
+        if (!rule->words || !strstr(line, rule->words))
+            continue;
+        g_auto(GStrv) words = g_strsplit(line, " ", 4);
+        if (rule->only_uid && box && g_strv_length(words) > 2) {
+            g_autoptr(UidSet) uids = set_of(box, words[2]);
+            if (!uidset_contains(uids, rule->only_uid))
+                continue;
+        }
+        found = *rule;
+        if (rule->times > 0 && --rule->times == 0)
+            *rule = (FakeRule){.words = NULL};
+        return &found;
+    }
+    return NULL;
+}
+
+static void run_uid(Connection *connection, const char *tag, char **words)
+{
+    if (!connection->box) {
+        say(connection, "%s BAD nothing is selected", tag);
+        return;
+    }
+    if (strcmp(words[1], "FETCH") == 0)
+        do_fetch(connection, words[2], words[3]);
+    else if (strcmp(words[1], "STORE") == 0)
+        do_store(connection, words[2], words[3]);
+    else
+        do_search(connection);
+    say(connection, "%s OK done", tag);
+}
+
+static void run(Connection *connection, const char *tag, const char *line)
+{
+    g_auto(GStrv) words = g_strsplit(line, " ", 4);
+    const char *verb = words[0], *first = words[0] && words[1] ? words[1] : "";
+    if (strcmp(verb, "UID") == 0)
+        run_uid(connection, tag, words);
+    else if (strcmp(verb, "SELECT") == 0 || strcmp(verb, "EXAMINE") == 0)
+        do_select(connection, tag, first, *verb == 'E');
+    else if (strcmp(verb, "STATUS") == 0)
+        do_status(connection, tag, first, line);
+    else {
+        if (strcmp(verb, "LIST") == 0)
+            do_list(connection);
+        if (strcmp(verb, "LOGOUT") == 0)
+            say(connection, "* BYE bye");
+        say(connection, "%s OK done", tag);
+        connection->closing = strcmp(verb, "LOGOUT") == 0;
+    }
+}
+
+static void serve_line(Connection *connection, const char *line)
+{
+    Fake *fake = connection->fake;
+    const char *space = strchr(line, ' ');
+    g_autofree char *tag = g_strndup(line, space ? (gsize)(space - line) : 0);
+    const char *rest = space ? space + 1 : line;
+    g_ptr_array_add(fake->commands, g_strdup(rest));
+    const FakeRule *rule = find_rule(fake, connection->box, rest);
+    if (rule && rule->answer)
+        say(connection, "%s %s", tag, rule->answer);
+    else
+        run(connection, tag, rest);
+    if (rule && rule->cut) {
+        g_string_truncate(connection->out, 0);
+        connection->closing = true;
+    }
+    pthread_cond_broadcast(&fake->changed);
+}
+
+/* --- connections --- */
+
+static void flush_out(Connection *connection)
+{
+    gsize at = 0;
+    while (at < connection->out->len) {
+        gssize n = send(connection->fd, connection->out->str + at, connection->out->len - at,
+                        MSG_NOSIGNAL);
+        if (n <= 0)
+            break;
+        at += (gsize)n;
+    }
+    g_string_truncate(connection->out, 0);
+}
+
+static void *serve(void *data)
+{
+    Connection *connection = data;
+    Fake *fake = connection->fake;
+    GString *in = g_string_new(NULL);
+    char bytes[4096];
+    say(connection, "* PREAUTH [CAPABILITY IMAP4rev1 %s] hello", fake->capabilities);
+    flush_out(connection);
+    while (!connection->closing) {
+        gssize n = recv(connection->fd, bytes, sizeof(bytes), 0);
+        if (n <= 0)
+            break;
+        g_string_append_len(in, bytes, n);
+        fake_lock(fake);
+        for (char *end; !connection->closing && (end = strstr(in->str, "\r\n"));) {
+            *end = '\0';
+            serve_line(connection, in->str);
+            g_string_erase(in, 0, end - in->str + 2);
+        }
+        fake_unlock(fake);
+        flush_out(connection);
+    }
+    shutdown(connection->fd, SHUT_RDWR);
+    g_string_free(in, TRUE);
+    g_string_free(connection->out, TRUE);
+    g_free(connection);
+    return NULL;
+}
+
+static void *listen_loop(void *data)
+{
+    Fake *fake = data;
+    int fd;
+    while ((fd = accept(fake->listener, NULL, NULL)) >= 0) {
+        Connection *connection = g_new0(Connection, 1);
+        connection->fake = fake;
+        connection->fd = fd;
+        connection->out = g_string_new(NULL);
+        pthread_t *thread = g_new(pthread_t, 1);
+        fake_lock(fake);
+        g_array_append_val(fake->connections, fd);
+        g_ptr_array_add(fake->threads, thread);
+        fake_unlock(fake);
+        assert_int_equal(pthread_create(thread, NULL, serve, connection), 0);
+    }
+    return NULL;
+}
+
+/* The other end of the tunnel: standard input and output, joined to the socket. */
+void fake_main(int argc, char **argv)
+{
+    if (argc != 3 || strcmp(argv[1], "--connect") != 0)
+        return;
+    struct sockaddr_un address = {.sun_family = AF_UNIX};
+    g_strlcpy(address.sun_path, argv[2], sizeof(address.sun_path));
+    int fd = socket(AF_UNIX, SOCK_STREAM, 0);
+    if (fd < 0 || connect(fd, (const struct sockaddr *)&address, sizeof(address)) != 0)
+        _exit(1);
+    struct pollfd ends[2] = {{.fd = 0, .events = POLLIN}, {.fd = fd, .events = POLLIN}};
+    char bytes[65536];
+    while (poll(ends, 2, -1) >= 0 || errno == EINTR) {
+        for (int i = 0; i < 2; i++) {
+            if (!(ends[i].revents & (POLLIN | POLLHUP | POLLERR)))
+                continue;
+            gssize n = read(ends[i].fd, bytes, sizeof(bytes));
+            if (n <= 0 || write(i == 0 ? fd : 1, bytes, (gsize)n) != n)
+                _exit(0);
+        }
+    }
+    _exit(0);
+}
+
+/* --- setup --- */
+
+Fake *world_fake(World *world)
+{
+    return world->fake;
+}
+
+static void start(Fake *fake)
+{
+    struct sockaddr_un address = {.sun_family = AF_UNIX};
+    g_strlcpy(address.sun_path, fake->path, sizeof(address.sun_path));
+    fake->listener = socket(AF_UNIX, SOCK_STREAM, 0);
+    assert_true(fake->listener >= 0);
+    assert_int_equal(bind(fake->listener, (struct sockaddr *)&address, sizeof(address)), 0);
+    assert_int_equal(listen(fake->listener, 16), 0);
+    assert_int_equal(pthread_create(&fake->thread, NULL, listen_loop, fake), 0);
+}
+
+int fake_setup(void **state)
+{
+    World *world = g_new0(World, 1);
+    Fake *fake = world->fake = g_new0(Fake, 1);
+    g_autofree char *self = g_file_read_link("/proc/self/exe", NULL);
+    pthread_mutex_init(&fake->lock, NULL);
+    pthread_cond_init(&fake->changed, NULL);
+    world->dir = g_dir_make_tmp("imapfs-fake-XXXXXX", NULL);
+    world->state = g_build_filename(world->dir, "state", NULL);
+    world->cache = g_build_filename(world->dir, "cache", NULL);
+    fake->path = g_build_filename(world->dir, "socket", NULL);
+    fake->capabilities = "";
+    fake->boxes = g_ptr_array_new_with_free_func(box_free);
+    fake->commands = g_ptr_array_new_with_free_func(g_free);
+    fake->connections = g_array_new(FALSE, FALSE, sizeof(int));
+    fake->threads = g_ptr_array_new_with_free_func(g_free);
+    for (guint32 uid = 1; uid <= 4; uid++)
+        fake_add(fake, "INBOX", uid, "");
+    start(fake);
+    world->account =
+        (Account){.name = g_strdup("test"),
+                  .user = g_strdup("test"),
+                  .target = {.security = NET_TUNNEL,
+                             .tunnel = g_strdup_printf("exec %s --connect %s", self, fake->path)},
+                  .timeout_ms = 10000,
+                  .max_connections = 3,
+                  .trace_fd = -1,
+                  .disable = world->disable};
+    *state = world;
+    return 0;
+}
+
+static void stop(Fake *fake)
+{
+    shutdown(fake->listener, SHUT_RDWR);
+    pthread_join(fake->thread, NULL);
+    fake_cut(fake);
+    for (guint i = 0; i < fake->threads->len; i++)
+        pthread_join(*(pthread_t *)fake->threads->pdata[i], NULL);
+    for (guint i = 0; i < fake->connections->len; i++)
+        close(g_array_index(fake->connections, int, i));
+    close(fake->listener);
+}
+
+int fake_teardown(void **state)
+{
+    World *world = *state;
+    if (!world)
+        return 0;
+    close_engine(world);
+    Fake *fake = world->fake;
+    stop(fake);
+    g_ptr_array_unref(fake->boxes);
+    g_ptr_array_unref(fake->commands);
+    g_ptr_array_unref(fake->threads);
+    g_array_unref(fake->connections);
+    g_free(fake->path);
+    g_free(fake);
+    remove_tree(world->dir);
+    g_free(world->account.name);
+    g_free(world->account.user);
+    g_free(world->account.target.tunnel);
+    g_free(world->dir);
+    g_free(world->state);
+    g_free(world->cache);
+    g_free(world);
+    return 0;
+}

@@ -1,0 +1,71 @@
+/* fake.h - a small IMAP server of the test's own, and an engine on it. Its mail is in memory; a
+ * test changes it as another client would, tells it what to answer instead, and reads what it was
+ * sent.
+ */
+#pragma once
+#include "world.h"
+
+typedef struct {
+    guint32 uid;
+    char *flags; /* text form */
+    char *emailid;
+    guint number; /* tells the message from others: it makes its Message-ID and its date */
+} FakeMessage;
+
+typedef struct {
+    char *name;
+    guint32 uidvalidity, uidnext;
+    char *mailboxid;       /* told when the server has OBJECTID */
+    const char *permanent; /* of PERMANENTFLAGS; NULL: not told */
+    const char *loses;     /* flags that it says OK to and does not keep */
+    bool read_only;
+    GPtrArray *messages; /* of FakeMessage, ascending */
+} FakeBox;
+
+/* What to do about a command whose line has these words in it. */
+typedef struct {
+    const char *words;
+    const char *answer; /* "NO [NOPERM] no": instead of doing it; NULL: do it */
+    guint times;        /* 0: always */
+    bool cut;           /* the connection is closed in place of the answer */
+    guint32 only_uid;   /* not 0: only if this is in its set */
+} FakeRule;
+
+#define FAKE_MAX_RULES 8
+
+typedef struct {
+    pthread_mutex_t lock;
+    pthread_cond_t changed;
+    const char *capabilities; /* besides IMAP4rev1 */
+    GPtrArray *boxes;         /* of FakeBox */
+    GPtrArray *commands;      /* of char *: what came, without tags */
+    FakeRule rules[FAKE_MAX_RULES];
+    guint n_messages; /* made so far */
+    int listener;
+    char *path;
+    pthread_t thread;
+    GArray *connections; /* of int */
+    GPtrArray *threads;  /* of pthread_t */
+    bool over;
+} Fake;
+
+int fake_setup(void **state); /* for cmocka; World with a Fake: INBOX with 4 messages, UIDs 1..4 */
+int fake_teardown(void **state);
+/* In main(), first: runs the tunnel's end when that is what the program was started for. */
+void fake_main(int argc, char **argv);
+
+Fake *world_fake(World *world);
+void fake_lock(Fake *fake);
+void fake_unlock(Fake *fake);
+/* Under the lock: */
+FakeBox *fake_box(Fake *fake, const char *name); /* made when there is none */
+void fake_drop_box(Fake *fake, const char *name);
+FakeMessage *fake_add(Fake *fake, const char *mailbox, guint32 uid, const char *flags);
+FakeMessage *fake_message(Fake *fake, const char *mailbox, guint32 uid);
+void fake_expunge(Fake *fake, const char *mailbox, guint32 uid);
+/* Without it: */
+void fake_rule(Fake *fake, FakeRule rule);
+void fake_cut(Fake *fake);                                      /* all connections */
+char *fake_flags(Fake *fake, const char *mailbox, guint32 uid); /* caller frees; NULL: gone */
+guint fake_count(Fake *fake, const char *words); /* commands that have these words in them */
+void fake_wait(Fake *fake, const char *words, guint n);

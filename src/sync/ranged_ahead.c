@@ -36,11 +36,12 @@ void ranged_note_read(Ranged *ranged, guint64 offset, guint64 end)
     ranged->ahead_end = MIN(MAX(ahead, ranged->ahead_end), ranged->told);
 }
 
-/* Under the lock. */
+/* Under the lock. From where the reader began: what he asked for is not always wanted yet when this
+ * looks, and is not to come after what follows it. */
 static bool find_ahead(const Ranged *self, guint64 *first_out, guint64 *end_out)
 {
     guint64 end = ranged_block_end(self, self->ahead_end);
-    guint64 first = ranged_block_of(self, self->run_end);
+    guint64 first = ranged_block_of(self, self->run_start);
 
     while (first < end && self->blocks[first] != BLOCK_ABSENT)
         first++;

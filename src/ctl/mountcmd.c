@@ -24,8 +24,8 @@
 #include <unistd.h>
 
 #define FRESH_MS 3000
-#define FIRST_ANSWER_MS 2000 /* long enough to hear of a wrong password, where mail is kept here \
-                              */
+/* Where mail is kept here: long enough to hear of a wrong password. */
+#define FIRST_ANSWER_MS 2000
 #define ASKING_POLL_US 100000
 #define LOGIN_TRIES 3 /* of a person at a terminal */
 

@@ -68,13 +68,14 @@ int oplist_print(gconstpointer path, int out)
 {
     DIR *dir = opendir(path);
     const struct dirent *entry;
-    int err = dir ? 0 : errno;
+    int err = 0;
 
+    if (!dir)
+        return errno;
     for (errno = 0; !err && (entry = readdir(dir)); errno = 0)
         err = *entry->d_name == '.' ? 0 : print_one(path, entry->d_name, out);
     if (!err)
         err = errno;
-    if (dir)
-        closedir(dir);
+    closedir(dir);
     return err;
 }

@@ -128,8 +128,9 @@ static TreeStatus load_of_message(const Call *call, Node *node)
 
     if (!store_msg_get(call->reader, node->ino.box, node->ino.uid, &node->msg))
         return call_error(call, ESTALE);
-    node->kind = node_kind_of_number(node->number);
-    if (node->kind && !(slot & SLOT_RAW))
+    if (slot & SLOT_RAW)
+        node->kind = KIND_AT(raw_kinds, slot - SLOT_RAW);
+    else if ((node->kind = KIND_AT(message_kinds, slot)))
         take_part(node, call->tree->bare, slot);
     return node->kind ? TREE_OK : load_from_layout(call, node);
 }
@@ -256,7 +257,7 @@ TreeStatus call_size_known(const Call *call, const Node *node)
 {
     const Ino *ino = &node->ino;
 
-    if (node->kind != &kind_part || !base64_map_applies(node->part) ||
+    if (node->kind != &kind_part || !node->part || !base64_map_applies(node->part) ||
         tree_ask_is_settled(call->ask, NEED_SIZES) ||
         store_size_get(call->reader, ino->box, ino->uid, CONTENT_DECODED, node->part->section) >= 0)
         return TREE_OK;

@@ -56,7 +56,8 @@ class Account:
         with rawclient.RawClient(self.server) as client:
             # Dovecot keeps in its index what was asked for before, as of a mailbox in use
             client.ask(f"EXAMINE {name}", "UID FETCH 1:* (UID FLAGS INTERNALDATE RFC822.SIZE "
-                       "ENVELOPE BODYSTRUCTURE BODY.PEEK[HEADER.FIELDS (REFERENCES)])")
+                       "ENVELOPE BODYSTRUCTURE BODY.PEEK[HEADER.FIELDS (DATE FROM SUBJECT "
+                       "TO CC MESSAGE-ID REFERENCES CONTENT-TYPE)])")
 
     def change(self, name, new, flagged):
         """What another client does: new messages, and a flag on others."""

@@ -59,8 +59,8 @@ class Prose:
     ONSETS = "b c d f g h j k l m n p r s t v w br ch cl dr fl gr pl pr sh sl st th tr".split()
     VOWELS = "a e i o u ai ea ee io oo ou".split()
     CODAS = ["", "", "", "n", "r", "s", "t", "l", "nd", "st", "ng", "ck"]
-    SHORT = ("the of to and in is it you that was for on are with as at be this have from or one had "
-             "by but not what all were we when your can said there use an each which she do how").split()
+    SHORT = ("the of to and in is it you that was for on are with as at be this have from or one "
+             "had by but not what all were we when your can said there use an each she do").split()
 
     def __init__(self):
         rng = random.Random(1733)
@@ -68,8 +68,8 @@ class Prose:
         seen = set(words)
         while len(words) < 12_000:
             count = 1 + int(math.log10(len(words)) * rng.random())
-            word = "".join(rng.choice(self.ONSETS) + rng.choice(self.VOWELS) + rng.choice(self.CODAS)
-                           for _ in range(count))
+            word = "".join(rng.choice(kind) for _ in range(count)
+                           for kind in (self.ONSETS, self.VOWELS, self.CODAS))
             if word not in seen:
                 seen.add(word)
                 words.append(word)

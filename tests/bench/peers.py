@@ -1,7 +1,7 @@
 """Who is compared: imapfs, mbsync (isync) into a Maildir, sshfs on the server's Maildir.
 
-Each is started afresh for what is called cold: an empty cache, a new mount. All go through a Link to
-the same server, and compress if imapfs does and they can.
+Each is started afresh for what is called cold: an empty cache, a new mount. All go through a Link
+to the same server, and compress if imapfs does and they can.
 """
 import os
 import pwd

@@ -38,9 +38,9 @@ def draw(sections):
                          f'{escape(report.cell(row, column))}</text>')
             y += BAR
         y += GAP + 6
-    note = report.describe(sections[0]) if sections else ""
-    parts.append(f'<text class="small" x="10" y="{y}">{escape(note)}. limit: bytes / bandwidth + '
-                 'round trips. Each group has its own scale; ~ from a sample.</text>')
+    parts.append(f'<text class="small" x="10" y="{y}">limit: bytes before '
+                 'compression / bandwidth + one round trip. Each group has its own scale; ~ from a '
+                 'sample.</text>')
     return (f'<svg xmlns="http://www.w3.org/2000/svg" width="{WIDTH}" height="{y + 14}" '
             f'viewBox="0 0 {WIDTH} {y + 14}" role="img" aria-label="Benchmark of imapfs">\n'
             f"<style>{STYLE}</style>\n" + "\n".join(parts) + "\n</svg>\n")

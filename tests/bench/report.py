@@ -50,13 +50,14 @@ class Section:
     settings: dict
     load: list            # the machine's load average before and after
     failure: str = ""
+    machine: str = ""
 
 
 def figure(value, unit):
     if unit == "s" and value < 1:
         return f"{value * 1000:.{1 if value < 0.01 else 0}f} ms"
     digits = 0 if value >= 100 or value == int(value) else 1 if value >= 10 else 2
-    return f"{value:,.{digits}f} {unit}"
+    return f"{value:,.{digits}f} {unit}".strip()
 
 
 def cell(row, column):
@@ -114,17 +115,18 @@ def spread(row):
     return f"   [{figure(min(samples), row.unit)} .. {figure(max(samples), row.unit)}]"
 
 
-def describe(section):
+def describe(section, load=True):
     s = section.settings
-    return (f"{s['rtt_ms']:g} ms, {s['mbit']:g} Mbit/s; medians of {s['runs']}; "
-            f"load {section.load[0]:.1f} to {section.load[1]:.1f}")
+    said = f"{s['rtt_ms']:g} ms, {s['mbit']:g} Mbit/s, medians of {s['runs']}"
+    return f"{said}, load {section.load[0]:.1f} to {section.load[1]:.1f}" if load else said
 
 
 def markdown(sections):
-    out = []
+    """For the README: also says how it was measured, once where that is the same."""
+    out = [*sorted({section.machine for section in sections}), ""]
     for section in sections:
         used = [c for c in COLUMNS if any(c in row.cells for row in section.rows)]
-        out += [f"**{section.title}**", "",
+        out += [f"**{section.title}** ({describe(section, load=False)})", "",
                 "| | " + " | ".join(used) + " | held to |", "|---|" + "---:|" * len(used) + "---|"]
         for row in section.rows:
             goals = "; ".join(said + ("" if met else " **missed**") for said, met in judged(row))

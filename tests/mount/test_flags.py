@@ -130,6 +130,35 @@ class TestFlags(FlagsCase):
                       self.control("log", mounted.mountpoint))
 
 
+class TestInterrupted(FlagsCase):
+    count = 60
+
+    def test_offline_while_it_is_sending(self):
+        """The network is given up and used again in the middle of sending: no message and no
+        change is lost."""
+        self.link.stop()
+        self.link = proxy.Proxy(self.server.port, 30, 20).start()
+        self.addCleanup(self.link.stop)
+        mounted = self.up()
+        names = mounted.messages("INBOX")
+        want = {uid: set() for uid in names}
+        for turn in range(12):
+            for uid in names:
+                word = f"k{turn % 3}"
+                with open(mounted.path("INBOX", names[uid], "flags"), "a") as file:
+                    file.write(("+" if turn % 2 else "-") + word + "\n")
+                (want[uid].add if turn % 2 else want[uid].discard)(word)
+            self.control("offline", mounted.mountpoint)
+            self.assertEqual(mounted.messages("INBOX"), names)
+            self.control("online", mounted.mountpoint)
+        self.soon(lambda: "connection: online" in mounted.status(), what="the connection")
+        self.control("sync", mounted.mountpoint)
+        self.assertEqual(mounted.messages("INBOX"), names)
+        found = self.server_flags()
+        self.assertEqual({uid: found[uid] for uid in names}, want)
+        self.assertEqual({uid: self.flags(mounted, uid) for uid in names}, want)
+
+
 class TestWithoutNetwork(FlagsCase):
     def test_changes_wait_for_the_next_mount(self):
         mounted = self.up()

@@ -415,6 +415,9 @@ class TestControl(ProgramCase):
             status = self.control("status", self.mountpoint)
             self.assertEqual(status.returncode, 1)
             self.assertIn("does not answer", status.stderr)
+            offline = self.control("offline", self.mountpoint)
+            self.assertEqual(offline.returncode, 1)
+            self.assertIn("does not answer", offline.stderr)
         finally:
             os.kill(mount.process.pid, signal.SIGCONT)
 

@@ -3,6 +3,7 @@ import os
 import subprocess
 import time
 
+import link
 import proc
 from clock import expect, timed
 from report import Goal, Row
@@ -33,10 +34,11 @@ def busy(bench):
     trip = settings.rtt_ms / 1000
     video = bench.account.single("Video", settings.attachment)
     box = bench.account.box("Cold", "mail", settings.texts)
-    cached = Row("cat of a cached part", goals=[Goal(0.005)], picture=True)
+    size = f"{settings.attachment / 1e6:g} MB"
+    cached = Row(f"cat of a cached part while {size} is copied", goals=[Goal(0.005)], picture=True)
     cached_worst = Row("    the longest")
-    small = Row("cat of a small part that is not cached", goals=[Goal(5 * trip + 0.1)],
-                picture=True)
+    small = Row(f"cat of a part that is not cached, while {size} is copied",
+                goals=[Goal(5 * trip + 0.1)], picture=True)
     small_worst = Row("    the longest")
     idle = Row("    the same with an idle link")
     yield from (cached, cached_worst, small, small_worst, idle)
@@ -50,6 +52,7 @@ def busy(bench):
             through.quiet()
             for _ in range(settings.probes):
                 idle.add(imapfs=probe.fresh())
+                small.add(limit=link.shortest(probe.length, settings))
             mine, theirs, small_ones = [], [], []
             with Copy(source) as copy:
                 fill(through, settings)

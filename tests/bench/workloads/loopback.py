@@ -8,7 +8,7 @@ from workloads import cold
 def loopback(bench):
     settings = bench.settings
     box = bench.account.box("Cold", "mail", settings.texts)
-    parts = Row(f"{box.count:,} cold parts", goals=[Goal(1.5, "limit")], picture=True,
+    parts = Row(f"{box.count:,} cold parts over loopback", goals=[Goal(1.5, "limit")], picture=True,
                 note="The limit is a minimal client that asks for all of them at once, over TLS, "
                 "too. Listings are known.")
     listing = Row("    listing and structures of these messages before")

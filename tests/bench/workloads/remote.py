@@ -65,7 +65,7 @@ def remote(bench):
     yield from subjects(bench)
     yield from one_text(bench)
     box = bench.account.box("Cold", "mail", settings.texts)
-    search = Row(f"grep of {box.count:,} texts", goals=[Goal(0.2, "sshfs")], picture=True,
+    search = Row(f"grep of {box.count:,} texts, cold", goals=[Goal(0.2, "sshfs")], picture=True,
                  scaled=["sshfs"])
     search_bytes = Row("    moved", "MB", scaled=["sshfs"])
     yield from (search, search_bytes)

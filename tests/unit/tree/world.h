@@ -199,8 +199,8 @@ G_GNUC_UNUSED static int world_free(void **state)
 }
 
 /* Puts a content into the store, as the engine would. */
-static void world_content(World *world, guint32 box, guint32 uid, ContentKind kind,
-                          const char *section, const char *bytes, gsize length)
+G_GNUC_UNUSED static void world_content(World *world, guint32 box, guint32 uid, ContentKind kind,
+                                        const char *section, const char *bytes, gsize length)
 {
     ContentKey key = {.box = box, .uid = uid, .kind = kind, .section = section};
     ContentWriter *writer = content_begin(world->store, &key, length, NULL);

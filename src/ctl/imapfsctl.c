@@ -211,9 +211,14 @@ static int sync_changes(const Run *run)
 
 /* --- flag MESSAGE... +F -F --- */
 
+/* Callers that come together share a commit in the mount. */
+#define FLAGGING_THREADS 8
+
 typedef struct {
     char *const *messages;
-    char *text;
+    const char *text;
+    int out;
+    gint next; /* atomic: the first message that nobody has taken */
 } Flagging;
 
 static bool is_change(const char *word)
@@ -221,28 +226,45 @@ static bool is_change(const char *word)
     return *word == '+' || *word == '-';
 }
 
-/* One line to the parent for each message, which shows that it is alive: why it failed, or none. */
+/* A line to the parent, which shows that something happens: why it failed, or an empty one. */
+static void flag_one(const Flagging *flagging, const char *message)
+{
+    g_autofree char *last = g_path_get_basename(message);
+    g_autofree char *path =
+        strcmp(last, "flags") == 0 ? g_strdup(message) : g_build_filename(message, "flags", NULL);
+    int err = child_write_file(path, O_APPEND, flagging->text);
+    g_autofree char *safe = log_printable(message, strlen(message), 500);
+    g_autofree char *line =
+        err == EINVAL ? g_strdup_printf("imapfsctl: %s: a flag is none (see imapfsctl log)\n", safe)
+        : err         ? g_strdup_printf("imapfsctl: %s: %s\n", safe, g_strerror(err))
+                      : g_strdup("\n");
+    child_write_all(flagging->out, line,
+                    strlen(line)); /* the parent may be gone: then it ends us */
+}
+
+static gpointer flag_thread(gpointer data)
+{
+    Flagging *flagging = data;
+    for (;;) {
+        const char *message = flagging->messages[g_atomic_int_add(&flagging->next, 1)];
+        if (!message)
+            return NULL;
+        flag_one(flagging, message);
+    }
+}
+
 static int flag_work(gconstpointer data, int out)
 {
-    const Flagging *flagging = data;
-    int err = 0;
-    for (char *const *message = flagging->messages; !err && *message; message++) {
-        if (is_change(*message))
-            continue;
-        g_autofree char *last = g_path_get_basename(*message);
-        g_autofree char *path = strcmp(last, "flags") == 0
-                                    ? g_strdup(*message)
-                                    : g_build_filename(*message, "flags", NULL);
-        int one = child_write_file(path, O_APPEND, flagging->text);
-        g_autofree char *safe = log_printable(*message, strlen(*message), 1000);
-        g_autofree char *line =
-            one == EINVAL
-                ? g_strdup_printf("imapfsctl: %s: a flag is none (see imapfsctl log)\n", safe)
-            : one ? g_strdup_printf("imapfsctl: %s: %s\n", safe, g_strerror(one))
-                  : g_strdup("\n");
-        err = child_write_all(out, line, strlen(line));
-    }
-    return err;
+    const Flagging *order = data;
+    Flagging flagging = *order;
+    GThread *threads[FLAGGING_THREADS];
+    guint n = MIN(1 + g_strv_length((char **)order->messages) / 32, FLAGGING_THREADS);
+    flagging.out = out;
+    for (guint i = 0; i < n; i++)
+        threads[i] = g_thread_new("flag", flag_thread, &flagging);
+    for (guint i = 0; i < n; i++)
+        g_thread_join(threads[i]);
+    return 0;
 }
 
 typedef struct {
@@ -267,21 +289,22 @@ static void show_problems(const char *bytes, gsize length, gpointer data)
 
 static int flag_messages(char *const *words)
 {
-    g_autoptr(GPtrArray) mounts = mounts_load();
+    g_autoptr(GPtrArray) mounts = mounts_load(), messages = g_ptr_array_new();
     g_autoptr(GString) text = g_string_new(NULL), rest = g_string_new(NULL);
-    guint n = 0;
     for (char *const *word = words; *word; word++) {
         if (is_change(*word)) {
             g_string_append_printf(text, "%s\n", *word);
             continue;
         }
-        n++;
         if (!find_mount(mounts, *word))
             return complain(*word, 0, "not in an imapfs mount (imapfsctl list shows them)");
+        g_ptr_array_add(messages, *word);
     }
-    if (!n || !text->len)
+    if (!messages->len || !text->len)
         return UNREADABLE;
-    const Flagging flagging = {words, text->str};
+    for (guint i = 0; i <= FLAGGING_THREADS; i++) /* each thread finds its end */
+        g_ptr_array_add(messages, NULL);
+    const Flagging flagging = {.messages = (char *const *)messages->pdata, .text = text->str};
     Problems problems = {.line = rest};
     int err = child_run(flag_work, &flagging, TIMEOUT_MS, show_problems, &problems);
     if (err)

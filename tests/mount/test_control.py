@@ -225,7 +225,8 @@ class TestEvents(ControlCase):
         for words in (["tail", "-n", "+1", "-s", "0.1", "-f", mounted.path(".imapfs", "events")],
                       [mounts.CONTROL, "events", mounted.mountpoint]):
             with self.subTest(words[0]):
-                process = subprocess.Popen(words, stdout=subprocess.PIPE, text=True)
+                process = subprocess.Popen(words, stdout=subprocess.PIPE, text=True,
+                                           start_new_session=True)
                 self.addCleanup(process.stdout.close)
                 try:
                     self.follow(process, "online")
@@ -233,5 +234,15 @@ class TestEvents(ControlCase):
                     self.follow(process, "sent INBOX: 1 change")
                     self.assertIsNone(process.poll())
                 finally:
-                    process.terminate()
+                    os.killpg(process.pid, signal.SIGTERM)
                     process.wait(10)
+                    self.soon(lambda pid=process.pid: self.all_gone(pid), what="its end")
+
+    @staticmethod
+    def all_gone(group):
+        """Nobody of a process group is left, who could hold the mount."""
+        try:
+            os.killpg(group, 0)
+        except ProcessLookupError:
+            return True
+        return False

@@ -4,7 +4,7 @@
  * rows of the store; nothing of it is kept. */
 #pragma once
 #include "imapfs/base/limits.h"
-#include "imapfs/mime/base64_size.h"
+#include "imapfs/mime/base64_map.h"
 #include "imapfs/mime/layout.h"
 #include "imapfs/store/log.h"
 #include "imapfs/tree/ino.h"

@@ -7,7 +7,7 @@
 #include <string.h>
 
 #include "imapfs/base/error.h"
-#include "imapfs/sync/engine.h"
+#include "imapfs/sync/ranged.h"
 
 /* Called on the fake's own thread for every need that is not stalled. */
 typedef void (*FakeAnswer)(const Need *need, GError **error, gpointer data);
@@ -220,6 +220,16 @@ bool engine_box_fresh(Engine *engine, guint32 box)
     fresh = g_hash_table_contains(engine->fresh, GUINT_TO_POINTER(box));
     pthread_mutex_unlock(&engine->lock);
     return fresh;
+}
+
+bool engine_was_corrected(Engine *engine, const ContentKey *key)
+{
+    return false;
+}
+
+Ranged *engine_ranged(Engine *engine, const ContentKey *key)
+{
+    return NULL;
 }
 
 char *engine_status(Engine *engine)

@@ -161,11 +161,13 @@ static void store_send(Batch *batch, FlagStore *store /* takes */)
 typedef struct {
     Batch *batch;
     UidSet *uids;
-    bool early; /* flags came before the STOREs were over: the state before them, perhaps */
 } Asked;
 
-static void fetch_send(Batch *batch, UidSet *uids /* takes */);
+static void fetch_send_all(Batch *batch, const UidSet *uids);
 
+/* The last that is said of a message counts. Dovecot answers the FETCH first and then says OK to
+ * all of the STOREs before it together: the order of the tagged answers is what tells which it was.
+ */
 static bool on_fetch(Command *command, Response *response, gpointer data)
 {
     Asked *asked = data;
@@ -176,10 +178,6 @@ static bool on_fetch(Command *command, Response *response, gpointer data)
     Item *item = g_hash_table_lookup(batch->by_uid, GUINT_TO_POINTER(fetch->uid));
     if (!item || !uidset_contains(asked->uids, fetch->uid))
         return false;
-    if (batch->stores > 0) {
-        asked->early = true;
-        return false;
-    }
     GString *text = g_string_new(NULL);
     flags_print(&fetch->flags, text);
     g_free(item->flags);
@@ -189,52 +187,58 @@ static bool on_fetch(Command *command, Response *response, gpointer data)
     return true;
 }
 
-static void asked_free(Asked *asked)
+/* Silence means that the message is not there (RFC 2180 4.1.2). A server that has answered the
+ * FETCH before the STOREs is asked again. */
+static void take_answers(Batch *batch, const UidSet *uids)
 {
-    uidset_free(asked->uids);
-    g_free(asked);
+    bool in_order = batch->stores == 0;
+    for (guint i = 0; i < batch->items->len; i++) {
+        Item *item = batch->items->pdata[i];
+        if (!uidset_contains(uids, item->op->uid))
+            continue;
+        item->told &= in_order;
+        item->silent = in_order && !item->told;
+    }
+    if (!in_order && can_send(batch))
+        fetch_send_all(batch, uids);
+    else if (!in_order)
+        batch->lost = true;
 }
 
-/* Silence after OK means that the message is not there (RFC 2180 4.1.2); NO may mean as much of
- * some (4.1.1), but does not say of which. */
+/* NO may mean that some are gone (RFC 2180 4.1.1), but does not say which. */
+static void take_refusal(Batch *batch, const UidSet *uids, CommandResult result,
+                         const Response *tagged)
+{
+    Outcome outcome = MIN(outcome_of(result, tagged), OUTCOME_HOLD);
+    g_autofree char *words = outcome_words(result, tagged);
+    batch->lost |= outcome == OUTCOME_LOST;
+    batch->look_again |= outcome != OUTCOME_LOST;
+    for (guint i = 0; i < batch->items->len; i++) {
+        Item *item = batch->items->pdata[i];
+        if (!item->told && uidset_contains(uids, item->op->uid))
+            item_note(item, outcome, words, outcome_error(tagged));
+    }
+}
+
 static void on_fetch_done(Command *command, CommandResult result, const Response *tagged,
                           gpointer data)
 {
     Asked *asked = data;
     Batch *batch = asked->batch;
-    Outcome outcome = outcome_of(result, tagged);
-    g_autofree char *words = outcome_words(result, tagged);
-    if (outcome == OUTCOME_DONE && (asked->early || batch->stores > 0)) {
-        if (!can_send(batch)) {
-            batch->lost = true;
-            asked_free(asked);
-            command_over(batch);
-            return;
-        }
-        fetch_send(batch, uidset_copy(asked->uids)); /* answers came in another order, or news */
-        asked_free(asked);
-        command_over(batch);
-        return;
-    }
-    batch->lost |= outcome == OUTCOME_LOST;
-    batch->look_again |= outcome != OUTCOME_DONE && outcome != OUTCOME_LOST;
-    for (guint i = 0; i < batch->items->len; i++) {
-        Item *item = batch->items->pdata[i];
-        if (item->told || !uidset_contains(asked->uids, item->op->uid))
-            continue;
-        item->silent = outcome == OUTCOME_DONE;
-        if (outcome != OUTCOME_DONE)
-            item_note(item, MIN(outcome, OUTCOME_HOLD), words, outcome_error(tagged));
-    }
-    asked_free(asked);
+    if (result == COMMAND_OK)
+        take_answers(batch, asked->uids);
+    else
+        take_refusal(batch, asked->uids, result, tagged);
+    uidset_free(asked->uids);
+    g_free(asked);
     command_over(batch);
 }
 
-static void fetch_send(Batch *batch, UidSet *uids)
+static void fetch_send(Batch *batch, UidSet *uids /* takes */)
 {
     Session *session = batch->mailbox->session;
     Asked *asked = g_new(Asked, 1);
-    *asked = (Asked){batch, uids, false};
+    *asked = (Asked){batch, uids};
     Command *command = command_new(LANE_FOREGROUND, on_fetch_done, asked);
     command_text_add(command->text, "UID FETCH ");
     command_text_add_uids(command->text, uids);
@@ -255,6 +259,11 @@ static void fetch_send_all(Batch *batch, const UidSet *uids)
         fetch_send(batch, uidset_take(left, LIMIT_COMMAND_UIDS, room));
 }
 
+static void item_ask(Item *item)
+{
+    item->told = item->silent = false;
+}
+
 /* Stores, and behind them on the same line the question what came of it. A server that is asked
  * both at once answers them in this order (RFC 9051 5.5). */
 static void wave_send(Batch *batch, GPtrArray *stores)
@@ -267,12 +276,26 @@ static void wave_send(Batch *batch, GPtrArray *stores)
         g_autoptr(UidSet) some = plan_uids(store->members);
         uidset_add_set(uids, some);
         for (guint i = 0; i < store->members->len; i++)
-            ((Item *)store->members->pdata[i])->told = false;
+            item_ask(store->members->pdata[i]);
         store_send(batch, store);
     }
     fetch_send_all(batch, uids);
     FAULT("replay.sent");
     command_over(batch);
+}
+
+/* A session of Courier works on what it last read of the mailbox: it says OK to changes of what
+ * another client has expunged, and a STORE of one keyword takes away those that others have set
+ * since (measured). NOOP makes it read again, and costs nothing on the same line. Servers with
+ * CONDSTORE keep count of changes, and have no such view. */
+static void ask_for_news(Batch *batch)
+{
+    Session *session = batch->mailbox->session;
+    if (session_condstore(session))
+        return;
+    Command *command = command_new(LANE_FOREGROUND, NULL, NULL);
+    command_text_add(command->text, "NOOP");
+    session_submit(session, command);
 }
 
 static void send_flags(Batch *batch)
@@ -293,6 +316,7 @@ static void send_flags(Batch *batch)
     }
     batch->in_flight++;
     batch->refs++;
+    ask_for_news(batch);
     wave_send(batch, stores);
     g_autoptr(UidSet) more = plan_uids(unsent);
     fetch_send_all(batch, more);
@@ -378,7 +402,6 @@ static bool settle_op(Batch *batch, StoreTxn *txn, Item *item, GError **error)
     case OUTCOME_LOST:
         return log_requeue(txn, op->seq, op->attempts, 0, NULL, error);
     case OUTCOME_UNKEPT:
-        return requeue(txn, item, op->attempts + 1, 0, error);
     case OUTCOME_REFUSED:
         return requeue(txn, item, op->attempts + 1, in_us(outcome_backoff_us(op->attempts)), error);
     case OUTCOME_LATER:

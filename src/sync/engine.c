@@ -391,8 +391,10 @@ static void offline_run(Engine *engine, gpointer data)
 {
     bool offline = GPOINTER_TO_INT(data);
     pool_set_offline(engine->pool, offline);
-    if (!offline)
+    if (!offline) { /* wished for: not when the next attempt is due */
+        pool_kick(engine->pool);
         return;
+    }
     g_autoptr(GError) error = g_error_new(IMAPFS_ERROR, IMAPFS_ERROR_OFFLINE, "offline, as wished");
     jobs_fail_all(engine, error);
 }

@@ -195,8 +195,32 @@ void job_retry(Job *job, void (*again)(Job *job), const GError *error)
 
 /* --- deadlines --- */
 
+static bool is_online(const Engine *engine)
+{
+    return engine->pool && pool_state(engine->pool) == POOL_ONLINE;
+}
+
+/* How long to wait for what the cache can serve instead. While there is no connection all who wait
+ * share one such time, counted from when the attempt began, and after a failure little of it: a
+ * walk through the tree must not wait anew in every directory. */
+#define RETRY_WAIT_MS 1000
+
+static gint64 fresh_limit_us(const Engine *engine)
+{
+    gint64 fresh_us = 1000 * (gint64)engine->config.fresh_ms;
+    if (!engine->pool || is_online(engine))
+        return fresh_us;
+    if (pool_error(engine->pool, NULL)) /* it is tried again, or will be now */
+        fresh_us = MIN(fresh_us, 1000 * RETRY_WAIT_MS);
+    if (pool_state(engine->pool) != POOL_CONNECTING)
+        return fresh_us;
+    return MAX(0, engine->connecting_us + fresh_us - clock_mono_us());
+}
+
 static gint64 waiter_deadline(const Waiter *waiter)
 {
+    if (waiter->job->need.kind == NEED_REPLAYED && !is_online(waiter->job->engine))
+        return waiter->since_us + fresh_limit_us(waiter->job->engine);
     gint64 from = waiter->since_us;
     for (const Job *job = waiter->job; job && !waiter->fixed; job = job->awaits)
         from = MAX(from, job->progress_us);
@@ -217,7 +241,10 @@ static gboolean on_tick(gpointer data)
             g_array_append_val(late, waiter->handle);
     }
     g_autoptr(GError) error =
-        g_error_new(IMAPFS_ERROR, IMAPFS_ERROR_TIMEOUT, "the server did not answer in time");
+        is_online(engine)
+            ? g_error_new(IMAPFS_ERROR, IMAPFS_ERROR_TIMEOUT, "the server did not answer in time")
+            : g_error_new(IMAPFS_ERROR, IMAPFS_ERROR_OFFLINE,
+                          "the server cannot be reached for now");
     for (guint i = 0; i < late->len; i++) {
         guint64 handle = g_array_index(late, guint64, i);
         Waiter *waiter = g_hash_table_lookup(engine->waiters, &handle);
@@ -252,23 +279,6 @@ static void want_free(gpointer data)
     }
     need_free(want->need);
     g_free(want);
-}
-
-/* How long to wait for what the cache can serve instead. While there is no connection all who wait
- * share one such time, counted from when the attempt began, and after a failure little of it: a
- * walk through the tree must not wait anew in every directory. */
-#define RETRY_WAIT_MS 1000
-
-static gint64 fresh_limit_us(const Engine *engine)
-{
-    gint64 fresh_us = 1000 * (gint64)engine->config.fresh_ms;
-    if (!engine->pool || pool_state(engine->pool) == POOL_ONLINE)
-        return fresh_us;
-    if (pool_error(engine->pool, NULL)) /* it is tried again, or will be now */
-        fresh_us = MIN(fresh_us, 1000 * RETRY_WAIT_MS);
-    if (pool_state(engine->pool) != POOL_CONNECTING)
-        return fresh_us;
-    return MAX(0, engine->connecting_us + fresh_us - clock_mono_us());
 }
 
 /* How long this waiter waits: what the cache can serve in its place is only waited

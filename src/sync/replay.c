@@ -100,10 +100,11 @@ void replayed_job_start(Job *job)
     }
     if (engine->config.read_only)
         error = g_error_new(IMAPFS_ERROR, IMAPFS_ERROR_READONLY, "the mount is read-only");
-    else if (pool_state(engine->pool) != POOL_ONLINE && why)
+    else if (why &&
+             (pool_state(engine->pool) == POOL_OFFLINE || pool_state(engine->pool) == POOL_STOPPED))
         error = g_error_new(IMAPFS_ERROR, IMAPFS_ERROR_OFFLINE, "%s", why->message);
     if (error)
-        job_finish(job, error); /* while the first attempt is under way it waits */
+        job_finish(job, error); /* while an attempt is under way it waits, but not for long */
     else
         replay_soon(engine);
 }
@@ -347,15 +348,17 @@ void replay_on_unsynced(Mailbox *mailbox, const GError *error)
         put_off(mailbox, outcome_backoff_us(mailbox->replay.level++));
 }
 
-/* SELECT was refused. It is EXAMINEd until it is tried again. */
+/* SELECT was refused. It is EXAMINEd until it is tried again. Perhaps it was renamed, or is gone:
+ * LIST tells (Cyrus says NO without a code). */
 static void select_refused(Mailbox *mailbox, const GError *refused)
 {
-    if (g_error_matches(refused, IMAPFS_ERROR, IMAPFS_ERROR_NOT_FOUND))
-        mailboxes_refresh(mailbox->engine);
-    else if (g_error_matches(refused, IMAPFS_ERROR, IMAPFS_ERROR_DENIED) &&
-             conflict_action(LOG_FLAGS, CONFLICT_NOPERM) == ACTION_PARK)
+    bool denied = g_error_matches(refused, IMAPFS_ERROR, IMAPFS_ERROR_DENIED);
+    if (denied && conflict_action(LOG_FLAGS, CONFLICT_NOPERM) == ACTION_PARK)
         batch_park_all(mailbox, refused);
-    replay_note_failed(mailbox->engine, mailbox->box, 0, refused);
+    else if (mailbox->replay.level == 0)
+        mailboxes_refresh(mailbox->engine);
+    else
+        replay_note_failed(mailbox->engine, mailbox->box, 0, refused);
     put_off(mailbox, outcome_backoff_us(mailbox->replay.level++));
 }
 

@@ -601,6 +601,43 @@ static void test_needs_sizes(void **state)
     tree_ask_clear(&ask);
 }
 
+static void list_comes(gpointer data)
+{
+    World *world = data;
+    StoreListing listings[] = {{"INBOX", '/', 0}, {"INBOX/Late", '/', 0}};
+    StoreTxn *txn = store_begin(world->store, false, NULL);
+
+    assert_true(store_boxes_reconcile(txn, listings, 2, WORLD_NOW, NULL, NULL, NULL));
+    assert_true(store_commit(txn, NULL));
+}
+
+static void message_comes(gpointer data)
+{
+    World *world = data;
+    StoreTxn *txn = store_begin(world->store, false, NULL);
+    StoreMsg msg = {.uid = 99, .name = "late", .from = "", .subject = "", .flags = ""};
+
+    assert_true(store_msg_put(txn, world->inbox, &msg, NULL, NULL));
+    assert_true(store_commit(txn, NULL));
+}
+
+/* What comes between the look and the question whether it can be believed is there. */
+static void test_comes_meanwhile(void **state)
+{
+    World *world = *state;
+    TreeAsk ask = {0};
+    TreeEntry entry = {0};
+
+    fake_engine_set_fresh(world->engine, world->inbox, true);
+    world->engine->on_fresh_data = world;
+    world->engine->on_fresh = message_comes;
+    assert_int_equal(world_walk(world, &ask, "INBOX/late.99", &entry), TREE_OK);
+    world->engine->on_fresh = list_comes;
+    assert_int_equal(world_walk(world, &ask, "INBOX/Late", &entry), TREE_OK);
+    assert_null(world->engine->on_fresh);
+    tree_ask_clear(&ask);
+}
+
 static void test_times(void **state)
 {
     World *world = *state;
@@ -967,14 +1004,15 @@ static void test_large_mailbox(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        TEST(test_lookup),       TEST(test_names_too_long),  TEST(test_stale_numbers),
-        TEST(test_freshness),    TEST(test_never_listed),    TEST(test_noselect),
-        TEST(test_listings),     TEST(test_listing_resumes), TEST(test_links),
-        TEST(test_sizes),        TEST(test_exact_size),      TEST(test_needs_sizes),
-        TEST(test_times),        TEST(test_open_needs),      TEST(test_open_reads),
-        TEST(test_open_refused), TEST(test_expunged),        TEST(test_flags_live),
-        TEST(test_getxattr),     TEST(test_cached_xattr),    TEST(test_listxattr),
-        TEST(test_statfs),       TEST(test_numbers),         TEST(test_large_mailbox),
+        TEST(test_lookup),          TEST(test_names_too_long),  TEST(test_stale_numbers),
+        TEST(test_freshness),       TEST(test_never_listed),    TEST(test_noselect),
+        TEST(test_listings),        TEST(test_listing_resumes), TEST(test_links),
+        TEST(test_sizes),           TEST(test_exact_size),      TEST(test_needs_sizes),
+        TEST(test_comes_meanwhile), TEST(test_times),           TEST(test_open_needs),
+        TEST(test_open_reads),      TEST(test_open_refused),    TEST(test_expunged),
+        TEST(test_flags_live),      TEST(test_getxattr),        TEST(test_cached_xattr),
+        TEST(test_listxattr),       TEST(test_statfs),          TEST(test_numbers),
+        TEST(test_large_mailbox),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

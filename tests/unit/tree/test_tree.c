@@ -604,10 +604,10 @@ static void test_needs_sizes(void **state)
 static void list_comes(gpointer data)
 {
     World *world = data;
-    StoreListing listings[] = {{"INBOX", '/', 0}, {"INBOX/Late", '/', 0}};
+    StoreListing late[] = {{"INBOX", '/', 0}, {"INBOX/Late", '/', 0}};
     StoreTxn *txn = store_begin(world->store, false, NULL);
 
-    assert_true(store_boxes_reconcile(txn, listings, 2, WORLD_NOW, NULL, NULL, NULL));
+    assert_true(store_boxes_reconcile(txn, late, 2, WORLD_NOW, NULL, NULL, NULL));
     assert_true(store_commit(txn, NULL));
 }
 
@@ -615,7 +615,7 @@ static void message_comes(gpointer data)
 {
     World *world = data;
     StoreTxn *txn = store_begin(world->store, false, NULL);
-    StoreMsg msg = {.uid = 99, .name = "late", .from = "", .subject = "", .flags = ""};
+    StoreMsg msg = {.uid = 99, .name = "2026-01-01 Late - Hello", .from = "", .subject = "", .flags = ""};
 
     assert_true(store_msg_put(txn, world->inbox, &msg, NULL, NULL));
     assert_true(store_commit(txn, NULL));
@@ -631,7 +631,7 @@ static void test_comes_meanwhile(void **state)
     fake_engine_set_fresh(world->engine, world->inbox, true);
     world->engine->on_fresh_data = world;
     world->engine->on_fresh = message_comes;
-    assert_int_equal(world_walk(world, &ask, "INBOX/late.99", &entry), TREE_OK);
+    assert_int_equal(world_walk(world, &ask, "INBOX/2026-01-01 Late - Hello.99", &entry), TREE_OK);
     world->engine->on_fresh = list_comes;
     assert_int_equal(world_walk(world, &ask, "INBOX/Late", &entry), TREE_OK);
     assert_null(world->engine->on_fresh);

@@ -164,8 +164,8 @@ static bool add_entry(const char *name, const TreeEntry *entry, guint64 cookie, 
     Request *r = data;
     struct fuse_entry_param param = {.attr = entry->st};
 
-    /* "." and ".." go without attributes: number 0 says so. */
-    if (strcmp(name, ".") != 0 && strcmp(name, "..") != 0)
+    /* Those without attributes: number 0 says so. */
+    if (entry->st.st_nlink)
         param = entry_param(r->front, entry);
     return put(r, fuse_add_direntry_plus(r->req, r->buffer + r->used, r->size - r->used, name,
                                          &param, (off_t)cookie));

@@ -61,7 +61,8 @@ TreeStatus tree_readlink(Tree *tree, TreeAsk *ask, guint64 ino, char **target_ou
 
 /* Entries after the cookie `after` (0: from the start), in inode order: ".", "..", child mailboxes,
  * then messages. add returns false when its buffer is full. full: entry.st is complete
- * (READDIRPLUS); else only st_ino and the type in st_mode. */
+ * (READDIRPLUS) where st_nlink is not 0; else it has only st_ino and the type in st_mode: of all,
+ * of "." and "..", and of files whose size would have to be asked for. */
 typedef bool (*TreeAdd)(const char *name, const TreeEntry *entry, guint64 cookie, gpointer data);
 TreeStatus tree_readdir(Tree *tree, TreeAsk *ask, guint64 ino, guint64 after, bool full,
                         TreeAdd add, gpointer data);

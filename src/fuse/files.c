@@ -1,14 +1,16 @@
 /* files.c - opening, reading and closing files.
  *
- * OPEN is the one place to wait for content, and the place where an estimated size becomes exact.
- * An attribute that is taken back is asked for again by fstat and read, but sendfile, splice and
- * copy_file_range go by the size the kernel has: told too small, they end there without an error.
- * Storing the last byte makes the kernel's size large enough at once. That may wait for a page that
- * an unanswered READ holds, so it is done by a thread of its own, which answers the OPEN as well.
+ * OPEN is the place to wait for content, READ only for ranges of large ones; and OPEN is where an
+ * estimated size becomes exact. An attribute that is taken back is asked for again by fstat and
+ * read, but sendfile, splice and copy_file_range go by the size the kernel has: told too small,
+ * they end there without an error. Storing the last byte makes the kernel's size large enough at
+ * once. That may wait for a page that an unanswered READ holds, so it is done by a thread of its
+ * own, which answers the OPEN as well.
  */
 #include "impl.h"
 
 #include <errno.h>
+#include <unistd.h>
 
 typedef struct {
     fuse_req_t req;
@@ -60,7 +62,7 @@ void files_reply_open(Front *front, fuse_req_t req, struct fuse_file_info *fi, T
 {
     fi->fh = (uintptr_t)file;
     fi->direct_io = tree_file_volatile(file);
-    fi->keep_cache = !fi->direct_io;
+    fi->keep_cache = !fi->direct_io && !tree_file_corrected(file);
     fi->noflush = 1;
     opened(front, file); /* before the reply: RELEASE may be quicker than what comes after it */
     if (fuse_reply_open(req, fi) != 0)
@@ -71,11 +73,10 @@ static void tell_size(Front *front, const Opening *opening)
 {
     guint64 size = tree_file_size(opening->file);
     char last = 0;
-    int err = 0;
     struct fuse_bufvec bytes = FUSE_BUFVEC_INIT(1);
 
     bytes.buf[0].mem = &last;
-    if (size > 0 && tree_file_read(opening->file, &last, 1, size - 1, &err) == 1)
+    if (size > 0 && tree_file_last(opening->file, &last))
         fuse_lowlevel_notify_store(front->session, opening->ino, (off_t)size - 1, &bytes, 0);
     /* A size that was too large: -1 waits for nothing. */
     fuse_lowlevel_notify_inval_inode(front->session, opening->ino, -1, 0);
@@ -124,8 +125,9 @@ static void open_reply(Request *r)
 {
     TreeFile *file = g_steal_pointer(&r->file);
     Opening opening = {r->req, r->ino, r->fi, file};
+    bool estimated = estimates_take(&r->front->estimates, r->ino) || tree_file_corrected(file);
 
-    if (tree_file_volatile(file) || !estimates_take(&r->front->estimates, r->ino)) {
+    if (tree_file_volatile(file) || !estimated) {
         files_reply_open(r->front, r->req, &r->fi, file);
         return;
     }
@@ -148,11 +150,76 @@ void files_op_open(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
     request_start(r);
 }
 
-/* On the front thread: what is open is here. */
+/* What hinders an answer: 0, or EIO. The size of an open file may turn out to be smaller. The
+ * kernel takes a short answer for the end of the file only if it asked after it was last told a
+ * size; else it would show what is missing as zeros. So what it asked before, perhaps, fails where
+ * the end is now. Nearly always that was read ahead, and the kernel asks again, a page at a time,
+ * when a reader comes there. */
+static int check_size(Front *front, guint64 ino, TreeFile *file, gsize size, guint64 offset,
+                      bool waited)
+{
+    bool now;
+
+    if (!tree_file_shrank(file))
+        return 0;
+    now = tree_file_resized(file);
+    if (now) /* -1 waits for nothing */
+        fuse_lowlevel_notify_inval_inode(front->session, ino, -1, 0);
+    if (offset + size <= tree_file_size(file))
+        return 0;
+    return now || waited || size > (gsize)sysconf(_SC_PAGESIZE) ? EIO : 0;
+}
+
+static TreeStatus read_ask(Request *r)
+{
+    int err = EIO;
+    gssize n;
+
+    if (!r->buffer)
+        r->buffer = g_malloc(r->size);
+    n = tree_file_read(r->file, r->buffer, r->size, r->offset, &err);
+    if (n >= 0) {
+        r->used = (gsize)n;
+        return TREE_OK;
+    }
+    g_clear_pointer(&r->buffer, g_free); /* not held while it waits */
+    if (err == EAGAIN) {
+        tree_file_need(r->file, r->size, r->offset, &r->ask);
+        return TREE_NEED;
+    }
+    r->ask.err = err;
+    return TREE_ERROR;
+}
+
+static void read_reply(Request *r)
+{
+    int err = check_size(r->front, r->ino, r->file, r->size, r->offset, r->waits);
+
+    if (err)
+        fuse_reply_err(r->req, err);
+    else
+        fuse_reply_buf(r->req, r->buffer, r->used);
+}
+
+static const RequestKind read_kind = {"read", read_ask, read_reply, NULL};
+
+static void wait_and_read(fuse_req_t req, fuse_ino_t ino, TreeFile *file, size_t size,
+                          guint64 offset)
+{
+    Request *r = request_new(req, &read_kind, ino);
+
+    r->file = tree_file_ref(file);
+    r->size = size;
+    r->offset = offset;
+    request_run(r);
+}
+
+/* On the front thread: nearly always what is open is here. */
 void files_op_read(fuse_req_t req, fuse_ino_t ino, size_t size, off_t offset,
                    struct fuse_file_info *fi)
 {
     Front *front = fuse_req_userdata(req);
+    TreeFile *file = (TreeFile *)(uintptr_t)fi->fh;
     int err = EIO;
     gssize n;
 
@@ -161,9 +228,12 @@ void files_op_read(fuse_req_t req, fuse_ino_t ino, size_t size, off_t offset,
         front->read_buffer = g_malloc(size);
         front->read_size = size;
     }
-    n = tree_file_read((TreeFile *)(uintptr_t)fi->fh, front->read_buffer, size, (guint64)offset,
-                       &err);
-    if (n < 0)
+    n = tree_file_read(file, front->read_buffer, size, (guint64)offset, &err);
+    if (n >= 0)
+        err = check_size(front, ino, file, size, (guint64)offset, false);
+    if (n < 0 && err == EAGAIN)
+        wait_and_read(req, ino, file, size, (guint64)offset);
+    else if (err)
         fuse_reply_err(req, err);
     else
         fuse_reply_buf(req, front->read_buffer, (size_t)n);

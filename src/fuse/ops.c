@@ -164,8 +164,8 @@ static bool add_entry(const char *name, const TreeEntry *entry, guint64 cookie, 
     Request *r = data;
     struct fuse_entry_param param = {.attr = entry->st};
 
-    /* "." and ".." go without attributes: number 0 says so. */
-    if (strcmp(name, ".") != 0 && strcmp(name, "..") != 0)
+    /* Those without attributes: number 0 says so. */
+    if (entry->st.st_nlink)
         param = entry_param(r->front, entry);
     return put(r, fuse_add_direntry_plus(r->req, r->buffer + r->used, r->size - r->used, name,
                                          &param, (off_t)cookie));
@@ -310,11 +310,16 @@ static void op_create(fuse_req_t req, fuse_ino_t parent, const char *name, mode_
 
 /* --- the table --- */
 
+#define READAHEAD (16u * 1024)
+
 static void op_init(void *userdata, struct fuse_conn_info *connection)
 {
     /* The kernel's 12 hold up every other large read once 12 wait. */
     connection->max_background = 256;
     connection->congestion_threshold = 192;
+    /* What the kernel reads ahead of a small read of a large part comes over the network: a reader
+     * who goes on is recognised here, and large reads are asked for as they are. */
+    connection->max_readahead = MIN(connection->max_readahead, READAHEAD);
     /* O_TRUNC comes with the OPEN and stays with its file: as a SETATTR before the OPEN, which does
      * not name the file, "echo +F > flags" could not be told from "truncate -s 0 flags". The kernel
      * loses it only where opens go unanswered (ENOSYS), and here none does. */

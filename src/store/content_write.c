@@ -73,6 +73,26 @@ static bool open_file(ContentWriter *self, GError **error)
     return false;
 }
 
+int content_temp_new(Store *store, GError **error)
+{
+    int err = fault_errno("content.temp");
+    int fd = err == 0 ? openat(store->files.fd, ".", O_RDWR | O_TMPFILE | O_CLOEXEC, 0600) : -1;
+    if (fd < 0 && err == 0 && (errno == EOPNOTSUPP || errno == EISDIR || errno == ENOENT)) {
+        /* A file system without O_TMPFILE. After a crash the sweep removes it by its suffix. */
+        char name[32];
+        content_file_name((guint64)__atomic_fetch_add(&store->content.next_id, 1, __ATOMIC_RELAXED),
+                          name);
+        g_strlcat(name, CONTENT_TEMP_SUFFIX, sizeof(name));
+        fd =
+            openat(store->files.fd, name, O_RDWR | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0600);
+        if (fd >= 0)
+            unlinkat(store->files.fd, name, 0);
+    }
+    if (fd < 0)
+        db_set_errno("content", "a temporary file cannot be made", err != 0 ? err : errno, error);
+    return fd;
+}
+
 ContentWriter *content_begin(Store *store, const ContentKey *key, guint64 size_hint, GError **error)
 {
     ContentWriter *self = g_new0(ContentWriter, 1);

@@ -17,7 +17,7 @@
 #include "imapfs/sync/structure_text.h"
 
 #define BUDGET_MIN (16u * 1024)
-#define ITEM_MAX (256u * 1024)
+#define ITEM_MAX (1024u * 1024)
 #define HEADER_WEIGHT 4096 /* what a header is taken for: no server tells */
 #define ITEMS_MAX 256      /* ahead of the reader, of a kind */
 #define STRUCTURE_MAX 16384

@@ -5,7 +5,7 @@
  * Answers are taken in order; what comes otherwise (Dovecot answers the newest command first when
  * its output was blocked) is dropped and asked for again, one piece at a time. What is wrong with
  * one is an error on this content alone. */
-#include "sync.h"
+#include "ranged.h"
 
 #include <string.h>
 
@@ -332,12 +332,8 @@ static bool is_there(const Job *job)
     return content_exists(store_reader(job->engine->store), &key);
 }
 
-void content_job_start(Job *job)
+void content_job_fetch(Job *job)
 {
-    if (is_there(job)) {
-        job_finish(job, NULL);
-        return;
-    }
     if (local_has_parts(job)) {
         local_content_start(job);
         return;
@@ -356,4 +352,12 @@ void content_job_start(Job *job)
         ahead_note(mailbox, &job->need);
     mailbox_unref(mailbox);
     job_unref(job);
+}
+
+void content_job_start(Job *job)
+{
+    if (is_there(job))
+        job_finish(job, NULL);
+    else if (local_has_parts(job) || !ranged_open_start(job))
+        content_job_fetch(job);
 }

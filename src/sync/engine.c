@@ -2,7 +2,7 @@
  *
  * Everything of sync, imap and net happens on this one thread. What other threads may read stands
  * in Engine.shared under its lock. */
-#include "sync.h"
+#include "ranged.h"
 
 #include <string.h>
 
@@ -306,6 +306,7 @@ static gpointer thread_main(gpointer data)
     pool_free(engine->pool);
     engine->pool = NULL;
     cancel_all_jobs(engine);
+    ranged_free_all(engine);
     mailbox_free_all(engine);
     replay_clear(engine);
     local_forget(engine);
@@ -337,6 +338,8 @@ Engine *engine_new(const EngineConfig *config, GError **error)
     pthread_cond_init(&engine->shared.changed, &monotonic);
     pthread_condattr_destroy(&monotonic);
     engine->shared.state = POOL_CONNECTING;
+    engine->shared.ranged = g_hash_table_new(g_str_hash, g_str_equal);
+    engine->shared.corrected = g_hash_table_new_full(g_str_hash, g_str_equal, g_free, NULL);
     engine->shared.fresh_until = g_hash_table_new_full(NULL, NULL, NULL, g_free);
     engine->shared.events = g_string_new(NULL);
     engine_post(engine, start_run, NULL, NULL);
@@ -361,6 +364,8 @@ void engine_free(Engine *engine)
     g_hash_table_unref(engine->jobs);
     g_hash_table_unref(engine->waiters);
     g_hash_table_unref(engine->mailboxes);
+    g_hash_table_unref(engine->shared.ranged);
+    g_hash_table_unref(engine->shared.corrected);
     g_hash_table_unref(engine->shared.fresh_until);
     g_clear_error(&engine->shared.error);
     g_free(engine->shared.status);

@@ -2,7 +2,7 @@
  *
  * Equal needs share one Job. A waiter is answered exactly once: by its job, by its deadline, or by
  * being cancelled; whichever comes first takes it out of the table. */
-#include "sync.h"
+#include "ranged.h"
 
 #include "imapfs/base/clock.h"
 #include "imapfs/base/error.h"
@@ -25,13 +25,24 @@ static void (*const job_start[])(Job *job) = {
     [NEED_MAILBOXES] = mailboxes_job_start, [NEED_MAILBOX] = mailbox_job_start,
     [NEED_STRUCTURE] = structure_job_start, [NEED_CONTENT] = content_job_start,
     [NEED_SIZES] = sizes_job_start,         [NEED_STATUS] = status_job_start,
-    [NEED_REPLAYED] = replayed_job_start,
+    [NEED_REPLAYED] = replayed_job_start,   [NEED_RANGE] = ranged_job_start,
 };
 
 static char *job_key(NeedKind kind, guint32 box, guint32 uid, ContentKind content,
                      const char *section)
 {
     return g_strdup_printf("%d:%u:%u:%d:%s", kind, box, uid, content, section ? section : "");
+}
+
+static char *job_key_of(const Need *need)
+{
+    g_autofree char *key = job_key(need->kind, need->box, need->uid, need->content, need->section);
+    if (need->kind == NEED_CONTENT && need->whole)
+        return g_strconcat(key, ":whole", NULL);
+    if (need->kind != NEED_RANGE)
+        return g_steal_pointer(&key);
+    return g_strdup_printf("%s:%" G_GUINT64_FORMAT ":%" G_GUINT64_FORMAT, key, need->offset,
+                           need->length);
 }
 
 Job *job_find(Engine *engine, NeedKind kind, guint32 box, guint32 uid, ContentKind content,
@@ -116,6 +127,7 @@ void jobs_fail_box(Engine *engine, guint32 box, const GError *error)
     }
     for (guint i = 0; i < doomed->len; i++)
         job_finish(g_ptr_array_index(doomed, i), error);
+    ranged_fail_box(engine, box, error);
 }
 
 void jobs_each(Engine *engine, NeedKind kind, void (*f)(Job *job, gpointer data), gpointer data)
@@ -293,7 +305,8 @@ static void waiter_set_limit(Engine *engine, Waiter *waiter)
 /* The job for a need; *fresh_out when it is new and is still to be started. */
 static Job *job_for(Engine *engine, const Need *need, bool *fresh_out)
 {
-    Job *job = job_find(engine, need->kind, need->box, need->uid, need->content, need->section);
+    g_autofree char *key = job_key_of(need);
+    Job *job = g_hash_table_lookup(engine->jobs, key);
     *fresh_out = job == NULL;
     if (job)
         return job;
@@ -302,7 +315,7 @@ static Job *job_for(Engine *engine, const Need *need, bool *fresh_out)
     job->refs = 1; /* the table's */
     g_autofree Need *copy = need_copy(need);
     job->need = *copy;
-    job->key = job_key(need->kind, need->box, need->uid, need->content, need->section);
+    job->key = g_steal_pointer(&key);
     job->handles = g_array_new(FALSE, FALSE, sizeof(guint64));
     job_progress(job);
     g_hash_table_insert(engine->jobs, job->key, job);

@@ -128,7 +128,8 @@ static void await_message(Job *job, void (*then)(Job *job, const GError *error))
                  .uid = job->need.uid,
                  .content = CONTENT_RAW,
                  .section = (char *)"",
-                 .encoded_size = size ? (gint64)size : -1};
+                 .encoded_size = size ? (gint64)size : -1,
+                 .whole = true};
     job_await(job, &need, then);
 }
 

@@ -16,7 +16,7 @@
 #include "imapfs/base/error.h"
 #include "imapfs/base/limits.h"
 #include "imapfs/base/log.h"
-#include "imapfs/mime/base64_size.h"
+#include "imapfs/mime/base64_map.h"
 #include "imapfs/sync/structure_text.h"
 
 #define PARTS_MAX 1000 /* of a message; the sizes of the others stay estimates */
@@ -81,7 +81,7 @@ static SizeFetch *fetch_new(Mailbox *mailbox, guint32 uid)
     g_autoptr(GPtrArray) parts = g_ptr_array_new_with_free_func(part_free);
     for (guint i = 0; layout && i < layout->nodes->len && parts->len < PARTS_MAX; i++) {
         const LayoutNode *node = g_ptr_array_index(layout->nodes, i);
-        if (!base64_size_applies(node) ||
+        if (!base64_map_applies(node) ||
             store_size_get(reader, mailbox->box, uid, CONTENT_DECODED, node->section) >= 0)
             continue;
         Part *part = g_new0(Part, 1);
@@ -218,13 +218,13 @@ static void compute(const SizeFetch *fetch, Part *part)
     gsize n_head = 0, n_tail = 0;
     const void *head = part->head ? g_bytes_get_data(part->head, &n_head) : NULL;
     const void *tail = part->tail ? g_bytes_get_data(part->tail, &n_tail) : NULL;
-    guint64 size = 0;
+    Base64Map map;
     part->open = false;
     if (n_head == fetch->ends && n_tail == fetch->ends) {
-        Base64Size got = base64_size_from_ends(part->encoded, head, n_head, tail, n_tail, &size);
-        if (got == BASE64_SIZE_EXACT)
-            part->size = (gint64)size;
-        part->wide = got == BASE64_SIZE_LONGER && fetch->ends < BASE64_ENDS_WIDE;
+        Base64Ends got = base64_map_init(&map, part->encoded, head, n_head, tail, n_tail);
+        if (got == BASE64_REGULAR)
+            part->size = (gint64)map.decoded;
+        part->wide = got == BASE64_LONGER && fetch->ends < BASE64_ENDS_WIDE;
     }
     g_clear_pointer(&part->head, g_bytes_unref);
     g_clear_pointer(&part->tail, g_bytes_unref);

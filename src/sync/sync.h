@@ -73,7 +73,8 @@ struct Engine {
     Replay replay;
 
     struct {
-        pthread_mutex_t lock; /* a leaf; not GMutex, as ThreadSanitizer does not see its futex */
+        pthread_mutex_t lock; /* a leaf but for a Ranged's; not GMutex, as ThreadSanitizer does not
+                                 see its futex */
         pthread_cond_t changed;
         bool decided; /* the first attempt to connect has ended */
         PoolState state;
@@ -82,6 +83,8 @@ struct Engine {
         GHashTable *fresh_until; /* box id -> gint64 *: monotonic us; G_MAXINT64 while watched */
         char *status;
         EngineProgress progress;
+        GHashTable *ranged;    /* name -> Ranged */
+        GHashTable *corrected; /* names of contents of which wrong bytes were read */
         GString *events;
         bool offline; /* as wished */
     } shared;
@@ -278,7 +281,7 @@ void rehome_unbound(Mailbox *mailbox); /* in sync: binds to messages what waits 
 void rehome_homeless(Engine *engine);  /* after LIST */
 void rehome_drop_adrift(Engine *engine);
 
-/* --- fetching (structure.c, sizes.c, content.c) --- */
+/* --- fetching (structure.c, sizes.c, content.c, ranged*.c) --- */
 
 void structure_job_start(Job *job);
 /* Somebody reads in order and comes to this message soon: its structure and the next ones. */
@@ -286,6 +289,8 @@ void structure_ahead(Mailbox *mailbox, guint32 uid);
 void sizes_job_start(Job *job);
 void sizes_clear(MailboxSizes *sizes);
 void content_job_start(Job *job);
+void content_job_fetch(Job *job); /* whole, whatever its size */
+void ranged_job_start(Job *job);
 /* A content is wanted, or was opened for the first time since it came: brings what is likely to be
  * read next (ahead.c). */
 void ahead_note(Mailbox *mailbox, const Need *need);

@@ -51,16 +51,17 @@ TreeStatus boxes_lookup(const Call *call, guint32 parent, const char *name, bool
                         TreeEntry *out)
 {
     g_auto(StoreBox) box = {0};
-    TreeStatus status;
+    bool found = find(call, parent, name, raw, &box);
+    TreeStatus status = found ? TREE_OK : call_boxes_fresh(call);
 
-    if (find(call, parent, name, raw, &box)) {
+    if (status != TREE_OK)
+        return status;
+    /* The list may have come between the two. */
+    if (found || find(call, parent, name, raw, &box)) {
         Node node = node_of_box(&box, raw);
         node_entry(call, &node, out);
         return TREE_OK;
     }
-    status = call_boxes_fresh(call);
-    if (status != TREE_OK)
-        return status;
     return call_negative(
         call, engine_boxes_fresh(call->tree->config.engine) ? NODE_NEGATIVE_TTL : 0, out);
 }

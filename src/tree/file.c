@@ -1,5 +1,5 @@
-/* file.c - an open file: a content, or a text made when it was opened, or a message's flags, or
- * the events.
+/* file.c - an open file: a content, whole or by ranges, or a text made when it was opened, or a
+ * message's flags, or the events.
  *
  * A file holds its content until it is closed, whatever is evicted or expunged meanwhile. Flags and
  * events are the exception: their bytes are made for every read, since the kernel may ask an old
@@ -9,24 +9,45 @@
 
 #include "imapfs/base/error.h"
 #include "imapfs/base/log.h"
+#include "imapfs/sync/ranged.h"
 #include "node.h"
 
 struct TreeFile {
+    gint refs; /* atomic */
     Content *content;
+    Ranged *ranged; /* a large content that is not here whole */
     GBytes *text;
-    bool is_volatile;
+    bool is_volatile, is_corrected;
     Tree *flags_of;    /* NULL unless it is a flags file */
     Engine *events_of; /* NULL unless it is the events file */
     bool changes;      /* it was opened to be changed */
     gint memory;       /* atomic: FILE_* */
     guint32 box, uid;
-    guint64 size;
+    guint64 size; /* when it was opened */
+    guint64 told; /* atomic */
     TreeEntry entry;
 };
 
-TreeFile *file_of_content(Content *content)
+static TreeFile *file_new(void)
 {
     TreeFile *file = g_new0(TreeFile, 1);
+
+    file->refs = 1;
+    return file;
+}
+
+static TreeFile *file_of_ranged(Ranged *ranged)
+{
+    TreeFile *file = file_new();
+
+    file->ranged = ranged;
+    file->size = ranged_size(ranged);
+    return file;
+}
+
+TreeFile *file_of_content(Content *content)
+{
+    TreeFile *file = file_new();
 
     file->content = content;
     file->size = content_size(content);
@@ -35,7 +56,7 @@ TreeFile *file_of_content(Content *content)
 
 TreeFile *file_of_text(char *text, bool is_volatile)
 {
-    TreeFile *file = g_new0(TreeFile, 1);
+    TreeFile *file = file_new();
 
     file->size = strlen(text);
     file->text = g_bytes_new_take(text, file->size);
@@ -45,7 +66,7 @@ TreeFile *file_of_text(char *text, bool is_volatile)
 
 TreeFile *file_of_flags(Tree *tree, guint32 box, const StoreMsg *msg)
 {
-    TreeFile *file = g_new0(TreeFile, 1);
+    TreeFile *file = file_new();
     g_autofree char *text = flags_text(store_reader(tree->config.store), box, msg);
 
     file->flags_of = tree;
@@ -57,7 +78,7 @@ TreeFile *file_of_flags(Tree *tree, guint32 box, const StoreMsg *msg)
 
 TreeFile *file_of_events(Engine *engine)
 {
-    TreeFile *file = g_new0(TreeFile, 1);
+    TreeFile *file = file_new();
 
     file->events_of = engine;
     file->size = engine_events_length(engine);
@@ -69,18 +90,21 @@ TreeStatus file_open_content(const Call *call, const ContentKey *key, const Layo
                              gint64 encoded_size, TreeFile **file_out)
 {
     Content *content = content_open(call->reader, key);
+    Ranged *ranged = content ? NULL : engine_ranged(call->tree->config.engine, key);
 
-    if (!content)
+    if (!content && !ranged)
         return call_need_content(call, key, part, encoded_size);
-    if (content_is_first_use(content))
+    if (content && content_is_first_use(content))
         engine_read(call->tree->config.engine, key->box, key->uid, key->kind, key->section);
-    *file_out = file_of_content(content);
+    *file_out = content ? file_of_content(content) : file_of_ranged(ranged);
+    (*file_out)->is_corrected = engine_was_corrected(call->tree->config.engine, key);
     return TREE_OK;
 }
 
 void file_set_entry(TreeFile *file, const TreeEntry *entry)
 {
     file->entry = *entry;
+    file->told = file->size;
     entry_set_size(&file->entry, file->size);
 }
 
@@ -108,20 +132,45 @@ void file_remember(TreeFile *file, guint memory)
 void tree_file_entry(const TreeFile *file, TreeEntry *out)
 {
     *out = file->entry;
+    entry_set_size(out, tree_file_size(file));
+}
+
+TreeFile *tree_file_ref(TreeFile *file)
+{
+    g_atomic_int_inc(&file->refs);
+    return file;
 }
 
 void tree_file_close(TreeFile *file)
 {
-    if (!file)
+    if (!file || !g_atomic_int_dec_and_test(&file->refs))
         return;
     g_clear_pointer(&file->content, content_unref);
+    g_clear_pointer(&file->ranged, ranged_close);
     g_clear_pointer(&file->text, g_bytes_unref);
     g_free(file);
 }
 
 guint64 tree_file_size(const TreeFile *file)
 {
-    return file->size;
+    return file->ranged ? ranged_size(file->ranged) : file->size;
+}
+
+bool tree_file_resized(TreeFile *file)
+{
+    guint64 size = tree_file_size(file);
+
+    return __atomic_exchange_n(&file->told, size, __ATOMIC_ACQ_REL) != size;
+}
+
+bool tree_file_shrank(const TreeFile *file)
+{
+    return tree_file_size(file) < file->size;
+}
+
+bool tree_file_corrected(const TreeFile *file)
+{
+    return file->is_corrected;
 }
 
 bool tree_file_volatile(const TreeFile *file)
@@ -174,10 +223,39 @@ gssize tree_file_read(TreeFile *file, void *buffer, gsize size, guint64 offset, 
         const char *bytes = g_bytes_get_data(file->text, &length);
         return copy_out(bytes, length, buffer, size, offset);
     }
-    n = content_read(file->content, buffer, size, offset, &error);
+    n = file->ranged ? ranged_read(file->ranged, buffer, size, offset, &error)
+                     : content_read(file->content, buffer, size, offset, &error);
+    if (n == RANGED_ABSENT) {
+        *err_out = EAGAIN;
+        return -1;
+    }
     if (n < 0) {
         log_warn("tree", "read: %s", error->message);
         *err_out = imapfs_error_to_errno(error);
     }
     return n;
+}
+
+bool tree_file_last(const TreeFile *file, char *byte_out)
+{
+    guint64 size = tree_file_size(file);
+    int err = 0;
+
+    if (file->ranged)
+        return ranged_last(file->ranged, byte_out);
+    return size > 0 && tree_file_read((TreeFile *)file, byte_out, 1, size - 1, &err) == 1;
+}
+
+void tree_file_need(const TreeFile *file, gsize size, guint64 offset, TreeAsk *ask)
+{
+    const ContentKey *key = ranged_key(file->ranged);
+
+    need_clear(&ask->need);
+    ask->need = (Need){.kind = NEED_RANGE,
+                       .box = key->box,
+                       .uid = key->uid,
+                       .content = key->kind,
+                       .section = g_strdup(key->section),
+                       .offset = offset,
+                       .length = size};
 }

@@ -8,9 +8,18 @@
 #include "imapfs/mime/name.h"
 #include "node.h"
 
-static double negative_ttl(const Call *call, const StoreBox *box)
+TreeStatus message_find(const Call *call, const Node *dir, guint32 uid, StoreMsg *msg,
+                        TreeEntry *out)
 {
-    return engine_box_fresh(call->tree->config.engine, box->id) ? NODE_NEGATIVE_TTL : 0;
+    bool found = store_msg_get(call->reader, dir->ino.box, uid, msg);
+    TreeStatus status = found ? TREE_OK : call_messages_fresh(call, &dir->box);
+
+    /* It may have come between the two. */
+    if (status != TREE_OK || found || store_msg_get(call->reader, dir->ino.box, uid, msg))
+        return status;
+    return call_negative(
+        call, engine_box_fresh(call->tree->config.engine, dir->ino.box) ? NODE_NEGATIVE_TTL : 0,
+        out);
 }
 
 static TreeStatus message_lookup(const Call *call, const Node *dir, const char *name,
@@ -24,16 +33,15 @@ static TreeStatus message_lookup(const Call *call, const Node *dir, const char *
 
     if (!node.ino.uid)
         return call_negative(call, NODE_TTL, out);
-    if (store_msg_get(call->reader, dir->ino.box, node.ino.uid, &msg)) {
-        if (strlen(msg.name) != (gsize)(dot - name) || memcmp(msg.name, name, dot - name) != 0)
-            return call_negative(call, NODE_TTL, out); /* this UID will never have another name */
-        node.msg = msg;
-        node.number = tree_ino_message(node.ino.box, node.ino.uid);
-        node_entry(call, &node, out);
-        return TREE_OK;
-    }
-    status = call_messages_fresh(call, &dir->box);
-    return status == TREE_OK ? call_negative(call, negative_ttl(call, &dir->box), out) : status;
+    status = message_find(call, dir, node.ino.uid, &msg, out);
+    if (status != TREE_OK)
+        return status;
+    if (strlen(msg.name) != (gsize)(dot - name) || memcmp(msg.name, name, dot - name) != 0)
+        return call_negative(call, NODE_TTL, out); /* this UID will never have another name */
+    node.msg = msg;
+    node.number = tree_ino_message(node.ino.box, node.ino.uid);
+    node_entry(call, &node, out);
+    return TREE_OK;
 }
 
 static TreeStatus mailbox_lookup(const Call *call, const Node *dir, const char *name,
@@ -118,14 +126,13 @@ static TreeStatus uid_dir_lookup(const Call *call, const Node *dir, const char *
 
     if (!node.ino.uid)
         return call_negative(call, NODE_TTL, out);
-    if (store_msg_get(call->reader, dir->ino.box, node.ino.uid, &msg)) {
-        node.msg = msg;
-        node.number = ino_pack(node.ino.box, node.ino.uid, SLOT_UID_LINK);
-        node_entry(call, &node, out);
-        return TREE_OK;
-    }
-    status = call_messages_fresh(call, &dir->box);
-    return status == TREE_OK ? call_negative(call, negative_ttl(call, &dir->box), out) : status;
+    status = message_find(call, dir, node.ino.uid, &msg, out);
+    if (status != TREE_OK)
+        return status;
+    node.msg = msg;
+    node.number = ino_pack(node.ino.box, node.ino.uid, SLOT_UID_LINK);
+    node_entry(call, &node, out);
+    return TREE_OK;
 }
 
 static TreeStatus uid_dir_readdir(const Node *dir, Listing *listing)

@@ -54,22 +54,14 @@ static guint64 parent_number(const Node *dir)
     return ino_pack(dir->ino.box, dir->ino.uid, dir->part->parent);
 }
 
-/* Sizes are asked for once a listing, before it begins, for all files of the message. */
-static TreeStatus sizes_known(const Listing *listing, const Node *dir, const Layout *layout)
+/* Without its attributes when its size would have to be asked for first: who walks names (grep,
+ * find) does not want it, and who does asks for it by name. */
+static bool add_part(Listing *listing, guint index, const char *name, const Node *node)
 {
-    TreeStatus status = TREE_OK;
+    Listing names = *listing;
 
-    if (!listing->full || listing->after)
-        return TREE_OK;
-    for (guint i = LAYOUT_INDEX_FIRST_PART; status == TREE_OK && i < layout->nodes->len; i++) {
-        Node node;
-
-        if (!is_child(g_ptr_array_index(layout->nodes, i), i, dir->ino.slot))
-            continue;
-        node_of_layout(&node, dir, layout, i);
-        status = call_size_known(listing->call, &node);
-    }
-    return status;
+    names.full = names.full && call_size_known(listing->call, node) == TREE_OK;
+    return listing_add(&names, COOKIE_MESSAGE + index, name, node);
 }
 
 static TreeStatus message_readdir(const Node *dir, Listing *listing)
@@ -80,9 +72,6 @@ static TreeStatus message_readdir(const Node *dir, Listing *listing)
 
     if (status != TREE_OK)
         return status;
-    status = sizes_known(listing, dir, layout);
-    if (status != TREE_OK)
-        return status;
     more = listing_add_dots(listing, dir, parent_number(dir));
     for (guint i = LAYOUT_INDEX_HEADERS; more && i < layout->nodes->len; i++) {
         const LayoutNode *part = g_ptr_array_index(layout->nodes, i);
@@ -91,7 +80,7 @@ static TreeStatus message_readdir(const Node *dir, Listing *listing)
         if (!is_child(part, i, dir->ino.slot))
             continue;
         node_of_layout(&node, dir, layout, i);
-        more = listing_add(listing, COOKIE_MESSAGE + i, part->name, &node);
+        more = add_part(listing, i, part->name, &node);
     }
     return TREE_OK;
 }

@@ -4,7 +4,7 @@
  * rows of the store; nothing of it is kept. */
 #pragma once
 #include "imapfs/base/limits.h"
-#include "imapfs/mime/base64_size.h"
+#include "imapfs/mime/base64_map.h"
 #include "imapfs/mime/layout.h"
 #include "imapfs/store/log.h"
 #include "imapfs/tree/ino.h"
@@ -144,7 +144,7 @@ enum {
 
 extern const NodeKind kind_root;                                    /* top.c */
 extern const NodeKind kind_control, kind_status, kind_log;          /* control.c */
-extern const NodeKind kind_events, kind_ctl, kind_sync;              /* control.c */
+extern const NodeKind kind_events, kind_ctl, kind_sync;             /* control.c */
 extern const NodeKind kind_queue, kind_queued;                      /* logged.c */
 extern const NodeKind kind_failed, kind_parked, kind_reason;        /* logged.c */
 extern const NodeKind kind_op_message, kind_op_eml;                 /* logged.c */
@@ -208,6 +208,13 @@ char *boxes_path(const Call *call, guint32 box);
 /* "A/B" under raw/, and how many levels that are; NULL when it is gone. Borrowed from the thread
  * until the next call. */
 const char *boxes_raw_path(const Call *call, guint32 box, guint *depth_out);
+
+/* --- mailbox.c --- */
+
+/* A message of a mailbox, also when it came while it was looked for; else what there is to wait
+ * for, or ENOENT. */
+TreeStatus message_find(const Call *call, const Node *dir, guint32 uid, StoreMsg *msg,
+                        TreeEntry *out);
 
 /* --- layouts.c --- */
 

@@ -47,17 +47,12 @@ static TreeStatus raw_box_lookup(const Call *call, const Node *dir, const char *
 
     if (!uid)
         return boxes_lookup(call, dir->ino.box, name, true, out);
-    if (store_msg_get(call->reader, dir->ino.box, uid, &msg)) {
+    status = message_find(call, dir, uid, &msg, out);
+    if (status == TREE_OK) {
         Node node = raw_node(dir->ino.box, &msg, eml ? SLOT_RAW_EML : SLOT_RAW_DIR);
         node_entry(call, &node, out);
-        return TREE_OK;
     }
-    status = call_messages_fresh(call, &dir->box);
-    if (status != TREE_OK)
-        return status;
-    return call_negative(
-        call, engine_box_fresh(call->tree->config.engine, dir->ino.box) ? NODE_NEGATIVE_TTL : 0,
-        out);
+    return status;
 }
 
 typedef struct {

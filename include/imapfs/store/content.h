@@ -42,6 +42,10 @@ bool content_write(ContentWriter *writer, const void *bytes, gsize length, GErro
 bool content_commit(ContentWriter *writer, GError **error);
 void content_abort(ContentWriter *writer);
 
+/* A file without a name in the cache's directory, for what is not whole yet: it is gone when it is
+ * closed. -1 with error FULL or STORE. */
+int content_temp_new(Store *store, GError **error);
+
 /* Many small contents in one transaction: between these, commits are gathered. Loop only. When the
  * end fails, some or all of the batch are not there. */
 bool content_batch_begin(Store *store, GError **error);

@@ -16,7 +16,8 @@ typedef enum {
     NEED_STRUCTURE, /* store_structure_get() of a message */
     NEED_SIZES,     /* store_size_get() of the decoded parts of a message, where it can be had
                        without fetching them; its structure is known */
-    NEED_CONTENT,   /* content_open() of a content, whole */
+    NEED_CONTENT,   /* content_open() of a content, whole; or engine_ranged(), for a large one */
+    NEED_RANGE,     /* ranged_read() of offset and length of a content */
     NEED_STATUS,    /* a fresh engine_status() */
     NEED_REPLAYED,  /* nothing is pending (store/log.h) of a message, of a mailbox (uid 0) or at all
                        (box 0). Fails at once when there is no connection (OFFLINE, ...; an attempt
@@ -31,6 +32,8 @@ typedef struct {
     char *section;
     char *encoding, *charset; /* how to make DECODED, TEXT and HTML of the section */
     gint64 encoded_size;      /* of the section, by BODYSTRUCTURE or RFC822.SIZE; -1 not known */
+    guint64 offset, length;   /* of NEED_RANGE: decoded bytes */
+    bool whole;               /* of NEED_CONTENT: for content_open(), however large it is */
 } Need;
 Need *need_copy(const Need *need);
 void need_clear(Need *need); /* frees what is inside */

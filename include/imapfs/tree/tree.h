@@ -61,7 +61,8 @@ TreeStatus tree_readlink(Tree *tree, TreeAsk *ask, guint64 ino, char **target_ou
 
 /* Entries after the cookie `after` (0: from the start), in inode order: ".", "..", child mailboxes,
  * then messages. add returns false when its buffer is full. full: entry.st is complete
- * (READDIRPLUS); else only st_ino and the type in st_mode. */
+ * (READDIRPLUS) where st_nlink is not 0; else it has only st_ino and the type in st_mode: of all,
+ * of "." and "..", and of files whose size would have to be asked for. */
 typedef bool (*TreeAdd)(const char *name, const TreeEntry *entry, guint64 cookie, gpointer data);
 TreeStatus tree_readdir(Tree *tree, TreeAsk *ask, guint64 ino, guint64 after, bool full,
                         TreeAdd add, gpointer data);
@@ -69,14 +70,24 @@ TreeStatus tree_readdir(Tree *tree, TreeAsk *ask, guint64 ino, guint64 after, bo
 /* The one place to wait for content. The file holds what it needs until it is closed. */
 typedef struct TreeFile TreeFile;
 TreeStatus tree_open(Tree *tree, TreeAsk *ask, guint64 ino, TreeFile **file_out);
+TreeFile *tree_file_ref(TreeFile *file); /* any thread */
 void tree_file_close(TreeFile *file);
-guint64 tree_file_size(const TreeFile *file);
+guint64 tree_file_size(const TreeFile *file); /* of a large damaged one it may shrink, once */
+bool tree_file_shrank(const TreeFile *file);
+/* Whether it shrank since the last call of this: the kernel is to be told. Any thread. */
+bool tree_file_resized(TreeFile *file);
+bool tree_file_last(const TreeFile *file,
+                    char *byte_out); /* its last byte, now; or there is none */
 /* Its attributes when it was opened, for when its message is gone meanwhile; with the exact size.
  */
 void tree_file_entry(const TreeFile *file, TreeEntry *out);
-bool tree_file_volatile(const TreeFile *file); /* status, log: not to be kept in the page cache */
-/* Bytes, or -1 with *err_out an errno. Any thread. */
+bool tree_file_volatile(const TreeFile *file);  /* status, log: not to be kept in the page cache */
+bool tree_file_corrected(const TreeFile *file); /* what was cached of it before may be wrong */
+/* Bytes, or -1 with *err_out an errno; EAGAIN: some of the bytes are not here yet, and
+ * tree_file_need() says what to wait for. Any thread. */
 gssize tree_file_read(TreeFile *file, void *buffer, gsize size, guint64 offset, int *err_out);
+/* The need for a range of a file whose bytes come as they are read. */
+void tree_file_need(const TreeFile *file, gsize size, guint64 offset, TreeAsk *ask);
 
 /* value NULL in the answer with TREE_ERROR ENODATA: no such attribute here. */
 TreeStatus tree_getxattr(Tree *tree, TreeAsk *ask, guint64 ino, const char *name,

@@ -83,6 +83,7 @@ static void answer(const Need *need, GError **error, gpointer data)
             g_set_error(error, IMAPFS_ERROR, IMAPFS_ERROR_OFFLINE, "offline");
         break;
     case NEED_STATUS:
+    case NEED_RANGE:
         break;
     case NEED_STRUCTURE:
         txn = store_begin(world->store, false, NULL);

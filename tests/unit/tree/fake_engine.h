@@ -7,7 +7,7 @@
 #include <string.h>
 
 #include "imapfs/base/error.h"
-#include "imapfs/sync/engine.h"
+#include "imapfs/sync/ranged.h"
 
 /* Called on the fake's own thread for every need that is not stalled. */
 typedef void (*FakeAnswer)(const Need *need, GError **error, gpointer data);
@@ -16,6 +16,8 @@ struct Engine {
     pthread_mutex_t lock; /* not GLib's: ThreadSanitizer does not see those */
     pthread_cond_t cond;
     bool boxes_fresh;
+    void (*on_fresh)(gpointer data); /* called by the next question whether something is fresh */
+    gpointer on_fresh_data;
     GHashTable *fresh;   /* box ids */
     GHashTable *stalled; /* uids: needs for these are only ended by engine_cancel() */
     char *status;
@@ -202,10 +204,20 @@ void engine_cancel(Engine *engine, guint64 handle)
     pthread_mutex_unlock(&engine->lock);
 }
 
+static void fake_engine_meanwhile(Engine *engine)
+{
+    void (*f)(gpointer data) = engine->on_fresh;
+
+    engine->on_fresh = NULL;
+    if (f)
+        f(engine->on_fresh_data);
+}
+
 bool engine_boxes_fresh(Engine *engine)
 {
     bool fresh;
 
+    fake_engine_meanwhile(engine);
     pthread_mutex_lock(&engine->lock);
     fresh = engine->boxes_fresh;
     pthread_mutex_unlock(&engine->lock);
@@ -216,10 +228,21 @@ bool engine_box_fresh(Engine *engine, guint32 box)
 {
     bool fresh;
 
+    fake_engine_meanwhile(engine);
     pthread_mutex_lock(&engine->lock);
     fresh = g_hash_table_contains(engine->fresh, GUINT_TO_POINTER(box));
     pthread_mutex_unlock(&engine->lock);
     return fresh;
+}
+
+bool engine_was_corrected(Engine *engine, const ContentKey *key)
+{
+    return false;
+}
+
+Ranged *engine_ranged(Engine *engine, const ContentKey *key)
+{
+    return NULL;
 }
 
 char *engine_status(Engine *engine)

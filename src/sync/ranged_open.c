@@ -1,0 +1,242 @@
+/* ranged_open.c - finds out whether a large section can be read by ranges, by its two ends.
+ *
+ * The rule: the last byte must be where the size that was told says it is, and base64 must show its
+ * lines at both ends; else the section is fetched whole. */
+#include "ranged.h"
+
+#include "imapfs/base/error.h"
+#include "imapfs/base/log.h"
+#include "imapfs/mime/transfer.h"
+
+/* Encoded. A smaller one is fetched whole before it is opened, so that its size is exact then,
+ * whatever its middle is like. */
+#define RANGED_MIN (1024 * 1024)
+#define END BASE64_ENDS_WIDE
+
+typedef struct {
+    Job *job;         /* a reference */
+    Mailbox *mailbox; /* a reference */
+    guint generation;
+    guint refs;
+    char *section;
+    bool base64;
+    guint64 encoded;
+    GBytes *head, *tail;
+    GError *error;
+} Ends;
+
+static ContentKey key_of(const Need *need)
+{
+    return (ContentKey){need->box, need->uid, need->content, need->section ? need->section : ""};
+}
+
+/* A size that is known from when all of it was here is the right one. */
+static bool is_known_otherwise(Ends *ends, const ContentKey *key, guint64 size)
+{
+    gint64 known = store_size_get(store_reader(ends->job->engine->store), key->box, key->uid,
+                                  key->kind, key->section);
+    return known >= 0 && (guint64)known != size;
+}
+
+static bool is_end(GBytes *bytes)
+{
+    return bytes && g_bytes_get_size(bytes) == END;
+}
+
+static bool is_regular(Ends *ends, Base64Map *map)
+{
+    return is_end(ends->head) &&
+           base64_map_init(map, ends->encoded, g_bytes_get_data(ends->head, NULL), END,
+                           g_bytes_get_data(ends->tail, NULL), END) == BASE64_REGULAR &&
+           base64_map_has_slices(map);
+}
+
+/* The last byte; false: the last line does not show. */
+static bool find_last(Ends *ends, const Base64Map *map, guint8 *out)
+{
+    const guint8 *tail = g_bytes_get_data(ends->tail, NULL);
+    g_autoptr(GByteArray) bytes = g_byte_array_new();
+    if (!ends->base64) {
+        *out = tail[END - 1];
+        return true;
+    }
+    guint64 begin = ends->encoded - END, line = base64_map_line_encoded(map);
+    guint64 at = (map->data - 1) / line * line;
+    if (at < begin ||
+        !base64_map_decode(map, at, tail + (at - begin), (gsize)(ends->encoded - at), bytes))
+        return false;
+    *out = bytes->data[bytes->len - 1];
+    return true;
+}
+
+/* error NULL and false: fetch it whole. */
+static bool make_ranged(Ends *ends, GError **error)
+{
+    Engine *engine = ends->job->engine;
+    ContentKey key = key_of(&ends->job->need);
+    g_autofree char *name = ranged_name(&key);
+    Base64Map map = {.decoded = ends->encoded};
+    guint8 last;
+    if (!is_end(ends->tail) || (ends->base64 && !is_regular(ends, &map)) ||
+        !find_last(ends, &map, &last) || is_known_otherwise(ends, &key, map.decoded))
+        return false;
+    int fd = content_temp_new(engine->store, error);
+    if (fd < 0)
+        return false;
+    Ranged *ranged =
+        ranged_new(engine, &key, name, ends->encoded, ends->base64 ? &map : NULL, fd, last);
+    if (!ranged_put_size(ranged, map.decoded, error)) {
+        ranged_unref(ranged);
+        return false;
+    }
+    ranged_add(engine, ranged);
+    return true;
+}
+
+static void ends_over(Ends *ends)
+{
+    Job *job = ends->job;
+    if (job->finished)
+        return;
+    if (!ends->error && ends->mailbox->box != job->need.box)
+        ends->error =
+            g_error_new(IMAPFS_ERROR, IMAPFS_ERROR_GONE, "the mailbox was replaced on the server");
+    if (ends->error && g_error_matches(ends->error, IMAPFS_ERROR, IMAPFS_ERROR_LOST)) {
+        job_retry(job, content_job_start, ends->error);
+    } else if (!ends->error && make_ranged(ends, &ends->error)) {
+        job_finish(job, NULL);
+    } else if (ends->error) {
+        log_info("sync", "%s: %s", ends->mailbox->name, ends->error->message);
+        job_finish(job, ends->error);
+    } else {
+        log_debug("sync", "%s: message %u, section %s is fetched whole: its ends are irregular",
+                  ends->mailbox->name, job->need.uid, ends->section);
+        content_job_fetch(job);
+    }
+}
+
+static void ends_unref(Ends *ends)
+{
+    if (--ends->refs > 0)
+        return;
+    ends_over(ends);
+    g_clear_pointer(&ends->head, g_bytes_unref);
+    g_clear_pointer(&ends->tail, g_bytes_unref);
+    g_clear_error(&ends->error);
+    g_free(ends->section);
+    mailbox_release(ends->mailbox, ends->generation);
+    mailbox_unref(ends->mailbox);
+    job_unref(ends->job);
+    g_free(ends);
+}
+
+static bool on_body(Command *command, Response *response, gpointer data)
+{
+    Ends *ends = data;
+    const FetchData *got = response->fetch;
+    if (!got || !(got->present & FETCH_UID) || got->uid != ends->job->need.uid)
+        return false;
+    bool ours = false;
+    for (guint i = 0; got->bodies && i < got->bodies->len; i++) {
+        const FetchBody *body = g_ptr_array_index(got->bodies, i);
+        if (body->binary || !body->has_origin ||
+            g_ascii_strcasecmp(body->section, ends->section) != 0 ||
+            (body->origin != 0 && body->origin != ends->encoded - END))
+            continue;
+        GBytes **end = body->origin ? &ends->tail : &ends->head;
+        if (body->bytes && !*end)
+            *end = g_bytes_ref(body->bytes);
+        ours = true;
+    }
+    if (ours)
+        job_progress(ends->job);
+    return ours;
+}
+
+static void on_progress(gpointer data)
+{
+    job_progress(((Ends *)data)->job);
+}
+
+static void on_done(Command *command, CommandResult result, const Response *tagged, gpointer data)
+{
+    Ends *ends = data;
+    if (result == COMMAND_LOST && ends->mailbox->select_error && !ends->error)
+        ends->error = g_error_copy(ends->mailbox->select_error);
+    else if (result == COMMAND_LOST && !ends->error)
+        ends->error = error_from_result(result, tagged, "fetch");
+    /* refused, or not understood: fetching it whole is what finds out why */
+    ends_unref(ends);
+}
+
+static void ask_end(Ends *ends, guint64 origin, guint length)
+{
+    Command *command = command_new(LANE_FOREGROUND, on_done, ends);
+    ends->refs++;
+    command_text_add(command->text, "UID FETCH %u (UID BODY.PEEK[%s]<%" G_GUINT64_FORMAT ".%u>)",
+                     ends->job->need.uid, ends->section, origin, length);
+    command->wants = 1ull << RESP_FETCH;
+    command->expected = 1;
+    command->on_untagged = on_body;
+    command->on_progress = on_progress;
+    session_submit(ends->mailbox->session, command);
+}
+
+static void on_session(Mailbox *mailbox, Session *session, const GError *error, gpointer data)
+{
+    Job *job = data;
+    if (!session || job->finished) {
+        if (session)
+            mailbox_release(mailbox, mailbox->generation);
+        else
+            job_finish(job, error);
+        job_unref(job);
+        return;
+    }
+    Ends *ends = g_new0(Ends, 1);
+    ends->refs = 1;
+    ends->job = job; /* takes the reference */
+    ends->mailbox = mailbox_ref(mailbox);
+    ends->generation = mailbox->generation;
+    ends->section = g_strdup(job->need.section ? job->need.section : "");
+    ends->encoded = (guint64)job->need.encoded_size;
+    ends->base64 = job->need.content == CONTENT_DECODED &&
+                   transfer_kind(job->need.encoding) == TRANSFER_BASE64;
+    if (ends->base64)
+        ask_end(ends, 0, END);
+    ask_end(ends, ends->encoded - END, 2 * END); /* more than there is, to see the end */
+    ends_unref(ends);
+}
+
+/* Text and quoted-printable, where only decoding tells what is where, are small in practice. */
+static bool is_for_ranges(const Need *need)
+{
+    TransferKind kind = transfer_kind(need->encoding);
+    return !need->whole && need->encoded_size > RANGED_MIN &&
+           (need->content == CONTENT_RAW ||
+            (need->content == CONTENT_DECODED &&
+             (kind == TRANSFER_BASE64 || kind == TRANSFER_IDENTITY)));
+}
+
+bool ranged_open_start(Job *job)
+{
+    ContentKey key = key_of(&job->need);
+    g_autofree char *name = ranged_name(&key);
+    g_autoptr(GError) error = NULL;
+    Ranged *ranged = ranged_find(job->engine, name);
+    if (!is_for_ranges(&job->need) || engine_was_corrected(job->engine, &key))
+        return false;
+    if (ranged) {
+        if (ranged->streamed)
+            ranged_add_job(ranged, job);
+        else
+            job_finish(job, NULL);
+        return true;
+    }
+    Mailbox *mailbox = mailbox_get(job->engine, job->need.box, &error);
+    if (!mailbox)
+        job_finish(job, error);
+    else
+        mailbox_acquire(mailbox, LANE_FOREGROUND, on_session, job_ref(job));
+    return true;
+}

@@ -444,8 +444,15 @@ TreeStatus front_can_wait(Request *r, TreeStatus status)
     return TREE_ERROR;
 }
 
-/* All that is written is on disk already: what is left to wait for is the server. The kernel holds
- * the inode's lock meanwhile: other calls in the same directory that need it wait as well. */
+/* What was written to a file is on disk when the write returns: editors that make sure of it need
+ * no network. */
+void changes_op_fsync(fuse_req_t req, fuse_ino_t ino, int datasync, struct fuse_file_info *fi)
+{
+    fuse_reply_err(req, 0);
+}
+
+/* A directory's waits for the server. The kernel holds the inode's lock meanwhile: other calls in
+ * the same directory that need it wait as well. */
 static TreeStatus fsync_ask(Request *r)
 {
     return front_can_wait(r, tree_sync(r->front->tree, &r->ask, r->ino));
@@ -453,7 +460,7 @@ static TreeStatus fsync_ask(Request *r)
 
 static const RequestKind fsync_kind = {"fsync", fsync_ask, change_reply, NULL};
 
-void changes_op_fsync(fuse_req_t req, fuse_ino_t ino, int datasync, struct fuse_file_info *fi)
+void changes_op_fsyncdir(fuse_req_t req, fuse_ino_t ino, int datasync, struct fuse_file_info *fi)
 {
     request_start(request_new(req, &fsync_kind, ino));
 }

@@ -167,6 +167,7 @@ void changes_op_removexattr(fuse_req_t req, fuse_ino_t ino, const char *name);
 void changes_op_unlink(fuse_req_t req, fuse_ino_t parent, const char *name);
 void changes_op_rmdir(fuse_req_t req, fuse_ino_t parent, const char *name);
 void changes_op_fsync(fuse_req_t req, fuse_ino_t ino, int datasync, struct fuse_file_info *fi);
+void changes_op_fsyncdir(fuse_req_t req, fuse_ino_t ino, int datasync, struct fuse_file_info *fi);
 
 /* --- ops.c --- */
 

@@ -361,5 +361,5 @@ const struct fuse_lowlevel_ops front_ops = {
     .removexattr = changes_op_removexattr,
     .write = changes_op_write,
     .fsync = changes_op_fsync,
-    .fsyncdir = changes_op_fsync,
+    .fsyncdir = changes_op_fsyncdir,
 };

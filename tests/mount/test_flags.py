@@ -77,11 +77,17 @@ class TestFlags(FlagsCase):
         os.fsync(descriptor)
         os.close(descriptor)
         self.assertIn("\\Answered", self.server_flags()[4])
+
+    def test_fsync_of_the_file_needs_no_server(self):
+        """What an editor does when it saves."""
+        mounted = self.up()
+        message = mounted.message("INBOX", 4)
+        self.control("offline", mounted.mountpoint)
         with open(os.path.join(message, "flags"), "a") as file:
             file.write("+more\n")
             file.flush()
             os.fsync(file.fileno())
-        self.assertIn("more", self.server_flags()[4])
+        self.assertIn("more", self.flags(mounted, 4))
 
     def test_tools(self):
         """Flags as users write them."""

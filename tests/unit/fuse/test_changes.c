@@ -745,8 +745,8 @@ static void test_fsync(void **state)
         int pending, failed; /* while message 7 has a change that is the one, or the other */
     } rows[] = {
         {A, ENETUNREACH, EIO},
-        {A "/flags", ENETUNREACH, EIO},
-        {A "/body.txt", ENETUNREACH, EIO},
+        {A "/flags", 0, 0},
+        {A "/body.txt", 0, 0},
         {"INBOX", ENETUNREACH, 0},
         {"", ENETUNREACH, 0},
         {".imapfs", ENETUNREACH, 0},

@@ -9,7 +9,7 @@
 #include "replay.h"
 
 static const char *const words[] = {
-#define CONFLICT_WORDS(name, text) [CONFLICT_##name] = text,
+#define CONFLICT_WORDS(name, text) [CONFLICT_##name] = (text),
     CONFLICTS(CONFLICT_WORDS)
 #undef CONFLICT_WORDS
 };

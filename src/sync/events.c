@@ -2,7 +2,9 @@
  *
  * Its lock is a leaf, taken for the copying of text alone. What a server or a person named is
  * printed escaped, and what comes in numbers (a first listing, a bulk change) is one line with the
- * number in it. */
+ * number in it. The words: online, offline; mailbox-new, mailbox-gone; new, gone, flags (of
+ * messages); queued, sent, waiting, parked, kept-here, dropped, bound, followed, adrift, homeless,
+ * unbound (of changes). */
 #include "sync.h"
 
 #include <string.h>

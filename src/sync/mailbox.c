@@ -419,6 +419,27 @@ static void news_vanished(Mailbox *mailbox, const Response *response)
     flush_soon(mailbox);
 }
 
+/* A new keyword was made, or no more can be (RFC 9051 7.1): PERMANENTFLAGS is told again. */
+static void note_permanent_flags(Mailbox *mailbox, const Flags *permanent)
+{
+    StoreBox box = {0};
+    g_autoptr(GError) error = NULL;
+    StoreTxn *txn = store_begin(mailbox->engine->store, false, &error);
+    bool ok = txn && store_box_by_id(store_txn_reader(txn), mailbox->box, &box);
+    if (ok) {
+        GString *flags = g_string_new(NULL);
+        flags_print(permanent, flags);
+        g_free(box.permanent_flags);
+        box.permanent_flags = g_string_free(flags, FALSE);
+        ok = store_box_update(txn, &box, &error);
+    }
+    store_box_clear(&box);
+    if (txn && !ok)
+        store_rollback(txn);
+    if (!ok || !store_commit(txn, &error))
+        log_warn("sync", "%s: %s", mailbox->name, error ? error->message : "it is gone");
+}
+
 void mailbox_on_untagged(Engine *engine, const char *name, Response *response)
 {
     Mailbox *mailbox = mailbox_find(engine, name);
@@ -441,6 +462,10 @@ void mailbox_on_untagged(Engine *engine, const char *name, Response *response)
     case RESP_FETCH:
         if (response->fetch)
             news_fetch(mailbox, response->fetch);
+        break;
+    case RESP_OK:
+        if (response->code == CODE_PERMANENTFLAGS && mailbox->writable)
+            note_permanent_flags(mailbox, &response->flags);
         break;
     default:
         break;

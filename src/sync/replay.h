@@ -105,7 +105,7 @@ typedef struct {
     char *flags;        /* text form */
     GPtrArray *members; /* of Item, borrowed, ascending by UID */
 } FlagStore;
-void flag_store_free(gpointer store);
+void flag_store_free(gpointer data); /* a FlagStore */
 /* As few as can be: one for each different list of flags to set, and to clear, or for each flag if
  * these are fewer. What was refused before goes alone. Lines stay below line_limit octets. */
 GPtrArray *plan_flags(const GPtrArray *items, gsize line_limit);

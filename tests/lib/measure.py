@@ -305,6 +305,59 @@ def flags():
     server.stop()
 
 
+def replay():
+    """10,000 changes in 20 mailboxes, made without the network: how soon the server has them, by
+    how many commands; and one change online until the server has it."""
+    boxes, each = 20, 500
+    server = servers.Dovecot()
+    for box in range(boxes):
+        server.prefill(f"Box{box:02}", [(mail.quick(n, 700), None) for n in range(each)])
+    server.start()
+    link = Link(server)
+    mounted = link.mount("debug=imap")
+    listed = {f"Box{box:02}": mounted.messages(f"Box{box:02}") for box in range(boxes)}
+
+    def control(word):
+        subprocess.run([mounts.CONTROL, word, mounted.mountpoint], check=True, timeout=120)
+
+    def change(name):
+        for uid, directory in listed[name].items():
+            with open(mounted.path(name, directory, "flags"), "a") as file:
+                file.write("+\\Flagged\n" if uid % 2 else "+work\n")
+    control("offline")
+    threads = [threading.Thread(target=change, args=(name,)) for name in listed]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(mounted.list(".imapfs", "queue")) == boxes * each
+    said, began = len(mounted.output()), time.monotonic()
+    control("online")
+    control("sync")
+    row("10,000 changes in 20 mailboxes: from online to done", time.monotonic() - began, "s", 3.0)
+    row("    UID STORE commands", mounted.output()[said:].count(" UID STORE "), "", 40)
+    with server.client() as client:
+        for name in listed:
+            assert all(("\\Flagged" if uid % 2 else "work") in kept
+                       for uid, kept in client.flags(name).items())
+    times = []
+    path = mounted.path("Box00", listed["Box00"][1], "flags")
+    for turn in range(21):
+        descriptor = os.open(path, os.O_WRONLY | os.O_APPEND)
+        began = time.monotonic()
+        os.write(descriptor, b"%cmark\n" % b"+-"[turn % 2])
+        os.fsync(descriptor)
+        times.append((time.monotonic() - began) * 1000)
+        os.close(descriptor)
+        time.sleep(0.3)  # it is in IDLE again
+    row("a change online until the server has it: median", statistics.median(times[1:]), "ms",
+        RTT_MS + 50)
+    row("    the first, which selects the mailbox", times[0], "ms")
+    mounted.unmount()
+    link.proxy.stop()
+    server.stop()
+
+
 def memory():
     """A mailbox of 100,000 messages, listed."""
     server = server_with(100_000, 700)
@@ -323,7 +376,7 @@ def memory():
 
 
 ALL = {"listing": listing, "attachment": attachment, "ranges": ranges, "changes": changes,
-       "flags": flags, "memory": memory}
+       "flags": flags, "replay": replay, "memory": memory}
 
 
 def main(names):

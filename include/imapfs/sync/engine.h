@@ -20,8 +20,9 @@ typedef enum {
     NEED_RANGE,     /* ranged_read() of offset and length of a content */
     NEED_STATUS,    /* a fresh engine_status() */
     NEED_REPLAYED,  /* nothing is pending (store/log.h) of a message, of a mailbox (uid 0) or at all
-                       (box 0). Fails at once when there is no connection (OFFLINE, ...), and when
-                       an operation that was awaited is parked (its reason) */
+                       (box 0). Fails at once when there is no connection (OFFLINE, ...; an attempt
+                       that is under way is waited for, a second at most after one that failed),
+                       and when an operation that was awaited is parked or held (its reason) */
 } NeedKind;
 
 typedef struct {

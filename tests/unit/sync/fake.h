@@ -18,6 +18,7 @@ typedef struct {
     char *mailboxid;       /* told when the server has OBJECTID */
     const char *permanent; /* of PERMANENTFLAGS; NULL: not told */
     const char *loses;     /* flags that it says OK to and does not keep */
+    const char *says;      /* untagged, with each STORE; NULL */
     bool read_only;
     GPtrArray *messages; /* of FakeMessage, ascending */
 } FakeBox;
@@ -46,7 +47,7 @@ typedef struct {
     pthread_t thread;
     GArray *connections; /* of int */
     GPtrArray *threads;  /* of pthread_t */
-    bool over;
+    bool started;
 } Fake;
 
 int fake_setup(void **state); /* for cmocka; World with a Fake: INBOX with 4 messages, UIDs 1..4 */

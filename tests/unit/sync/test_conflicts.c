@@ -548,6 +548,24 @@ static void test_said_ok_and_did_not(void **state)
     assert_int_equal(fake_count(fake, "UID STORE"), 2); /* somebody might have taken it back */
 }
 
+/* The server says later that no more keywords can be made. */
+static void test_keywords_run_out(void **state)
+{
+    World *world = *state;
+    Fake *fake = world_fake(world);
+    guint32 inbox = open_listed(world);
+    fake_lock(fake);
+    fake_box(fake, "INBOX")->says = "OK [PERMANENTFLAGS (\\Seen $One)] full";
+    fake_unlock(fake);
+    world_change(world, inbox, 1, "$One", "");
+    settled(world);
+    check_counts(world, 0, 0);
+    StoreBox box = {0};
+    assert_true(store_box_by_id(store_reader(world->store), inbox, &box));
+    assert_string_equal(box.permanent_flags, "\\Seen $One");
+    store_box_clear(&box);
+}
+
 /* --- cuts --- */
 
 /* The connection is cut after the command came: done or not, the end is the same. */
@@ -729,6 +747,7 @@ static const struct CMUnitTest plain_tests[] = {
     TEST(test_others_go_on),
     TEST(test_keyword_not_permitted),
     TEST(test_said_ok_and_did_not),
+    TEST(test_keywords_run_out),
     TEST(test_cut_before_it_was_done),
     TEST(test_cut_after_it_was_done),
     TEST(test_end_in_between),

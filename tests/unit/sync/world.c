@@ -155,6 +155,8 @@ void open_store(World *world)
 void open_engine(World *world)
 {
     GError *error = NULL;
+    if (world->on_open)
+        world->on_open(world->fake);
     open_store(world);
     EngineConfig config = {.account = &world->account,
                            .store = world->store,

@@ -32,6 +32,7 @@ typedef struct {
     char *disable[8];
     bool read_only;
     gpointer fake; /* fake.h: in place of the Dovecot */
+    void (*on_open)(gpointer fake);
 } World;
 
 bool world_is_possible(void);

@@ -545,6 +545,7 @@ static void batch_settle(Batch *batch)
             batch->settle = engine_timer(mailbox->engine, SETTLE_AGAIN_MS, on_settle_again, batch);
         return;
     }
+    FAULT("replay.settled");
     batch->refs++;
     tell_all(batch);
     replay_note_settled(mailbox->engine);

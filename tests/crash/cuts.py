@@ -277,7 +277,7 @@ def main():
     tasks = [(name, kind, [how], part, 4, options.stride, options.by_itself)
              for kind in options.server.split(",") for name in names
              for how in options.how.split(",") for part in range(4)
- XX
+             for how in options.how.split(",") for part in range(4) if is_task(kind, name, how)]
     started, cuts, failed = time.monotonic(), 0, []
     pool = multiprocessing.Pool(options.jobs, prepare)
     for name, kind, how, part, _, _, _, count, runs, seconds, problem in \

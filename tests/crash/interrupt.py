@@ -75,10 +75,10 @@ class Runner:
         self.world.reset()
         self.done = set()
 
-    def drive(self, fault=None, more=()):
+    def drive(self, fault=None, more=(), leaks=False):
         self.runs += 1
         return self.world.drive(self.script, {name: lambda name=name: self.other(name)
-                                              for name in self.scenario.others}, fault, more)
+                                              for name in self.scenario.others}, fault, more, leaks)
 
     def other(self, name):
         """What another client does happens once, however often the driver comes by."""
@@ -152,7 +152,7 @@ class Runner:
         first mailbox is selected, for those who want only the rest."""
         def go():
             self.begin()
-            self.last = run = self.drive()
+            self.last = run = self.drive(leaks=True)
             self.check_end(run)
             for step, kind in self.scenario.errors.items():
                 same(f"error of step {step}", run.errors.get(step, ("none",))[0], kind)
@@ -197,6 +197,12 @@ class Runner:
         while (stop is None or n < stop) and self.once(f"{point}:{n}={kind}"):
             n += stride
         return n
+
+    def some(self, point, first, last, count, kind="kill"):
+        """At `count` passes between first and last, others in each scenario."""
+        step = max(1, (last - first + 1) // count)
+        begin = first + sum(map(ord, self.scenario.name)) % step
+        self.each(point, kind, begin, step, last + 1)
 
     def twice(self, stride=1):
         """Killed, and while it recovers killed again: every n with an m that goes with it."""

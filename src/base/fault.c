@@ -5,6 +5,7 @@
 #include <glib.h>
 #include <pthread.h>
 #include <signal.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
@@ -93,6 +94,8 @@ int fault_hit(const char *point)
     pthread_mutex_unlock(&armed.lock);
     if (!now && !again)
         return 0;
+    if (now)
+        dprintf(STDERR_FILENO, "IMAPFS_FAULT: at %s\n", point);
     if (armed.kind == FAULT_ERRNO)
         return armed.err;
     if (armed.kind == FAULT_POWER && armed.lose)

@@ -229,16 +229,25 @@ bool log_cancel(StoreTxn *txn, guint32 seq, GError **error)
     return log_delete(txn, seq, error);
 }
 
+/* What the mailbox is known to keep is not asked: that is of the last SELECT, and who retries says
+ * that it may have changed. */
 static bool retry(StoreTxn *txn, const LogOp *op, gint64 now_ns, GError **error)
 {
-    g_auto(Flags) set = {0};
-    g_auto(Flags) clear = {0};
+    StoreBox box = {0};
+    StoreMsg msg = {0};
+    guint32 seq;
+    bool ok;
     if (op->uid == 0 || op->box == 0)
         return gone(txn, "its message is no longer there: it can only be discarded", error);
-    flags_parse(&set, op->set);
-    flags_parse(&clear, op->clear);
-    return log_flags(txn, op->box, op->uid, &set, &clear, now_ns, NULL, error) &&
-           log_delete(txn, op->seq, error);
+    if (!store_box_by_id(&txn->reader, op->box, &box) ||
+        !store_msg_get(&txn->reader, op->box, op->uid, &msg))
+        ok = gone(txn, "its message is no longer there: it can only be discarded", error);
+    else
+        ok = queue(txn, &box, &msg, op->set, op->clear, now_ns, &seq, error) &&
+             log_delete(txn, op->seq, error);
+    store_box_clear(&box);
+    store_msg_clear(&msg);
+    return ok;
 }
 
 /* The parked operation of that number, or false. */

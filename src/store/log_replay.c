@@ -196,6 +196,29 @@ bool log_requeue(StoreTxn *txn, guint32 seq, guint attempts, gint64 next_try_ns,
            log_place(txn, seq, op->box, op->uid, op->uidvalidity, error);
 }
 
+/* Of a and b what is in both. */
+static void keep_common(Flags *a, const Flags *b)
+{
+    g_auto(Flags) rest = {0};
+    flags_add_all(&rest, a);
+    flags_remove_all(&rest, b);
+    flags_remove_all(a, &rest);
+}
+
+bool log_narrow(StoreTxn *txn, guint32 seq, const Flags *left, GError **error)
+{
+    g_autoptr(LogOp) op = load(txn, seq, error);
+    if (op == NULL)
+        return !txn->failed;
+    g_auto(Flags) set = {0};
+    g_auto(Flags) clear = {0};
+    flags_parse(&set, op->set);
+    flags_parse(&clear, op->clear);
+    keep_common(&set, left);
+    keep_common(&clear, left);
+    return set_flags(txn, seq, &set, &clear, error);
+}
+
 bool log_park(StoreTxn *txn, guint32 seq, const char *reason, GError **error)
 {
     return log_set_state(txn, seq, LOG_FAILED, reason, error);

@@ -87,6 +87,8 @@ bool store_commit(StoreTxn *txn, GError **error)
         store_rollback(txn);
         return false;
     }
+    if (store->writer->full_sync)
+        FAULT("store.committed"); /* it is done, and nobody knows yet */
     checkpointer_committed(store->checkpointer, store->writer);
     g_clear_error(&txn->reader.failure);
     pthread_mutex_unlock(&store->writer_lock);

@@ -5,7 +5,7 @@
  * passed; "=EIO", "=ENOSPC" make fault_errno() return that errno there, once; "=EIO+" from then on.
  * "=power" is a kill after which what was written to the databases and not synced is not there, as
  * when the machine loses its power. "*:17=kill" counts all points but the fine ones, "disk.*:17"
- * all that begin so.
+ * all that begin so. Standard error is told at which point it happened.
  *
  * Fine points are counted only when they are named: disk.write, disk.sync, disk.truncate (SQLite's
  * calls), wire.out and wire.in (a pass is a byte). */

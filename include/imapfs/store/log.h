@@ -115,8 +115,9 @@ bool log_flags(StoreTxn *txn, guint32 box, guint32 uid, const Flags *set, const 
                gint64 now_ns, guint32 *seq_out, GError **error);
 /* Takes back what was not sent. Errors: GONE: no such operation. BUSY: it is being sent. */
 bool log_cancel(StoreTxn *txn, guint32 seq, GError **error);
-/* A parked operation is queued again, as a new one (merged as any), or forgotten. Errors: GONE (no
- * such operation, or its message is no longer there: only discarding is left). */
+/* A parked operation is queued again, as a new one (merged as any; whatever the mailbox was known
+ * to keep), or forgotten. Errors: GONE (no such operation, or its message is no longer there: only
+ * discarding is left). */
 bool log_retry(StoreTxn *txn, guint32 seq, gint64 now_ns, GError **error);
 bool log_discard(StoreTxn *txn, guint32 seq, GError **error);
 
@@ -135,6 +136,8 @@ bool log_done(StoreTxn *txn, guint32 seq, GError **error);
  * Merged into a QUEUED one for the same message, whose flags win. */
 bool log_requeue(StoreTxn *txn, guint32 seq, guint attempts, gint64 next_try_ns, const char *reason,
                  GError **error);
+/* Of what it is to set and to clear, only these flags are still to be done: the rest was. */
+bool log_narrow(StoreTxn *txn, guint32 seq, const Flags *left, GError **error);
 /* Parks any pending one. */
 bool log_park(StoreTxn *txn, guint32 seq, const char *reason, GError **error);
 /* The mailbox keeps no flags: they stay here, over what the server says (bulletin boards). */

@@ -75,6 +75,14 @@ static bool step_claim(Story *story, StoreTxn *txn, char **arg, GError **error)
     return true;
 }
 
+static bool narrow(StoreTxn *txn, guint32 seq, const char *words, GError **error)
+{
+    g_auto(Flags) left = {0};
+    g_autofree char *text = spaced(words);
+    flags_parse(&left, text);
+    return log_narrow(txn, seq, &left, error);
+}
+
 static bool step_settle(Story *story, StoreTxn *txn, char **arg, GError **error)
 {
     bool ok = true;
@@ -84,6 +92,8 @@ static bool step_settle(Story *story, StoreTxn *txn, char **arg, GError **error)
             ok = log_done(txn, seq, error);
         else if (strcmp(arg[0], "park") == 0)
             ok = log_park(txn, seq, "refused", error);
+        else if (strcmp(arg[0], "narrow") == 0)
+            ok = narrow(txn, seq, arg[1], error);
         else if (strcmp(arg[0], "here") == 0)
             ok = log_keep_here(txn, seq, error);
         else
@@ -191,14 +201,14 @@ static const struct {
     const char *word;
     bool (*run)(Story *story, StoreTxn *txn, char **arg, GError **error);
 } story_steps[] = {
-    {"put", step_put},        {"putid", step_put},       {"twin", step_put},
-    {"flags", step_flags},    {"server", step_server},   {"claim", step_claim},
-    {"done", step_settle},    {"park", step_settle},     {"here", step_settle},
-    {"back", step_settle},    {"gone", step_gone},       {"renew", step_renew},
-    {"bind", step_bind},      {"cancel", step_person},   {"retry", step_person},
-    {"discard", step_person}, {"recover", step_recover}, {"keeps", step_keeps},
-    {"boxid", step_boxid},    {"lose", step_lose},       {"house", step_house},
-    {"drop", step_drop},
+    {"put", step_put},      {"putid", step_put},      {"twin", step_put},
+    {"flags", step_flags},  {"server", step_server},  {"claim", step_claim},
+    {"done", step_settle},  {"park", step_settle},    {"narrow", step_settle},
+    {"here", step_settle},  {"back", step_settle},    {"gone", step_gone},
+    {"renew", step_renew},  {"bind", step_bind},      {"cancel", step_person},
+    {"retry", step_person}, {"discard", step_person}, {"recover", step_recover},
+    {"keeps", step_keeps},  {"boxid", step_boxid},    {"lose", step_lose},
+    {"house", step_house},  {"drop", step_drop},
 };
 
 static void tell_effects(Story *story, const LogEffects *effects)
@@ -309,6 +319,10 @@ static const struct {
      "1>1+\\Seen- | 2q1+\\Seen- | 1Q=\\Seen"},
     {"retry merges", "put:1 flags:1:+\\Seen claim:9 park flags:1:+$x retry:1",
      "1>1+\\Seen- | 2q1+\\Seen $x- | 1Q=\\Seen $x"},
+    {"retry, whatever the mailbox kept", "put:1 flags:1:+$x claim:9 park keeps:\\Seen retry:1",
+     "1>1+$x- | 2q1+$x- | 1Q=$x"},
+    {"what was done is not parked", "put:1 flags:1:+\\Seen,+$x,-$y claim:9 narrow:$x,\\Draft park",
+     "1>1+\\Seen $x-$y | 1F1+$x- | 1F="},
     {"retry what is queued", "put:1 flags:1:+\\Seen retry:1", "!GONE | 1q1+\\Seen- | 1Q=\\Seen"},
     {"retry when the message is gone", "put:1 put:2 flags:1:+\\Seen claim:9 park gone:1 retry:1",
      "1>1+\\Seen- !GONE | 1F0+\\Seen- | 2="},

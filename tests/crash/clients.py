@@ -1,0 +1,508 @@
+#!/usr/bin/env python3
+"""Two drivers with stores of their own and a plain IMAP client change the same mail, at random.
+
+    clients.py [--ops N] [--seeds N] [--first SEED] [-j N] [--keep FILE]
+
+Connections are cut at random bytes, the server goes away, clients are offline, are killed and come
+back. Every so often all is healed and drained. The history is then checked by model.py.
+"""
+import argparse
+import contextlib
+import json
+import multiprocessing
+import os
+import random
+import re
+import select
+import subprocess
+import sys
+import time
+
+sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
+import interrupt  # noqa: E402
+import model  # noqa: E402
+import world as worlds  # noqa: E402
+
+import mail  # noqa: E402
+
+CUTTER = os.path.join(worlds.BUILD, "tests", "crash", "crash_cutter")
+BOXES = {"INBOX": 10, "Work": 6, "Läden": 4}
+FLAGS = ["\\Seen", "\\Flagged", "\\Answered", "\\Draft", "work", "$Later"]
+HEAL_EVERY = 200
+SETTLE_S = 10
+
+
+class Gone(Exception):
+    """The driver was killed."""
+
+
+class Client:
+    """A driver that takes a step at a time."""
+
+    def __init__(self, world, name, connections):
+        self.world, self.name, self.connections = world, name, connections
+        self.dir = os.path.join(world.dir, name)
+        self.wire = os.path.join(self.dir, "wire")
+        os.makedirs(self.wire)
+        self.offline = self.down = False
+        self.since = 0            # the event with which it went offline
+        self.step = self.acknowledged = 0
+        self.process = None
+        self.plan("down:0:fin")
+        self.start()
+
+    def plan(self, cut):
+        """Where the next connection that lasts so long is cut."""
+        with open(os.path.join(self.dir, "cut"), "w") as file:
+            file.write(cut)
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(os.path.join(self.dir, "done"))
+
+    def start(self):
+        tunnel = (f"[ ! -e {self.dir}/down ] || exit 1; exec {CUTTER} --cut $(cat {self.dir}/cut) "
+                  f"--done {self.dir}/done --log {self.wire} {worlds.shlex.quote(self.world.tunnel)}")
+        command = [worlds.DRIVER, "--state", f"{self.dir}/state", "--cache", f"{self.dir}/cache",
+                   "--connections", str(self.connections), "--kick",
+                   "--tunnel", tunnel, "--wait", str(int(20_000 * worlds.PATIENCE)),
+                   "--timeout", str(int(2000 * worlds.PATIENCE)),
+                   *(["--debug"] if os.environ.get("IMAPFS_CRASH_DEBUG") else []), "-"]
+        with open(os.path.join(self.dir, "log"), "a") as log:
+            self.process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE,
+                                            stderr=log)
+        self.rest = b""
+        self.lines = []
+        begun = self.read_until("at")
+        self.committed = int(begun[-1][1])
+        if self.offline:
+            self.run("offline")
+
+    def read_until(self, *words):
+        """Lines up to one that begins with one of words, split."""
+        fd, found = self.process.stdout.fileno(), []
+        deadline = time.monotonic() + 60 * worlds.PATIENCE
+        while True:
+            while self.lines:
+                found.append(self.lines.pop(0).decode().split("\t"))
+                if found[-1][0] in words:
+                    return found
+            if not select.select([fd], [], [], max(0, deadline - time.monotonic()))[0]:
+                raise AssertionError(f"{self.name} hangs")
+            piece = os.read(fd, 1 << 20)
+            if not piece:
+                raise Gone(self.name)
+            *self.lines, self.rest = (self.rest + piece).split(b"\n")
+
+    def send(self, *words):
+        self.step += 1
+        os.write(self.process.stdin.fileno(), "\t".join((str(self.step), *words)).encode() + b"\n")
+        return self.step
+
+    def run(self, *words):
+        """(None or the error's kind, the lines before it)."""
+        self.send(*words)
+        *lines, last = self.read_until("ok", "error")
+        if last[0] == "ok" and words[0] in interrupt.DURABLE:
+            self.acknowledged = self.step
+        return (None if last[0] == "ok" else last[2]), lines
+
+    def kill(self):
+        """Dead at once; what it left at the server has ended when this returns."""
+        servers = self.children()
+        self.process.kill()
+        self.process.wait()
+        self.process.stdin.close()
+        self.process.stdout.close()
+        deadline = time.monotonic() + 20 * worlds.PATIENCE
+        while any(os.path.exists(f"/proc/{pid}") for pid in servers):
+            for pid in servers:
+                with contextlib.suppress(ChildProcessError):
+                    os.waitpid(pid, os.WNOHANG)
+            assert time.monotonic() < deadline, "a server that lost its client does not end"
+            time.sleep(0.001)
+
+    def children(self):
+        found, todo = set(), [self.process.pid]
+        while todo:
+            pid = todo.pop()
+            with contextlib.suppress(OSError):  # it ended meanwhile
+                for task in os.listdir(f"/proc/{pid}/task"):
+                    with open(f"/proc/{pid}/task/{task}/children") as file:
+                        more = [int(word) for word in file.read().split()]
+                    found.update(more)
+                    todo += more
+        return found
+
+    def drop(self):
+        """The connections end, as when the network fails."""
+        for pid in self.children():
+            with contextlib.suppress(OSError):
+                with open(f"/proc/{pid}/comm") as file:
+                    if file.read().startswith("crash_cutter"):
+                        os.kill(pid, 9)
+
+    def set_down(self, down):
+        self.down = down
+        path = os.path.join(self.dir, "down")
+        if down:
+            with open(path, "w"):
+                pass
+            self.drop()
+        else:
+            with contextlib.suppress(FileNotFoundError):
+                os.unlink(path)
+
+    def close(self):
+        if self.process.poll() is None:
+            self.process.stdin.close()
+            try:
+                self.process.wait(20)
+            except subprocess.TimeoutExpired:
+                self.process.kill()
+                self.process.wait()
+            self.process.stdout.close()
+
+
+class Plain:
+    """The third client: a tunnel, and commands one after the other."""
+
+    def __init__(self, world):
+        self.process = subprocess.Popen(["sh", "-c", world.tunnel], stdin=subprocess.PIPE,
+                                        stdout=subprocess.PIPE)
+        self.selected, self.tag = None, 0
+        self.process.stdout.readline()
+
+    def command(self, text):
+        self.tag += 1
+        self.process.stdin.write(f"c{self.tag} {text}\r\n".encode())
+        self.process.stdin.flush()
+        return self.answer()
+
+    def answer(self):
+        lines = []
+        while True:
+            line = self.process.stdout.readline()
+            assert line, "the plain client lost its server"
+            lines.append(line)
+            if line.startswith(b"+ "):
+                return lines
+            if line.startswith(f"c{self.tag} ".encode()):
+                assert b" OK" in line, line
+                return lines
+
+    def select(self, box):
+        if self.selected != box:
+            self.command(f'SELECT "{mail.modified_utf7(box)}"')
+            self.selected = box
+
+    def store(self, box, uid, sign, flags):
+        self.select(box)
+        self.command(f"UID STORE {uid} {sign}FLAGS.SILENT ({' '.join(flags)})")
+
+    def append(self, box, flags, raw):
+        lines = self.command(f'APPEND "{mail.modified_utf7(box)}" ({" ".join(flags)}) {{{len(raw)}}}')
+        assert lines[-1].startswith(b"+ ")
+        self.process.stdin.write(raw + b"\r\n")
+        self.process.stdin.flush()
+        return int(re.search(rb"APPENDUID \d+ (\d+)", self.answer()[-1]).group(1))
+
+    def expunge(self, box, uid):
+        self.select(box)
+        self.command(f"UID STORE {uid} +FLAGS.SILENT (\\Deleted)")
+        self.command(f"UID EXPUNGE {uid}")
+
+    def close(self):
+        self.process.stdin.close()
+        self.process.wait(20)
+        self.process.stdout.close()
+
+
+class Play:
+    """One seed."""
+
+    def __init__(self, seed, ops):
+        self.random, self.ops = random.Random(seed), ops
+        self.world = worlds.World({box: " ".join(f"{box[0].lower()}{i}" for i in range(count))
+                                   for box, count in BOXES.items()})
+        self.world.reset()
+        self.events, self.counts = [], {}
+        self.clients = [Client(self.world, "A", 1), Client(self.world, "B", 2)]
+        self.plain = Plain(self.world)
+        self.appended = 0
+        self.ever = {}            # (box, uid): key, those that are gone, too
+        self.facts = set()        # STOREs that were told
+        self.learn()
+
+    def close(self):
+        for client in self.clients:
+            client.set_down(False)
+            client.close()
+        self.plain.close()
+        worlds.reap_all(20)
+        self.world.close()
+
+    def tell(self, do, **fields):
+        self.events.append({"do": do, **fields})
+        self.counts[do] = self.counts.get(do, 0) + 1
+
+    def learn(self):
+        """What there is now: {(box, key): uid}."""
+        there = self.world.on_server()
+        for box in BOXES:
+            self.ever.update({(box, uid): key for uid, key in self.world.uids(box)[1].items()})
+        self.uids = {(box, key): uid for (box, uid), key in self.ever.items() if key in there[box]}
+
+    # --- what happens ---
+
+    def some_flags(self):
+        flags = self.random.sample(FLAGS, self.random.choice((1, 1, 1, 2, 3)))
+        plus = [flag for flag in flags if self.random.random() < 0.5]
+        return plus, [flag for flag in flags if flag not in plus]
+
+    def local(self, client):
+        box, key = self.random.choice(list(self.uids))
+        uid = str(self.uids[box, key])
+        plus, minus = self.some_flags()
+        words = ("set", box, uid, *plus) if self.random.random() < 0.15 else \
+            ("flag", box, uid, *(f"+{flag}" for flag in plus), *(f"-{flag}" for flag in minus))
+        if self.random.random() < 0.01:
+            self.local_killed(client, words, box, key, plus, minus)
+            return
+        error, lines = client.run(*words)
+        if error not in (None, "GONE"):
+            raise model.Violation(f"{client.name}: {words}: {error}")
+        for line in lines:
+            if line[0] == "logged":
+                plus, minus = line[2].split(), line[3].split()
+        self.tell("flag", client=client.name, box=box, key=key, set=plus, clear=minus,
+                  result="gone" if error else "ok")
+        if client.offline and not error:
+            _, lines = client.run("get", box, uid)
+            self.tell("shown", client=client.name, box=box, key=key, since=client.since,
+                      flags=lines[0][4].split())
+
+    def local_killed(self, client, words, box, key, plus, minus):
+        """Killed in the middle of it: whether it was made is for the store to say."""
+        if words[0] == "set":  # what it would be is not known: killed between two steps
+            self.restart(client)
+            return
+        step = client.send(*words)
+        time.sleep(self.random.random() * 0.002)
+        self.restart(client)
+        made = client.committed == step
+        self.tell("flag", client=client.name, box=box, key=key, set=plus, clear=minus,
+                  result="ok" if made else "none")
+
+    def restart(self, client):
+        client.kill()
+        client.start()
+        if client.committed < client.acknowledged:
+            raise model.Violation(f"{client.name}: step {client.acknowledged} was acknowledged, and "
+                                  f"{client.committed} is the last in the store")
+
+    def plain_change(self):
+        box, key = self.random.choice(list(self.uids))
+        plus, minus = self.some_flags()
+        if plus:
+            self.plain.store(box, self.uids[box, key], "+", plus)
+        if minus:
+            self.plain.store(box, self.uids[box, key], "-", minus)
+        self.tell("flag", client=model.PLAIN, box=box, key=key, set=plus, clear=minus, result="ok")
+
+    def plain_append(self):
+        box, flags = self.random.choice(list(BOXES)), self.some_flags()[0]
+        self.appended += 1
+        raw = worlds.Message(f"new{self.appended}").raw().replace(b"\n", b"\r\n")
+        uid = self.plain.append(box, flags, raw)
+        key = self.ever[box, uid] = self.world.uids(box)[1][uid]
+        self.tell("append", box=box, key=key, flags=flags)
+
+    def plain_expunge(self):
+        box, key = self.random.choice(list(self.uids))
+        if sum(each == box for each, _ in self.uids) > 3:
+            self.plain.expunge(box, self.uids.pop((box, key)))
+            self.tell("expunge", box=box, key=key)
+
+    def trouble(self, client):
+        kind = self.random.choice(("offline", "offline", "cut", "cut", "cut", "drop", "down", "kill",
+                                   "drain"))
+        if kind == "offline":
+            client.offline = not client.offline
+            client.since = len(self.events)
+            client.run("offline" if client.offline else "online")
+        elif kind == "cut":
+            direction = self.random.choice(("up", "down"))
+            size = {"up": 600, "down": 3000}[direction]
+            client.plan(f"{direction}:{self.random.randrange(1, size)}:"
+                        f"{self.random.choice(('fin', 'rst', 'stall'))}")
+            client.drop()
+        elif kind == "drop":
+            client.drop()
+        elif kind == "down":
+            client.set_down(not client.down)
+        elif kind == "kill":
+            self.restart(client)
+        elif not client.offline and not client.down:
+            error, _ = client.run("drain")
+            if error is None:
+                self.tell("drained", client=client.name)
+
+    # --- and how it ends ---
+
+    def heal(self):
+        for client in self.clients:
+            client.plan("down:0:fin")
+            client.set_down(False)
+            if client.offline:
+                client.offline = False
+                client.run("online")
+        for client in self.clients:
+            for words in (("drain",), ("sync", "*")):
+                error, _ = client.run(*words)
+                if error and words[0] != "drain":
+                    raise model.Violation(f"{client.name}: {words}: {error}")
+            self.tell("drained", client=client.name)
+        self.tell_sent()
+        server = plain(self.world.on_server())
+        states = {client.name: self.settled(client, server) for client in self.clients}
+        self.tell("barrier", server=server, clients=states)
+        self.learn()
+
+    def settled(self, client, server):
+        """What it has when it had the time to hear of what others did last: a server tells that of
+        itself, and takes its time."""
+        deadline = time.monotonic() + SETTLE_S * worlds.PATIENCE
+        while True:
+            state = self.state(client)
+            same = all(sorted(state["stored"].get(box, {}).get(key, ["?"])) == flags
+                       for box, keys in server.items() for key, flags in keys.items())
+            if same or time.monotonic() > deadline:
+                for box, *_ in state["failed"]:
+                    client.run("discard", box)
+                return state
+            time.sleep(0.4)  # long enough for its sessions to begin to IDLE
+            client.run("sync", "*")
+
+    def state(self, client):
+        _, lines = client.run("show")
+        state = {"pending": [], "failed": [], "stored": {}, "shown": {}}
+        keys = {box: self.world.uids(box)[1] for box in BOXES}
+        for word, *fields in lines:
+            if word == "msg":
+                key = keys[fields[0]].get(int(fields[1]), fields[1])
+                state["stored"].setdefault(fields[0], {})[key] = fields[2].split()
+                state["shown"].setdefault(fields[0], {})[key] = fields[3].split()
+            elif word == "pending":
+                state["pending"].append(fields)
+            elif word == "failed":
+                key = keys[fields[1]].get(int(fields[2]), fields[2])
+                state["failed"].append([fields[1], key, fields[3].split(), fields[4].split()])
+        return state
+
+    def tell_sent(self):
+        """What went over the wire since the last time, a connection after the other."""
+        for client in self.clients:
+            for name in sorted(os.listdir(client.wire)):
+                with open(os.path.join(client.wire, name), "rb") as file:
+                    data = file.read().decode()
+                box = None
+                for line in data.split("\r\n"):
+                    if match := re.match(r'\S+ (?:SELECT|EXAMINE) "([^"]*)"', line):
+                        box = worlds.from_modified_utf7(match.group(1))
+                    elif match := re.fullmatch(r"\S+ UID STORE (\S+) (?:\(.*?\) )?([+-])FLAGS\S* "
+                                               r"\((.*)\)", line):
+                        self.tell_store(client, box, *match.groups())
+                    elif worlds.CHANGING.match("C: " + line) and "STORE" not in line:
+                        raise model.Violation(f"{client.name} sent {line}")
+
+    def tell_store(self, client, box, uids, sign, flags):
+        fact = (client.name, box, uids, sign, flags)
+        if fact in self.facts:
+            return
+        self.facts.add(fact)
+        for uid in expand(uids):
+            self.tell("sent", client=client.name, box=box, key=self.ever[box, uid],
+                      plus=sign == "+", flags=flags.split())
+
+    def play(self):
+        self.tell("barrier", server=plain(self.world.on_server()), clients={})
+        for client in self.clients:
+            client.run("sync", "*")
+        for number in range(1, self.ops + 1):
+            dice = self.random.random()
+            if dice < 0.36:
+                self.local(self.clients[0])
+            elif dice < 0.72:
+                self.local(self.clients[1])
+            elif dice < 0.94:
+                self.plain_change()
+            elif dice < 0.95:
+                self.plain_append()
+            elif dice < 0.955:
+                self.plain_expunge()
+            else:
+                self.trouble(self.random.choice(self.clients))
+            if number % HEAL_EVERY == 0 or number == self.ops:
+                self.heal()
+        return self.events
+
+
+def plain(boxes):
+    return {box: {key: sorted(flags) for key, flags in keys.items()}
+            for box, keys in boxes.items() if box in BOXES}
+
+
+def expand(uids):
+    for part in uids.split(","):
+        low, _, high = part.partition(":")
+        yield from range(int(low), int(high or low) + 1)
+
+
+def play(seed, ops, keep=None):
+    """Plays and checks one seed; returns (the model, what happened)."""
+    play = Play(seed, ops)
+    try:
+        play.play()
+        return model.check(play.events), play.counts
+    finally:
+        if keep:
+            for client in play.clients:
+                subprocess.run(["cp", "-r", client.dir, f"{keep}.{seed}.{client.name}"], check=True)
+            with open(f"{keep}.{seed}", "w") as file:
+                file.writelines(json.dumps(event) + "\n" for event in play.events)
+        play.close()
+
+
+def work(task):
+    seed, ops, keep = task
+    started = time.monotonic()
+    try:
+        checked, counts = play(seed, ops, keep)
+        return seed, f"{counts} {checked.writes_seen} writes, {checked.barriers} checks", None, \
+            time.monotonic() - started
+    except Exception as error:
+        return seed, "", f"{type(error).__name__}: {error}", time.monotonic() - started
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__,
+                                     formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--ops", type=int, default=5000)
+    parser.add_argument("--seeds", type=int, default=20)
+    parser.add_argument("--first", type=int, default=1)
+    parser.add_argument("-j", dest="jobs", type=int, default=os.cpu_count() or 2)
+    parser.add_argument("--keep", help="leave the histories in FILE.SEED")
+    options = parser.parse_args()
+    tasks = [(seed, options.ops, options.keep)
+             for seed in range(options.first, options.first + options.seeds)]
+    failed = 0
+    with multiprocessing.Pool(options.jobs, worlds.become_subreaper) as pool:
+        for seed, counts, problem, seconds in pool.imap_unordered(work, tasks):
+            print(f"{'FAIL' if problem else 'ok  '} seed {seed} {seconds:6.1f} s {counts}"
+                  f"{problem or ''}", flush=True)
+            failed += problem is not None
+    print(f"{options.seeds} seeds of {options.ops} operations, {failed} failed")
+    return 1 if failed else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

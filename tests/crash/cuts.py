@@ -1,0 +1,298 @@
+#!/usr/bin/env python3
+"""Cuts the connection at every byte of the dialogue that sends changes, and requires the same end.
+
+    cuts.py [-k PATTERN] [-j N] [--server dovecot,cyrus,tls] [--how fin,rst,stall] [--stride N]
+            [--by-itself]
+
+The driver runs a scenario; after the n-th byte up, or down, from the first SELECT on, the connection
+ends, once: fin, rst, or stall (open, and nothing moves any more). It connects again and drains. With
+--by-itself nobody tells it to connect at once, so that each cut costs its second of back-off.
+
+dovecot: its imap on a socket pair, cutter.c between. cyrus: its TCP port, cutter.c between, so that
+the server sees the end or the reset of TCP. tls: Dovecot's TLS port through tests/lib/proxy.py, so
+that the client sees them, too, and a byte is one of TLS.
+"""
+import argparse
+import fnmatch
+import multiprocessing
+import multiprocessing.util
+import os
+import sys
+import time
+
+sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
+import interrupt  # noqa: E402
+import world as worlds  # noqa: E402
+from interrupt import Difference, Failed, Scenario  # noqa: E402
+from scenarios import both, expunge, rows, store  # noqa: E402
+
+import proc  # noqa: E402
+import proxy  # noqa: E402
+import servers  # noqa: E402
+
+CUTTER = os.path.join(worlds.BUILD, "tests", "crash", "crash_cutter")
+STALL_MS = 300  # what the driver waits for an answer, when an answer is to stay away
+
+DIALOGUES = rows(
+    Scenario("one flag", {"INBOX": "a b:S c:F"}, ["flag INBOX a +\\Seen"],
+             {"INBOX": "a:S b:S c:F"}),
+    Scenario("several", {"INBOX": "a b:S c:F d", "Sent": "s t:S"},
+             ["offline", "flag INBOX a,d +\\Seen +work", "flag INBOX b -\\Seen", "set INBOX c \\Seen",
+              "flag Sent s,t +\\Answered", "online"],
+             {"INBOX": "a:S,work b c:S d:S,work", "Sent": "s:R t:SR"}),
+    Scenario("with others", {"INBOX": "a b:S c:F d"},
+             ["offline", "flag INBOX a,b,c,d +\\Answered", "flag INBOX c -\\Flagged", "other theirs",
+              "online"], {"INBOX": "a:SR c:R,home d:R"},
+             {"theirs": both(store("INBOX", "a", "+", "\\Seen"), store("INBOX", "c", "+", "home"),
+                             expunge("INBOX", "b"))}),
+    Scenario("without CONDSTORE", {"INBOX": "a b:S c:F d"},
+             ["offline", "flag INBOX a,b +\\Flagged", "flag INBOX c -\\Flagged", "online"],
+             {"INBOX": "a:F b:SF c d"}, profile={"disable": "QRESYNC,CONDSTORE"}),
+    Scenario("one refused", {"INBOX": "a b:S c:F"},
+             ["offline", f"flag INBOX a +{'k' * 60}", "flag INBOX b +\\Flagged", "online"],
+             {"INBOX": "a b:SF c:F"}, failed=[Failed("INBOX", "k" * 60)]),
+)
+
+
+# What is expunged does not come back for the next cut; and it takes long keywords.
+NOT_CYRUS = ("with others", "one refused")
+
+# --- servers ------------------------------------------------------------------------------------
+
+class Pipe(worlds.World):
+    """Dovecot on a socket pair, through the cutter."""
+    cut = None  # "up:17:fin"
+
+    def server(self):
+        words = ["exec", CUTTER, "--done", self.cut_file, "--report", self.report,
+                 *(["--cut", self.cut] if self.cut else []), worlds.shlex.quote(self.target())]
+        return ["--tunnel", " ".join(words)]
+
+    def target(self):
+        return self.tunnel
+
+    cut_file = property(lambda self: os.path.join(self.dir, "cut"))
+    report = property(lambda self: os.path.join(self.dir, "report"))
+
+    def reset(self):
+        super().reset()
+        if os.path.exists(self.cut_file):
+            os.unlink(self.cut_file)
+
+    def was_cut(self):
+        return os.path.exists(self.cut_file)
+
+    def sizes(self):
+        """Bytes (up, down, up before the first SELECT, down before it) of the last run."""
+        with open(self.report) as file:
+            return [int(word) for word in file.read().split()]
+
+
+_daemons = {}
+
+
+def daemon(kind):
+    """This process's own server of a kind."""
+    if kind not in _daemons:
+        _daemons[kind] = kind().start()
+        worlds.kept.update(worlds.children())
+    return _daemons[kind]
+
+
+class Cyrus(Pipe):
+    """Cyrus on TCP, through the cutter. The mail stays there; flags begin anew each time."""
+
+    def target(self):
+        return str(self.daemon.plain_port)
+
+    def server(self):
+        return [*super().server(), "--user", "alice", "--password", servers.USERS["alice"]]
+
+    def make(self, boxes):
+        self.boxes, self.daemon = boxes, daemon(servers.Cyrus)
+        self.client = self.daemon.client()
+        self.known = {}
+        os.makedirs(self.now)
+        for box, words in boxes.items():
+            if box == "INBOX" and self.client.uids(box):
+                self.client.expunge(box, self.client.uids(box))
+            elif box != "INBOX":
+                self.client.create(box)
+            for message in worlds.messages(words):
+                self.client.append(box, message.raw().replace(b"\n", b"\r\n"), message.flags)
+            keys = [message.key for message in worlds.messages(words)]
+            self.known[box] = (self.client.uidvalidity(box),
+                               dict(zip(self.client.uids(box), keys)))
+        first = self.drive(["sync *"])
+        assert first.code == 0 and not first.errors, f"the first sync failed:\n{first}"
+        self.forget_trace()
+        self.first_uids = {(box, key): uid for box, (_, keys) in self.known.items()
+                           for uid, key in keys.items()}
+        os.rename(self.now, self.start)
+
+    def uids(self, box):
+        return self.known.get(box)
+
+    def reset(self):
+        super().reset()
+        for box, words in self.boxes.items():
+            self.client.select(box)
+            for message in worlds.messages(words):
+                self.client.ask(self.client.imap.uid(
+                    "STORE", str(self.uid(box, message.key)), "FLAGS.SILENT",
+                    f"({' '.join(message.flags)})"))
+
+    def on_server(self):
+        return {box: {keys[uid]: flags for uid, flags in self.client.flags(box).items()}
+                for box, (_, keys) in self.known.items()}
+
+    def close(self):
+        for box in self.boxes:
+            if box != "INBOX":
+                self.client.delete(box)
+        self.client.close()
+        super().close()
+
+
+class Tls(worlds.World):
+    """Dovecot's TLS port through the proxy, which counts what is left to the cut. Its mail is the
+    world's, by a symbolic link."""
+
+    def make(self, boxes):
+        self.daemon = daemon(servers.Dovecot)
+        link = os.path.join(self.daemon.home(), "Maildir")
+        if os.path.islink(link):
+            os.unlink(link)
+        os.symlink(os.path.join(self.now, "mail"), link)
+        self.proxy = proxy.Proxy(self.daemon.port).start()
+        self.cut = None
+        super().make(boxes)
+
+    def server(self):
+        if self.cut:
+            direction, n, how = self.cut.split(":")
+            self.cuts_before = self.proxy.cuts
+            self.proxy.cut_after(int(n), direction, how)
+        self.before = self.proxy.counted()
+        return ["--tls", str(self.proxy.port), "--cafile", self.daemon.tls.ca,
+                "--user", "alice", "--password", servers.USERS["alice"]]
+
+    def was_cut(self):
+        cut = self.proxy.cuts > self.cuts_before
+        self.proxy.resume()
+        return cut
+
+    def sizes(self):
+        up, down = (now - before for now, before in zip(self.proxy.counted(), self.before))
+        return up, down, 0, 0
+
+    def close(self):
+        self.proxy.stop()
+        super().close()
+
+
+KINDS = {"dovecot": Pipe, "cyrus": Cyrus, "tls": Tls}
+
+
+# --- cuts ---------------------------------------------------------------------------------------
+
+class Cuts(interrupt.Runner):
+    def __init__(self, scenario, kind, by_itself=False):
+        super().__init__(scenario, KINDS[kind])
+        self.cuts = 0
+        self.more = [] if by_itself else ["--kick"]
+
+    def sizes(self):
+        def go():
+            self.begin()
+            self.last = run = self.drive(more=self.more)
+            self.check_end(run)
+            return self.world.sizes()
+        return self.guarded("whole", go)
+
+    def cut(self, direction, n, how):
+        def go():
+            self.begin()
+            self.world.cut = f"{direction}:{n}:{how}"
+            stall = ["--timeout", str(int(STALL_MS * worlds.PATIENCE))] if how == "stall" else []
+            self.last = run = self.drive(more=self.more + stall)
+            self.world.cut = None
+            self.cuts += self.world.was_cut()
+            self.check_end(run)
+            self.check_quiet()
+        self.guarded(f"cut {direction} at {n} by {how}", go)
+
+
+def places(sizes, stride):
+    """What there is to cut: (direction, n)."""
+    up, down, up_before, down_before = sizes
+    return [("up", n) for n in range(up_before + 1, up + 1, stride)] + \
+        [("down", n) for n in range(down_before + 1, down + 1, stride)]
+
+
+def run(name, kind, hows, part=0, parts=1, stride=1, by_itself=False):
+    """(cuts, runs) of every parts-th place."""
+    runner = Cuts(DIALOGUES[name], kind, by_itself)
+    try:
+        todo = [(direction, n, how) for how in hows
+                for direction, n in places(runner.sizes(), stride)]
+        for direction, n, how in todo[part::parts]:
+            runner.cut(direction, n, how)
+        return runner.cuts, runner.runs
+    finally:
+        runner.close()
+
+
+def prepare():
+    """In a process of the pool, which ends what it started when it ends."""
+    worlds.become_subreaper()
+    multiprocessing.util.Finalize(None, proc.end_all, exitpriority=1)
+
+
+def work(task):
+    started = time.monotonic()
+    try:
+        return (*task, *run(*task), time.monotonic() - started, None)
+    except Exception as error:
+        return (*task, 0, 0, time.monotonic() - started, str(error))
+
+
+def is_task(kind, name, how):
+    if kind == "cyrus":
+        return name not in NOT_CYRUS
+    return kind != "tls" or how != "stall"  # a handshake has its own, longer patience
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__,
+                                     formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("-k", dest="pattern", default="")
+    parser.add_argument("-j", dest="jobs", type=int, default=2 * (os.cpu_count() or 1))
+    parser.add_argument("--server", default=",".join(KINDS))
+    parser.add_argument("--how", default="fin,rst,stall")
+    parser.add_argument("--stride", type=int, default=1)
+    parser.add_argument("--by-itself", action="store_true")
+    options = parser.parse_args()
+    names = [name for name in DIALOGUES if fnmatch.fnmatch(name, f"*{options.pattern}*")]
+    tasks = [(name, kind, [how], part, 4, options.stride, options.by_itself)
+             for kind in options.server.split(",") for name in names
+             for how in options.how.split(",") for part in range(4)
+             for how in options.how.split(",") for part in range(4) if is_task(kind, name, how)]
+    started, cuts, failed = time.monotonic(), 0, []
+    pool = multiprocessing.Pool(options.jobs, prepare)
+    for name, kind, how, part, _, _, _, count, runs, seconds, problem in \
+            pool.imap_unordered(work, tasks):
+        cuts += count
+        print(f"{'FAIL' if problem else 'ok  '} {kind:8} {how[0]:6} {name:20} {count:5} cuts "
+              f"{runs:5} runs {seconds:6.1f} s", flush=True)
+        if problem:
+            failed.append((kind, how[0], name))
+            print("    " + problem.replace("\n", "\n    "), flush=True)
+    pool.close()
+    pool.join()
+    print(f"{cuts} cuts, {len(failed)} failed, {time.monotonic() - started:.0f} s")
+    return 1 if failed or not cuts else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,24 @@
+/* driver.h - what the parts of the crash tests' driver share. */
+#pragma once
+#include "imapfs/store/log.h"
+#include "imapfs/sync/engine.h"
+
+typedef struct {
+    Store *store;
+    Engine *engine;
+    guint wait_ms; /* the longest that a step waits */
+    bool kick;     /* a lost connection is made again at once */
+    bool offline;  /* by the script */
+    guint last;    /* the step that is committed */
+} Driver;
+
+/* Runs one line of the script, its words separated by tabs; its number is step. false: *error says
+ * why. */
+bool driver_step(Driver *driver, guint step, const char *line, GError **error);
+/* Whether a line is about the network: those before the first step to run are told again. */
+bool driver_step_is_mode(const char *line);
+/* The step that the store says was the last to be committed. */
+guint driver_last_step(Store *store);
+
+/* Prints all that the store knows, a thing a line, its fields separated by tabs. */
+void driver_show(Store *store);

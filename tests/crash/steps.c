@@ -1,0 +1,418 @@
+/* steps.c - the steps of a driver's script.
+ *
+ * The one rule: a change and the number of its step are committed in one transaction, so that a run
+ * that was killed goes on exactly after what is in the store, and what it had acknowledged but is
+ * not there is known to be lost. */
+#include "driver.h"
+
+#include <pthread.h>
+#include <stdio.h>
+#include <string.h>
+#include "imapfs/base/clock.h"
+#include "imapfs/base/error.h"
+#include "imapfs/wire/response.h"
+
+#define STEP_KEY "crash.step"
+#define RETRY_US (20 * 1000)
+
+/* --- asking the engine --- */
+
+typedef struct {
+    pthread_mutex_t lock;
+    pthread_cond_t done;
+    bool over;
+    GError *error;
+} Answer;
+
+static void on_answer(const GError *error, gpointer data)
+{
+    Answer *answer = data;
+    pthread_mutex_lock(&answer->lock);
+    answer->over = true;
+    answer->error = error ? g_error_copy(error) : NULL;
+    pthread_cond_signal(&answer->done);
+    pthread_mutex_unlock(&answer->lock);
+}
+
+static bool ask(Driver *driver, const Need *need, GError **error)
+{
+    Answer answer = {.lock = PTHREAD_MUTEX_INITIALIZER, .done = PTHREAD_COND_INITIALIZER};
+    gint64 until_us = g_get_monotonic_time() + (gint64)driver->wait_ms * 1000;
+    struct timespec until = {.tv_sec = until_us / G_USEC_PER_SEC,
+                             .tv_nsec = until_us % G_USEC_PER_SEC * 1000};
+    guint64 handle = engine_want(driver->engine, need, on_answer, &answer);
+    pthread_mutex_lock(&answer.lock);
+    while (!answer.over) {
+        if (pthread_cond_clockwait(&answer.done, &answer.lock, CLOCK_MONOTONIC, &until) != 0) {
+            pthread_mutex_unlock(&answer.lock);
+            engine_cancel(driver->engine, handle);
+            pthread_mutex_lock(&answer.lock);
+            until.tv_sec += 5; /* it is answered soon now */
+        }
+    }
+    pthread_mutex_unlock(&answer.lock);
+    if (answer.error)
+        g_propagate_error(error, answer.error);
+    return !answer.error;
+}
+
+static bool is_of_connection(const GError *error)
+{
+    return error->domain == IMAPFS_ERROR &&
+           (error->code == IMAPFS_ERROR_OFFLINE || error->code == IMAPFS_ERROR_LOST ||
+            error->code == IMAPFS_ERROR_TIMEOUT);
+}
+
+/* Asks again while only the connection is to blame and time is left. */
+static bool ask_until(Driver *driver, const Need *need, GError **error)
+{
+    gint64 until_us = g_get_monotonic_time() + (gint64)driver->wait_ms * 1000;
+    for (;;) {
+        g_autoptr(GError) problem = NULL;
+        if (!driver->offline)
+            engine_wait_online(driver->engine, driver->wait_ms, NULL);
+        if (ask(driver, need, &problem))
+            return true;
+        if (driver->offline || !is_of_connection(problem) || g_get_monotonic_time() > until_us) {
+            g_propagate_error(error, g_steal_pointer(&problem));
+            return false;
+        }
+        if (driver->kick)
+            engine_kick(driver->engine);
+        g_usleep(RETRY_US);
+    }
+}
+
+/* --- transactions --- */
+
+guint driver_last_step(Store *store)
+{
+    g_autofree char *text = store_meta_get(store_reader(store), STEP_KEY);
+    return text ? (guint)g_ascii_strtoull(text, NULL, 10) : 0;
+}
+
+typedef struct {
+    Driver *driver;
+    guint step;
+    StoreTxn *txn;
+} Change;
+
+static bool change_begin(Change *change, Driver *driver, guint step, GError **error)
+{
+    *change = (Change){driver, step, store_begin(driver->store, true, error)};
+    return change->txn != NULL;
+}
+
+/* failure: the step's own result (taken), of a kind that leaves the transaction good; it is
+ * committed that the step was taken, too. */
+static bool change_end(Change *change, GError *failure, GError **error)
+{
+    g_autofree char *number = g_strdup_printf("%u", change->step);
+    bool goes_on = !failure || g_error_matches(failure, IMAPFS_ERROR, IMAPFS_ERROR_GONE) ||
+                   g_error_matches(failure, IMAPFS_ERROR, IMAPFS_ERROR_DENIED) ||
+                   g_error_matches(failure, IMAPFS_ERROR, IMAPFS_ERROR_BUSY);
+    if (!goes_on) {
+        store_rollback(change->txn);
+        g_propagate_error(error, failure);
+        return false;
+    }
+    if (!store_meta_put(change->txn, STEP_KEY, number, failure ? NULL : error)) {
+        store_rollback(change->txn);
+        if (failure)
+            g_propagate_error(error, failure);
+        return false;
+    }
+    if (!store_commit(change->txn, failure ? NULL : error)) {
+        if (failure)
+            g_propagate_error(error, failure);
+        return false;
+    }
+    if (failure)
+        g_propagate_error(error, failure);
+    return !failure;
+}
+
+static bool find_box(StoreReader *reader, const char *name, guint32 *id_out, GError **error)
+{
+    StoreBox box = {0};
+    if (!store_box_by_name(reader, name, &box)) {
+        g_set_error(error, IMAPFS_ERROR, IMAPFS_ERROR_GONE, "no mailbox %s", name);
+        return false;
+    }
+    *id_out = box.id;
+    store_box_clear(&box);
+    return true;
+}
+
+/* --- flags --- */
+
+typedef struct {
+    bool whole; /* the words are all the flags it shall have */
+    Flags set, clear;
+} FlagWords;
+
+static void flag_words_clear(FlagWords *words)
+{
+    flags_clear(&words->set);
+    flags_clear(&words->clear);
+}
+G_DEFINE_AUTO_CLEANUP_CLEAR_FUNC(FlagWords, flag_words_clear)
+
+static void flag_words_parse(FlagWords *words, char **argv, bool whole)
+{
+    words->whole = whole;
+    for (; *argv; argv++) {
+        if (**argv == '-')
+            flags_add(&words->clear, *argv + 1);
+        else
+            flags_add(&words->set, **argv == '+' ? *argv + 1 : *argv);
+    }
+}
+
+/* A full list is the difference to what is shown: what others set meanwhile stays. */
+static bool log_whole_list(StoreTxn *txn, guint32 box, guint32 uid, const Flags *want,
+                           GError **error)
+{
+    StoreMsg msg = {0};
+    if (!store_msg_get(store_txn_reader(txn), box, uid, &msg)) {
+        g_set_error(error, IMAPFS_ERROR, IMAPFS_ERROR_GONE, "no such message");
+        return false;
+    }
+    g_autofree char *shown = log_shown_flags(store_txn_reader(txn), box, uid, msg.flags);
+    g_auto(Flags) set = {0}, clear = {0}, now = {0};
+    flags_parse(&now, shown);
+    flags_add_all(&set, want);
+    flags_remove_all(&set, &now);
+    flags_add_all(&clear, &now);
+    flags_remove_all(&clear, want);
+    store_msg_clear(&msg);
+    g_autoptr(GString) plus = g_string_new(NULL);
+    g_autoptr(GString) minus = g_string_new(NULL);
+    flags_print(&set, plus);
+    flags_print(&clear, minus);
+    printf("logged\t%u\t%s\t%s\n", uid, plus->str, minus->str);
+    if (flags_is_empty(&set) && flags_is_empty(&clear))
+        return true;
+    return log_flags(txn, box, uid, &set, &clear, clock_real_ns(), NULL, error);
+}
+
+static bool log_each_uid(StoreTxn *txn, guint32 box, const UidSet *uids, const FlagWords *words,
+                         GError **error)
+{
+    guint n;
+    const UidRange *ranges = uidset_ranges(uids, &n);
+    for (guint i = 0; i < n; i++) {
+        for (guint64 uid = ranges[i].lo; uid <= ranges[i].hi; uid++) {
+            bool ok = words->whole ? log_whole_list(txn, box, (guint32)uid, &words->set, error)
+                                   : log_flags(txn, box, (guint32)uid, &words->set, &words->clear,
+                                               clock_real_ns(), NULL, error);
+            if (!ok)
+                return false;
+        }
+    }
+    return true;
+}
+
+static guint32 first_uid(const UidSet *uids)
+{
+    guint n;
+    const UidRange *ranges = uidset_ranges(uids, &n);
+    return n ? ranges[0].lo : 0;
+}
+
+/* flag BOX UIDS [+-]FLAG... or set BOX UIDS FLAG... */
+static bool step_flags(Driver *driver, guint step, char **argv, GError **error)
+{
+    Change change;
+    guint32 box = 0;
+    g_auto(FlagWords) words = {0};
+    g_autoptr(UidSet) uids = uidset_new();
+    flag_words_parse(&words, argv + 3, strcmp(argv[0], "set") == 0);
+    if (!uidset_parse(uids, argv[2], strlen(argv[2]))) {
+        g_set_error(error, IMAPFS_ERROR, IMAPFS_ERROR_CONFIG, "%s: no set of UIDs", argv[2]);
+        return false;
+    }
+    if (!change_begin(&change, driver, step, error))
+        return false;
+    GError *failure = NULL;
+    if (find_box(store_txn_reader(change.txn), argv[1], &box, &failure))
+        log_each_uid(change.txn, box, uids, &words, &failure);
+    bool good = change_end(&change, failure, error);
+    if (good)
+        engine_logged(driver->engine, box, uidset_count(uids) == 1 ? first_uid(uids) : 0);
+    return good;
+}
+
+/* --- what a person does to operations --- */
+
+typedef struct {
+    const char *mailbox;
+    guint32 uid, seq, box;
+} Wanted;
+
+static bool on_op(const LogOp *op, gpointer data)
+{
+    Wanted *wanted = data;
+    if (strcmp(op->mailbox, wanted->mailbox) != 0 || (wanted->uid && op->uid != wanted->uid))
+        return true;
+    wanted->seq = op->seq;
+    wanted->box = op->box;
+    return false;
+}
+
+/* cancel|retry|discard BOX [UID] */
+static bool step_operation(Driver *driver, guint step, char **argv, GError **error)
+{
+    Change change;
+    Wanted wanted = {.mailbox = argv[1],
+                     .uid = argv[2] ? (guint32)g_ascii_strtoull(argv[2], NULL, 10) : 0};
+    bool failed = strcmp(argv[0], "cancel") != 0;
+    if (!change_begin(&change, driver, step, error))
+        return false;
+    log_each(store_txn_reader(change.txn), failed, 0, on_op, &wanted);
+    GError *failure = NULL;
+    if (!wanted.seq)
+        failure = g_error_new(IMAPFS_ERROR, IMAPFS_ERROR_GONE, "no such operation");
+    else if (strcmp(argv[0], "cancel") == 0)
+        log_cancel(change.txn, wanted.seq, &failure);
+    else if (strcmp(argv[0], "retry") == 0)
+        log_retry(change.txn, wanted.seq, clock_real_ns(), &failure);
+    else
+        log_discard(change.txn, wanted.seq, &failure);
+    bool good = change_end(&change, failure, error);
+    if (good)
+        engine_logged(driver->engine, wanted.box, wanted.uid);
+    return good;
+}
+
+/* --- the network, and others --- */
+
+/* offline|online */
+static bool step_mode(Driver *driver, guint step, char **argv, GError **error)
+{
+    driver->offline = strcmp(argv[0], "offline") == 0;
+    engine_set_offline(driver->engine, driver->offline);
+    return true;
+}
+
+typedef struct {
+    const char *name; /* "*": all */
+    GArray *ids;
+} Boxes;
+
+static bool on_box(const StoreBox *box, gpointer data)
+{
+    Boxes *boxes = data;
+    bool can = !(box->attributes & (LIST_NOSELECT | LIST_NONEXISTENT));
+    if (can && (strcmp(boxes->name, "*") == 0 || strcmp(boxes->name, box->name) == 0))
+        g_array_append_val(boxes->ids, box->id);
+    return true;
+}
+
+/* sync BOX|*: as the server has it now */
+static bool step_sync(Driver *driver, guint step, char **argv, GError **error)
+{
+    g_autoptr(GArray) ids = g_array_new(FALSE, FALSE, sizeof(guint32));
+    Boxes boxes = {argv[1], ids};
+    if (!ask_until(driver, &(Need){.kind = NEED_MAILBOXES}, error))
+        return false;
+    store_box_all(store_reader(driver->store), on_box, &boxes);
+    for (guint i = 0; i < ids->len; i++) {
+        Need need = {.kind = NEED_MAILBOX, .box = g_array_index(ids, guint32, i)};
+        if (!ask_until(driver, &need, error))
+            return false;
+    }
+    return true;
+}
+
+static guint64 count_pending(Driver *driver, const Need *need)
+{
+    LogCounts counts;
+    log_count(store_reader(driver->store), need->box, need->uid, &counts);
+    return counts.pending;
+}
+
+/* drain [BOX [UID]]: until nothing is pending. The error is the first that was met: who waits is
+ * told at once of what is parked, while the rest goes on. */
+static bool step_drain(Driver *driver, guint step, char **argv, GError **error)
+{
+    Need need = {.kind = NEED_REPLAYED};
+    g_autoptr(GError) first = NULL;
+    gint64 until_us = g_get_monotonic_time() + (gint64)driver->wait_ms * 1000;
+    if (argv[1] && !find_box(store_reader(driver->store), argv[1], &need.box, error))
+        return false;
+    if (argv[1] && argv[2])
+        need.uid = (guint32)g_ascii_strtoull(argv[2], NULL, 10);
+    while (!ask_until(driver, &need, first ? NULL : &first) && !driver->offline &&
+           count_pending(driver, &need) > 0 && g_get_monotonic_time() < until_us)
+        g_usleep(RETRY_US);
+    if (!first)
+        return true;
+    g_propagate_error(error, g_steal_pointer(&first));
+    return false;
+}
+
+/* show, and get BOX UID: what the store knows */
+static bool step_show(Driver *driver, guint step, char **argv, GError **error)
+{
+    driver_show(driver->store);
+    return true;
+}
+
+static bool step_get(Driver *driver, guint step, char **argv, GError **error)
+{
+    guint32 box, uid = (guint32)g_ascii_strtoull(argv[2], NULL, 10);
+    StoreReader *reader = store_reader(driver->store);
+    StoreMsg msg = {0};
+    if (!find_box(reader, argv[1], &box, error))
+        return false;
+    if (!store_msg_get(reader, box, uid, &msg)) {
+        g_set_error(error, IMAPFS_ERROR, IMAPFS_ERROR_GONE, "no such message");
+        return false;
+    }
+    g_autofree char *shown = log_shown_flags(reader, box, uid, msg.flags);
+    printf("msg\t%s\t%u\t%s\t%s\n", argv[1], uid, msg.flags, shown);
+    store_msg_clear(&msg);
+    return store_reader_check(reader, error);
+}
+
+/* other NAME: somebody else does something now; an answer on standard input says that it is done */
+static bool step_other(Driver *driver, guint step, char **argv, GError **error)
+{
+    char answer[16];
+    printf("other\t%s\n", argv[1]);
+    fflush(stdout);
+    if (fgets(answer, sizeof answer, stdin))
+        return true;
+    g_set_error(error, IMAPFS_ERROR, IMAPFS_ERROR_CANCELLED, "nobody answers");
+    return false;
+}
+
+/* --- lines --- */
+
+static const struct {
+    const char *name;
+    guint least; /* words, the name with them */
+    bool (*run)(Driver *driver, guint step, char **argv, GError **error);
+} step_kinds[] = {
+    {"flag", 4, step_flags},      {"set", 3, step_flags},         {"cancel", 2, step_operation},
+    {"retry", 2, step_operation}, {"discard", 2, step_operation}, {"offline", 1, step_mode},
+    {"online", 1, step_mode},     {"sync", 2, step_sync},         {"drain", 1, step_drain},
+    {"other", 2, step_other},     {"show", 1, step_show},         {"get", 3, step_get},
+};
+
+bool driver_step_is_mode(const char *line)
+{
+    return g_str_has_prefix(line, "offline") || g_str_has_prefix(line, "online");
+}
+
+bool driver_step(Driver *driver, guint step, const char *line, GError **error)
+{
+    g_auto(GStrv) argv = g_strsplit(line, "\t", -1);
+    for (gsize i = 0; i < G_N_ELEMENTS(step_kinds); i++) {
+        if (strcmp(step_kinds[i].name, argv[0]) == 0 && g_strv_length(argv) >= step_kinds[i].least)
+            return step_kinds[i].run(driver, step, argv, error);
+    }
+    g_set_error(error, IMAPFS_ERROR, IMAPFS_ERROR_CONFIG, "no such step: %s", line);
+    return false;
+}

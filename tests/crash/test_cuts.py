@@ -1,0 +1,58 @@
+"""Connections that are cut at some of the bytes of cuts.py; scripts/crash cuts has all of them."""
+import os
+import unittest
+
+import cuts
+import world
+
+PLACES = 8  # of each direction
+
+
+class Cuts(unittest.TestCase):
+    def setUp(self):
+        self.notes = []
+        if not os.access(world.servers.DOVECOT_IMAP, os.X_OK):
+            self.skipTest("no Dovecot here")
+        world.become_subreaper()
+
+    def check(self, kind, name, hows, places=PLACES, by_itself=False):
+        runner = cuts.Cuts(cuts.DIALOGUES[name], kind, by_itself)
+        self.addCleanup(runner.close)
+        up, down, up_before, down_before = runner.sizes()
+        for number, how in enumerate(hows):
+            for direction, first, last in (("up", up_before, up), ("down", down_before, down)):
+                step = max(1, (last - first) // places)
+                for n in range(first + 1 + number * step // len(hows), last + 1, step):
+                    runner.cut(direction, n, how)
+        self.notes.append(f"{runner.cuts} cuts, {runner.runs} runs")
+        self.assertGreater(runner.cuts, places)
+
+    def test_several(self):
+        self.check("dovecot", "several", ("fin", "rst", "stall"))
+
+    def test_with_others(self):
+        self.check("dovecot", "with others", ("fin", "rst"))
+
+    def test_without_condstore(self):
+        self.check("dovecot", "without CONDSTORE", ("fin",))
+
+    def test_one_refused(self):
+        self.check("dovecot", "one refused", ("rst",))
+
+    def test_comes_back_by_itself(self):
+        self.check("dovecot", "one flag", ("fin", "rst"), 2, True)
+
+
+class Tcp(Cuts):
+    """Where the other side hears of it, too."""
+
+    def test_tls(self):
+        self.check("tls", "several", ("fin", "rst"))
+
+    def test_cyrus(self):
+        if os.getuid():
+            self.skipTest("Cyrus needs root")
+        self.check("cyrus", "several", ("fin", "rst", "stall"))
+
+    test_several = test_with_others = test_without_condstore = None
+    test_one_refused = test_comes_back_by_itself = None

@@ -1,0 +1,72 @@
+"""Every scenario of scenarios.py, whole, killed at each of its fault points, and at some of the
+places of the other ways. scripts/crash has all of them."""
+import os
+import unittest
+
+import interrupt
+import scenarios
+import world
+
+
+class Interrupted(unittest.TestCase):
+    def setUp(self):
+        self.notes = []
+        if not os.access(world.servers.DOVECOT_IMAP, os.X_OK):
+            self.skipTest("no Dovecot here")
+        world.become_subreaper()
+
+    def check(self, scenario, function):
+        runner = interrupt.Runner(scenario)
+        self.addCleanup(runner.close)
+        function(runner)
+        self.notes.append(f"{runner.interruptions} interruptions, {runner.runs} runs")
+
+
+def kills(runner):
+    out, into, out_before, in_before = runner.whole()
+    points = runner.each("*", stride=7 if runner.scenario.heavy else 1)
+    runner.some("*", 1, points, 4, "power")
+    runner.some("wire.out", out_before + 1, out, 2)
+    runner.some("wire.in", in_before + 1, into, 2)
+
+
+def class_of(name, table):
+    """A test a scenario. Classes run at the same time, each in a process of its own."""
+    tests = {}
+    for scenario in table.values():
+        word = "".join(c if c.isalnum() else "_" for c in scenario.name)
+        tests[f"test_{word}"] = lambda self, scenario=scenario: self.check(scenario, kills)
+    return type(name, (Interrupted,), tests)
+
+
+Alone = class_of("Alone", scenarios.ALONE)
+Batches = class_of("Batches", scenarios.BATCHES)
+Offline = class_of("Offline", scenarios.OFFLINE)
+Others = class_of("Others", scenarios.OTHERS)
+Permits = class_of("Permits", scenarios.PERMITS)
+Renewed = class_of("Renewed", scenarios.RENEWED)
+Servers = class_of("Servers", scenarios.SERVERS)
+
+
+class Otherwise(Interrupted):
+    """A few scenarios in the ways that take longer."""
+
+    def test_killed_again_while_it_recovers(self):
+        self.check(scenarios.OFFLINE["offline"], lambda runner: runner.twice(4))
+        self.check(scenarios.RENEWED["renewed"], lambda runner: runner.twice(7))
+
+    def test_killed_at_writes_of_the_database(self):
+        self.check(scenarios.OFFLINE["offline"], lambda runner: runner.each("disk.*", stride=9))
+        self.check(scenarios.OTHERS["one of several expunged"],
+                   lambda runner: runner.each("disk.*", "power", stride=17))
+
+    def test_errors_of_the_disk(self):
+        def errors(runner):
+            for kind in ("EIO", "ENOSPC"):
+                runner.each_broken("*", kind, stride=5)
+                runner.each_broken("disk.*", kind, stride=41)
+            runner.each_broken("disk.*", "ENOSPC+", stride=61)
+        self.check(scenarios.OFFLINE["offline"], errors)
+
+
+del Interrupted

@@ -302,14 +302,8 @@ static bool fetch_prepare(Fetch *fetch, GError **error)
 static void on_session(Mailbox *mailbox, Session *session, const GError *error, gpointer data)
 {
     Job *job = data;
-    if (!session || job->finished) {
-        if (session)
-            mailbox_release(mailbox, mailbox->generation);
-        else
-            job_finish(job, error);
-        job_unref(job);
+    if (!mailbox_serves(mailbox, session, error, job))
         return;
-    }
     Fetch *fetch = g_new0(Fetch, 1);
     fetch->refs = 1;
     fetch->job = job; /* takes the reference */

@@ -191,6 +191,18 @@ void mailbox_release(Mailbox *mailbox, guint generation)
         lease_end(mailbox);
 }
 
+bool mailbox_serves(Mailbox *mailbox, Session *session, const GError *error, Job *job)
+{
+    if (session && !job->finished)
+        return true;
+    if (session)
+        mailbox_release(mailbox, mailbox->generation);
+    else
+        job_finish(job, error);
+    job_unref(job);
+    return false;
+}
+
 bool mailbox_is_watched(const Mailbox *mailbox)
 {
     return mailbox->selected;

@@ -185,14 +185,8 @@ static void ask_end(Ends *ends, guint64 origin, guint length)
 static void on_session(Mailbox *mailbox, Session *session, const GError *error, gpointer data)
 {
     Job *job = data;
-    if (!session || job->finished) {
-        if (session)
-            mailbox_release(mailbox, mailbox->generation);
-        else
-            job_finish(job, error);
-        job_unref(job);
+    if (!mailbox_serves(mailbox, session, error, job))
         return;
-    }
     Ends *ends = g_new0(Ends, 1);
     ends->refs = 1;
     ends->job = job; /* takes the reference */

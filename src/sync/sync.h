@@ -235,6 +235,9 @@ typedef void (*MailboxReady)(Mailbox *mailbox, Session *session, const GError *e
                              gpointer data);
 void mailbox_acquire(Mailbox *mailbox, CommandLane lane, MailboxReady ready, gpointer data);
 void mailbox_release(Mailbox *mailbox, guint generation);
+/* For a MailboxReady whose data is a reference to a job: whether it goes on. If not, as there is no
+ * session or the job is over, the job knows, and its reference and the use are given back. */
+bool mailbox_serves(Mailbox *mailbox, Session *session, const GError *error, Job *job);
 
 void mailbox_job_start(Job *job); /* NEED_MAILBOX */
 void mailbox_mark(Mailbox *mailbox, guint dirty);

@@ -615,7 +615,8 @@ static void message_comes(gpointer data)
 {
     World *world = data;
     StoreTxn *txn = store_begin(world->store, false, NULL);
-    StoreMsg msg = {.uid = 99, .name = "2026-01-01 Late - Hello", .from = "", .subject = "", .flags = ""};
+    StoreMsg msg = {
+        .uid = 99, .name = "2026-01-01 Late - Hello", .from = "", .subject = "", .flags = ""};
 
     assert_true(store_msg_put(txn, world->inbox, &msg, NULL, NULL));
     assert_true(store_commit(txn, NULL));

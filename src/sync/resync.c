@@ -21,7 +21,7 @@
 
 #define SOON_MS 10
 #define FULL_FLAGS_MIN_MS 100
-#define LISTING_IN_FLIGHT 4
+#define LISTING_IN_FLIGHT 7
 #define LISTING_BATCH 500
 #define PROGRESS_EVERY 32
 #define PROGRESS_SHOWN_FROM 2000 /* messages: below it a listing is over before it can be seen */

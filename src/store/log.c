@@ -11,7 +11,7 @@
 const char *log_kind_word(LogKind kind)
 {
     static const char *const words[] = {
-#define LOG_KIND_WORD(name, word) [LOG_##name] = word,
+#define LOG_KIND_WORD(name, word) [LOG_##name] = (word),
         LOG_KINDS(LOG_KIND_WORD)
 #undef LOG_KIND_WORD
     };
@@ -21,7 +21,7 @@ const char *log_kind_word(LogKind kind)
 const char *log_state_words(LogState state)
 {
     static const char *const words[] = {
-#define LOG_STATE_WORD(name, word) [LOG_##name] = word,
+#define LOG_STATE_WORD(name, word) [LOG_##name] = (word),
         LOG_STATES(LOG_STATE_WORD)
 #undef LOG_STATE_WORD
     };

@@ -11,7 +11,7 @@ typedef struct {
     GBytes *bytes;           /* came, and is not in the store yet */
     Command *const *command; /* of its bunch: NULL before it has a session */
 } AheadItem;
-void ahead_item_free(gpointer item);
+void ahead_item_free(gpointer data);
 
 /* Somebody who reads contents of one kind in order. */
 typedef struct {

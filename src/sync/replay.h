@@ -116,7 +116,7 @@ void plan_halve(const FlagStore *store, GPtrArray *out);
 bool plan_is_missing(const FlagStore *store, const Item *item);
 UidSet *plan_uids(const GPtrArray *items); /* of Item; caller frees */
 
-/* --- a batch (batch.c) --- */
+/* --- a batch (batch.c, settle.c) --- */
 
 /* Sends the operations (takes the array) of a mailbox that is selected for writing and in sync, and
  * settles them. replay_batch_over() is called at the end, not from inside. */

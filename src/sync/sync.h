@@ -257,8 +257,7 @@ void resync_on_selected(Mailbox *mailbox, const SelectResult *result);
 void resync_soon(Mailbox *mailbox); /* runs after a moment, for many events at once */
 void resync_run(Mailbox *mailbox);  /* does what the dirty bits say, one phase after the other */
 
-/* --- the log (replay.c: when; batch.c: what is sent, and settled; rehome.c: where it belongs) ---
- */
+/* --- the log (replay.c: when; batch.c and settle.c: what; rehome.c: where it belongs) --- */
 
 void replay_init(Engine *engine);  /* on the loop, before the first connection */
 void replay_clear(Engine *engine); /* at the end */

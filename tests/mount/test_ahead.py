@@ -46,7 +46,9 @@ class TestAhead(Case):
         mounted = self.up()
         self.read_all(mounted, range(N))
         uids, commands = self.fetched()
-        self.assertEqual(sorted(uids), sorted(self.uids), "each once")
+        self.assertEqual(set(uids), set(self.uids))
+        # who wants one that is still to be asked for does not wait for that
+        self.assertLess(len(uids), N + 6)
         self.assertLess(commands, N // 3, self.server.commands(rb"UID FETCH .*PEEK"))
 
     def test_one_file(self):

@@ -353,10 +353,10 @@ class Contract:
         with self.server.client() as client:
             client.create("Passing")
             client.append("Passing", mail.message(5).raw)
-        self.soon(lambda: os.path.isdir(path), 30, "the new mailbox")
-        self.soon(lambda: len(mounted.messages(self.box("Passing"))) == 1, 30, "its message")
+        self.soon(lambda: os.path.isdir(path), 60, "the new mailbox")
+        self.soon(lambda: len(mounted.messages(self.box("Passing"))) == 1, 60, "its message")
         self._delete("Passing")
-        self.soon(lambda: not os.path.exists(path), 30, "the mailbox to go")
+        self.soon(lambda: not os.path.exists(path), 60, "the mailbox to go")
 
     def test_renamed_mailbox(self):
         with self.server.client() as client:
@@ -367,10 +367,10 @@ class Contract:
         with self.server.client() as client:
             client.rename("Before", "After")
         self.addCleanup(self._delete, "After")
-        self.soon(lambda: os.path.isdir(mounted.path(self.box("After"))), 30, "the new name")
+        self.soon(lambda: os.path.isdir(mounted.path(self.box("After"))), 60, "the new name")
         self.soon(lambda: not os.path.exists(mounted.path(self.box("Before"))), 30,
                   "the old name to go")
-        self.soon(lambda: len(mounted.messages(self.box("After"))) == 1, 30, "the message")
+        self.soon(lambda: len(mounted.messages(self.box("After"))) == 1, 60, "the message")
         name = mounted.messages(self.box("After")).popitem()[1]
         self.assertEqual(mounted.text(self.box("After"), name, "body.txt"), mail.message(6).text)
 

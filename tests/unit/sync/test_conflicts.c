@@ -573,11 +573,11 @@ static void cut_store(World *world, const char *answer)
 {
     Fake *fake = world_fake(world);
     guint32 inbox = open_listed(world);
-    world_change(world, inbox, 1, "\\Seen", "");
-    settled(world);
+    go_offline(world);
     fake_rule(fake, (FakeRule){.words = "UID STORE", .answer = answer, .times = 1, .cut = true});
     world_change(world, inbox, 2, "\\Seen", "\\Flagged");
     world_change(world, inbox, 3, "\\Seen", "");
+    go_online(world);
     fake_wait(fake, "UID STORE 2:3 +", 2);
     settled(world);
     check_counts(world, 0, 0);

@@ -20,10 +20,11 @@
 
 /* --- may it? --- */
 
-static bool may_send(const Engine *engine)
+/* What was asked to be offline sends nothing from then on, though its session may still be there. */
+static bool may_send(Engine *engine)
 {
     return !engine->config.read_only && engine->pool && pool_state(engine->pool) == POOL_ONLINE &&
-           clock_mono_us() >= engine->replay.pause_us;
+           clock_mono_us() >= engine->replay.pause_us && !engine_is_offline(engine);
 }
 
 static guint64 count_pending(Engine *engine, guint32 box, guint32 uid)

@@ -175,6 +175,8 @@ static void tell_parked(Batch *batch, const Item *item, bool shown)
         events_add(engine, "parked", "%u %s/%s.%u: %s", op->seq, batch->mailbox->name, op->name,
                    op->uid, error->message);
     replay_note_failed(engine, batch->box, op->uid, error);
+    if (item->error == IMAPFS_ERROR_DENIED)
+        batch->mailbox->writable = false; /* permitted by now, if it is tried again: SELECT tells */
 }
 
 static void tell_item(Batch *batch, const Item *item, guint *n)

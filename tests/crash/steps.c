@@ -292,7 +292,8 @@ static bool step_mode(Driver *driver, guint step, char **argv, GError **error)
 {
     driver->offline = strcmp(argv[0], "offline") == 0;
     engine_set_offline(driver->engine, driver->offline);
-    return true;
+    const Need status = {.kind = NEED_STATUS}; /* answered after it: nothing more is sent then */
+    return !driver->offline || ask(driver, &status, error);
 }
 
 typedef struct {

@@ -17,6 +17,16 @@ static LogCounts counts_of(World *world, guint32 box)
     return counts;
 }
 
+static void retry(World *world, guint32 box, guint32 seq)
+{
+    g_autoptr(GError) error = NULL;
+    StoreTxn *txn = store_begin(world->store, true, &error);
+    assert_non_null(txn);
+    assert_true(log_retry(txn, seq, clock_real_ns(), &error));
+    assert_true(store_commit(txn, &error));
+    engine_logged(world->engine, box, 0);
+}
+
 static void check_counts(World *world, guint pending, guint failed)
 {
     LogCounts counts = counts_of(world, 0);
@@ -534,6 +544,27 @@ static void test_keyword_not_permitted(void **state)
     assert_int_equal(fake_count(fake, "$Foo"), 0);
 }
 
+/* Its owner permits it meanwhile, and the session is still the same. */
+static void test_permitted_and_retried(void **state)
+{
+    World *world = *state;
+    Fake *fake = world_fake(world);
+    fake_box(fake, "INBOX")->permanent = "\\Seen";
+    guint32 inbox = open_listed(world);
+    go_offline(world);
+    guint32 seq = world_change(world, inbox, 2, "\\Flagged", "");
+    go_online(world);
+    settled(world);
+    check_counts(world, 0, 1);
+    fake_lock(fake);
+    fake_box(fake, "INBOX")->permanent = "\\Seen \\Flagged";
+    fake_unlock(fake);
+    retry(world, inbox, seq);
+    settled(world);
+    check_counts(world, 0, 0);
+    check_flags(world, "INBOX", 2, "\\Flagged");
+}
+
 static void test_said_ok_and_did_not(void **state)
 {
     World *world = *state;
@@ -746,6 +777,7 @@ static const struct CMUnitTest plain_tests[] = {
     TEST(test_halving),
     TEST(test_others_go_on),
     TEST(test_keyword_not_permitted),
+    TEST(test_permitted_and_retried),
     TEST(test_said_ok_and_did_not),
     TEST(test_keywords_run_out),
     TEST(test_cut_before_it_was_done),

@@ -125,10 +125,10 @@ class Runner:
                           for (name, uid), flags in run.store.items() if name == box}
         return found
 
-    def check_kept(self, acknowledged, begun):
-        """What was told to be done is in the store."""
+    def check_kept(self, acknowledged, begun, refused=()):
+        """What was told to be done is in the store; of what was refused nothing was promised."""
         for step in range(begun + 1, acknowledged + 1):
-            if self.script[step - 1][0] in DURABLE:
+            if self.script[step - 1][0] in DURABLE and step not in refused:
                 raise Difference(f"step {step} was acknowledged and is lost (step {begun} is there)")
 
     def check_quiet(self):
@@ -227,7 +227,7 @@ class Runner:
                 return False
             self.interruptions += 1
             self.last = again = self.drive()
-            self.check_kept(first.last_good, again.begun)
+            self.check_kept(first.last_good, again.begun, first.errors)
             self.check_end(again)
             self.check_quiet()
             return True

@@ -64,15 +64,12 @@ static bool set_flags(StoreTxn *txn, guint32 seq, const Flags *set, const Flags 
                       GError **error)
 {
     static const char sql[] = "UPDATE log SET plus = ?, minus = ? WHERE seq = ?";
-    g_autoptr(GString) plus = g_string_new(NULL);
-    g_autoptr(GString) minus = g_string_new(NULL);
-    flags_print(set, plus);
-    flags_print(clear, minus);
+    g_autofree char *plus = flags_to_text(set), *minus = flags_to_text(clear);
     Query query;
     if (!txn_open_query(txn, &query, sql, error))
         return false;
-    query_text(&query, plus->str);
-    query_text(&query, minus->str);
+    query_text(&query, plus);
+    query_text(&query, minus);
     query_int(&query, seq);
     return txn_run_query(txn, &query, error);
 }
@@ -196,15 +193,6 @@ bool log_requeue(StoreTxn *txn, guint32 seq, guint attempts, gint64 next_try_ns,
            log_place(txn, seq, op->box, op->uid, op->uidvalidity, error);
 }
 
-/* Of a and b what is in both. */
-static void keep_common(Flags *a, const Flags *b)
-{
-    g_auto(Flags) rest = {0};
-    flags_add_all(&rest, a);
-    flags_remove_all(&rest, b);
-    flags_remove_all(a, &rest);
-}
-
 bool log_narrow(StoreTxn *txn, guint32 seq, const Flags *left, GError **error)
 {
     g_autoptr(LogOp) op = load(txn, seq, error);
@@ -214,8 +202,8 @@ bool log_narrow(StoreTxn *txn, guint32 seq, const Flags *left, GError **error)
     g_auto(Flags) clear = {0};
     flags_parse(&set, op->set);
     flags_parse(&clear, op->clear);
-    keep_common(&set, left);
-    keep_common(&clear, left);
+    flags_keep_all(&set, left);
+    flags_keep_all(&clear, left);
     return set_flags(txn, seq, &set, &clear, error);
 }
 

@@ -5,6 +5,8 @@
  * nothing left that it could be done to. If the store fails it is settled again later. */
 #include "batch.h"
 
+#include <string.h>
+
 #include "imapfs/base/clock.h"
 #include "imapfs/base/error.h"
 #include "imapfs/base/fault.h"
@@ -18,9 +20,8 @@
 
 static char *flags_words(const Flags *flags)
 {
-    g_autoptr(GString) text = g_string_new(NULL);
-    flags_print(flags, text);
-    return log_printable(text->str, text->len, LIMIT_SERVER_TEXT);
+    g_autofree char *text = flags_to_text(flags);
+    return log_printable(text, strlen(text), LIMIT_SERVER_TEXT);
 }
 
 /* The server told what it has, and it is not what was wanted. */

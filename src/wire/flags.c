@@ -101,6 +101,13 @@ void flags_print(const Flags *flags, GString *out)
     }
 }
 
+char *flags_to_text(const Flags *flags)
+{
+    GString *text = g_string_new(NULL);
+    flags_print(flags, text);
+    return g_string_free(text, FALSE);
+}
+
 bool flags_equal(const Flags *a, const Flags *b)
 {
     guint n = a->keywords != NULL ? a->keywords->len : 0;
@@ -144,4 +151,12 @@ void flags_remove_all(Flags *from, const Flags *what)
         return;
     for (guint i = 0; i < what->keywords->len; i++)
         remove_keyword(from, g_ptr_array_index(what->keywords, i));
+}
+
+void flags_keep_all(Flags *of, const Flags *what)
+{
+    g_auto(Flags) rest = {0};
+    flags_add_all(&rest, of);
+    flags_remove_all(&rest, what);
+    flags_remove_all(of, &rest);
 }

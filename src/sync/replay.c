@@ -20,7 +20,8 @@
 
 /* --- may it? --- */
 
-/* What was asked to be offline sends nothing from then on, though its session may still be there. */
+/* What was asked to be offline sends nothing from then on, though its session may still be there.
+ */
 static bool may_send(Engine *engine)
 {
     return !engine->config.read_only && engine->pool && pool_state(engine->pool) == POOL_ONLINE &&

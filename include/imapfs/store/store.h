@@ -37,7 +37,9 @@ bool store_reader_check(StoreReader *reader, GError **error);
 
 /* --- mailboxes --- */
 
-#define STORE_MAX_BOX_ID ((1u << 17) - 1)
+#define STORE_MAX_BOX_ID ((1u << 17) - 2)
+/* No mailbox: messages that the server has not numbered yet (log.h). */
+#define STORE_BOX_PENDING ((1u << 17) - 1)
 
 typedef struct {
     guint32 id;         /* 1 .. STORE_MAX_BOX_ID */
@@ -55,6 +57,8 @@ typedef struct {
     char *permanent_flags; /* text form of Flags, or NULL when never selected for writing */
     bool read_only;        /* SELECT (not EXAMINE) said so */
     char *mailboxid;       /* RFC 8474, or NULL when not known */
+    bool local;            /* not made on the server yet (log_mkbox) */
+    bool doomed;           /* to be removed there (log_rmbox): shown to nobody */
 } StoreBox;
 void store_box_clear(StoreBox *box);
 
@@ -90,6 +94,10 @@ typedef struct {
 void store_msg_clear(StoreMsg *msg);
 
 bool store_msg_get(StoreReader *reader, guint32 box, guint32 uid, StoreMsg *out);
+/* The message whose structure, sizes and contents a message's are: itself, but for a pending one
+ * that is a copy. All that reads them here, and engine_want(), asks it. */
+void store_origin(StoreReader *reader, guint32 box, guint32 uid, guint32 *box_out,
+                  guint32 *uid_out);
 /* Messages with uid > after, ascending, until f returns false. msg is borrowed for the call. */
 typedef bool (*StoreMsgFunc)(const StoreMsg *msg, gpointer data);
 void store_msg_each(StoreReader *reader, guint32 box, guint32 after, StoreMsgFunc f, gpointer data);

@@ -24,7 +24,7 @@ sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 import interrupt  # noqa: E402
 import world as worlds  # noqa: E402
 from interrupt import Difference, Failed, Scenario  # noqa: E402
-from scenarios import both, expunge, rows, store  # noqa: E402
+from others import both, expunge, rows, store  # noqa: E402
 
 import proc  # noqa: E402
 import proxy  # noqa: E402

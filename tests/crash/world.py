@@ -3,6 +3,8 @@
 A mailbox is written as words, a message each: KEY[=CONTENT][:LETTERS][,KEYWORD...]. LETTERS are
 those of Maildir (S seen, F flagged, R answered, T deleted, D draft). Messages with the same CONTENT
 are the same by Message-ID, date and size. "a b:SF c=b:S,work" are three messages, with UIDs 1, 2, 3.
+What was copied, moved or appended is known by its subject: its key is its CONTENT then, and the second
+of a key in the same mailbox is "a a", in whatever order.
 
 The server is Dovecot's imap on a socket pair, without a daemon. What it keeps is read from its
 files, so that nothing of the program under test is trusted for it.
@@ -85,9 +87,21 @@ def messages(words):
     return [Message(word) for word in words.split()]
 
 
+def counted(pairs):
+    """{key: flags} of (key, flags); the second of a key is called KEY#2, by the order of flags."""
+    found = {}
+    for key, flags in sorted(pairs, key=lambda pair: (pair[0], sorted(pair[1]))):
+        number = 2
+        name = key
+        while name in found:
+            name, number = f"{key}#{number}", number + 1
+        found[name] = flags
+    return found
+
+
 def flags_of(words):
     """{key: flags} of a mailbox in the little language."""
-    return {message.key: message.flags for message in messages(words)}
+    return counted((message.key, message.flags) for message in messages(words))
 
 
 # --- Maildir ------------------------------------------------------------------------------------
@@ -118,33 +132,54 @@ def write_maildir(path, words, uidvalidity=UIDVALIDITY, first=1):
                   first)
 
 
+def key_of(path):
+    """What a file of a Maildir is: its name says so, or, where a server gave that, its subject."""
+    name = os.path.basename(path).partition(":2,")[0].split(".")
+    return name[1] if len(name) == 3 and name[2] == "x" else subject_of(path)
+
+
+def subject_of(path):
+    """The CONTENT of a message, whose bytes must be those that it was made of."""
+    with open(path, "rb") as file:
+        raw = file.read().replace(b"\r\n", b"\n")
+    content = re.search(rb"^Subject: About (.*)$", raw, re.MULTILINE).group(1).decode()
+    given = re.sub(rb"^Message-ID: <[^>]*@imapfs.invalid>\n", b"", raw, flags=re.MULTILINE)
+    assert given == Message(content).raw(), f"not as it was: {path}: {raw}"
+    return content
+
+
 def read_maildir(path):
-    """{key: flags}; a key that is there twice is an error."""
-    keywords = {}
-    try:
-        with open(os.path.join(path, "dovecot-keywords")) as file:
-            for line in file:
-                number, keyword = line.split()
-                keywords[chr(ord("a") + int(number))] = keyword
-    except FileNotFoundError:
-        pass
-    found = {}
-    for name in os.listdir(os.path.join(path, "cur")) + os.listdir(os.path.join(path, "new")):
-        stem, _, letters = name.partition(":2,")
-        key = stem.split(".")[1]
-        assert key not in found, f"{key} is there twice"
-        found[key] = frozenset(LETTERS.get(letter) or keywords[letter] for letter in letters)
-    return found
+    """{key: flags}, counted."""
+    keywords, found = {}, []
+    with contextlib.suppress(FileNotFoundError), \
+            open(os.path.join(path, "dovecot-keywords")) as file:
+        for line in file:
+            number, keyword = line.split()
+            keywords[chr(ord("a") + int(number))] = keyword
+    for sub in ("cur", "new"):
+        for name in os.listdir(os.path.join(path, sub)):
+            letters = name.partition(":2,")[2]
+            flags = frozenset(LETTERS.get(letter) or keywords[letter] for letter in letters)
+            found.append((key_of(os.path.join(path, sub, name)), flags))
+    return counted(found)
 
 
 def read_uidlist(path):
     """(uidvalidity, {uid: key})."""
-    with open(os.path.join(path, "dovecot-uidlist")) as file:
+    files = {name.partition(":2,")[0]: os.path.join(path, sub, name)
+             for sub in ("cur", "new") for name in os.listdir(os.path.join(path, sub))}
+    try:
+        file = open(os.path.join(path, "dovecot-uidlist"))
+    except FileNotFoundError:
+        return None, {}  # nobody looked into it so far
+    with file:
         first = file.readline()
         uids = {}
         for line in file:
             fields, _, name = line.rstrip("\n").partition(" :")
-            uids[int(fields.split()[0])] = name.split(":")[0].split(".")[1]
+            name = name.split(":")[0]
+            if name in files:
+                uids[int(fields.split()[0])] = key_of(files[name])
     return int(re.search(r" V(\d+)", first).group(1)), uids
 
 
@@ -177,10 +212,24 @@ class World:
         self.dir = fast_dir("crash")
         self.start, self.now = (os.path.join(self.dir, name) for name in ("start", "now"))
         os.makedirs(os.path.join(self.dir, "run"))
-        with open(os.path.join(self.dir, "conf"), "w") as out:
-            out.write(CONFIG.format(dir=self.dir, more=profile.get("conf", "")))
+        self.configure(profile.get("conf", ""))
+        self.letters = os.path.join(self.dir, "letters")
+        os.mkdir(self.letters)
         self.tunnel = self._tunnel()
         self.make(boxes)
+
+    def configure(self, more):
+        """What the server reads when the next connection is made."""
+        with open(os.path.join(self.dir, "conf"), "w") as out:
+            out.write(CONFIG.format(dir=self.dir, more=more))
+
+    def write_letters(self, words):
+        """Letters that the driver's step `append` can name."""
+        for message in messages(words):
+            path = os.path.join(self.letters, message.content)
+            with open(path, "wb") as out:
+                out.write(message.raw())
+            os.utime(path, (message.stamp, message.stamp))
 
     def _tunnel(self):
         user, step_down = pwd.getpwuid(os.getuid()).pw_name, ""
@@ -191,8 +240,10 @@ class World:
         with open(os.path.join(self.dir, "imap.log"), "w"):
             pass
         os.chmod(os.path.join(self.dir, "imap.log"), 0o666)
-        return (f"exec {step_down}env HOME={self.dir} USER={user} {servers.DOVECOT_IMAP} "
-                f"-c {self.dir}/conf 2>>{log}")
+        command = (f"exec {step_down}env HOME={self.dir} USER={user} {servers.DOVECOT_IMAP} "
+                   f"-c {self.dir}/conf 2>>{log}")
+        said = self.profile.get("filter")  # what the server says goes through it
+        return f"{command} | {said}" if said else command
 
     def give(self, path):
         if os.getuid() == 0:
@@ -220,6 +271,7 @@ class World:
 
     def reset(self):
         """`now` is `start` again."""
+        self.configure(self.profile.get("conf", ""))
         proc.run("sh", "-c", 'rm -rf "$2" && cp -a "$1" "$2"', "sh", self.start, self.now)
 
     def close(self):
@@ -244,7 +296,7 @@ class World:
     def command(self):
         """The driver's, but for the script."""
         command = [DRIVER, "--state", f"{self.now}/state", "--cache", f"{self.now}/cache",
-                   "--trace", self.trace, "--connections", str(self.profile.get("connections", 1)),
+                   "--letters", self.letters, "--trace", self.trace, "--connections", str(self.profile.get("connections", 1)),
                    "--wait", str(int(10_000 * PATIENCE)), *self.server()]
         if self.profile.get("disable"):
             command += ["--disable", self.profile["disable"]]
@@ -309,6 +361,11 @@ class World:
             out.write(rights + "\n")
         self.give(path)
 
+    def spooled(self):
+        """Files of letters that wait."""
+        spool = os.path.join(self.now, "state", "spool")
+        return sorted(os.listdir(spool)) if os.path.isdir(spool) else []
+
     def changes(self):
         """The changing commands that were sent, from the trace."""
         try:
@@ -362,6 +419,9 @@ class Drive:
         self.last_good = 0                   # ... and done
         self.errors = {}                     # step: (kind, words)
         self.boxes, self.store = {}, {}      # name: uidvalidity; (name, uid): (flags, shown)
+        self.words = {}                      # name: listed, noselect, local, doomed
+        self.subjects, self.hidden = {}, []  # (name, uid): CONTENT; [(name, uid)]
+        self.placed, self.strays = [], 0     # pending messages that are shown; all of them
         self.pending, self.failed = [], []
         env = {key: value for key, value in os.environ.items() if key != "IMAPFS_FAULT"}
         if fault:
@@ -420,9 +480,17 @@ class Drive:
                 pass
         elif word == "box":
             self.boxes[fields[0]] = int(fields[1])
+            self.words[fields[0]] = fields[3].split()
         elif word == "msg":
-            self.store[fields[0], int(fields[1])] = (frozenset(fields[2].split()),
-                                                     frozenset(fields[3].split()))
+            place = fields[0], int(fields[1])
+            self.store[place] = (frozenset(fields[2].split()), frozenset(fields[3].split()))
+            self.subjects[place] = fields[4].removeprefix("About ")
+            if fields[5] == "hidden":
+                self.hidden.append(place)
+        elif word == "placed":
+            self.placed.append(fields)
+        elif word == "strays":
+            self.strays = int(fields[0])
         elif word == "pending":
             self.pending.append(fields)
         elif word == "failed":

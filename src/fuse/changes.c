@@ -107,6 +107,7 @@ static void tell(Front *front, const TreeChange *change)
         const TreeMessage *message = &g_array_index(change->messages, TreeMessage, i);
 
         front_forget_flags(front, message->box, message->uid);
+        front_forget_maildir(front, message->box);
         engine_logged(front->engine, message->box, message->uid);
     }
 }

@@ -107,6 +107,13 @@ bool entries_open(Store *store, GError **error);
 void entries_close(Store *store);
 bool entries_note(StoreTxn *txn, GError **error); /* the last thing before a commit */
 
+/* --- the spool (spool.c) --- */
+
+bool spool_store_open(Store *store, GError **error);
+/* Numbers of ours, of pending messages and of letters: each is given once. Any thread. */
+guint32 store_take_number(Store *store);
+void store_number_seen(Store *store, guint32 n); /* while the store is opened: it was given */
+
 /* --- content --- */
 
 typedef struct {
@@ -133,7 +140,8 @@ typedef struct {
 
 struct Store {
     guint64 cache_size;
-    Dir state, cache, files;
+    Dir state, cache, files, spool;
+    gint next_number; /* atomic: of pending messages and letters; see store_take_number() */
     int state_lock, cache_lock;
     bool opened; /* wholly */
     char *index_path, *content_path;

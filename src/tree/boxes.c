@@ -68,9 +68,10 @@ static Node node_of_box(const StoreBox *box, TreeView view)
 
 static bool find(const Call *call, guint32 parent, const char *name, TreeView view, StoreBox *out)
 {
-    g_autofree char *leaf = views[view].decode(name);
+    g_autofree char *leaf = views[view].decode(name), *here = views[view].name(leaf ? leaf : name);
 
-    return store_box_by_leaf(call->reader, parent, leaf ? leaf : name, out);
+    return strcmp(here, name) == 0 &&
+           store_box_by_leaf(call->reader, parent, leaf ? leaf : name, out);
 }
 
 TreeStatus boxes_lookup(const Call *call, guint32 parent, const char *name, TreeView view,

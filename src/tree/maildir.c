@@ -171,7 +171,7 @@ static TreeStatus find_listed(const Call *call, const Node *dir, const char *nam
     TreeStatus status;
     Node node;
 
-    if (!uid)
+    if (!uid || pending)
         return call_negative(call, 0, out);
     status = message_find(call, dir, uid, &msg, out);
     if (status == TREE_ERROR && call->ask->err == ENOENT)

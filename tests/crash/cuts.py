@@ -23,7 +23,8 @@ import time
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 import interrupt  # noqa: E402
 import world as worlds  # noqa: E402
-from interrupt import Difference, Failed, Scenario  # noqa: E402
+from changes import WITHOUT, offline  # noqa: E402
+from interrupt import Failed, Scenario  # noqa: E402
 from others import both, expunge, rows, store  # noqa: E402
 
 import proc  # noqa: E402
@@ -33,6 +34,7 @@ import servers  # noqa: E402
 CUTTER = os.path.join(worlds.BUILD, "tests", "crash", "crash_cutter")
 STALL_MS = 300  # what the driver waits for an answer, when an answer is to stay away
 
+TWO = {"INBOX": "a b:S c:F", "Work": "w"}
 DIALOGUES = rows(
     Scenario("one flag", {"INBOX": "a b:S c:F"}, ["flag INBOX a +\\Seen"],
              {"INBOX": "a:S b:S c:F"}),
@@ -51,11 +53,28 @@ DIALOGUES = rows(
     Scenario("one refused", {"INBOX": "a b:S c:F"},
              ["offline", f"flag INBOX a +{'k' * 60}", "flag INBOX b +\\Flagged", "online"],
              {"INBOX": "a b:SF c:F"}, failed=[Failed("INBOX", "k" * 60)]),
+    # What is placed has no UID of the beginning: where mail cannot be put back, it is made anew.
+    Scenario("move", TWO, offline("move INBOX =a,=c Work"), {"INBOX": "b:S", "Work": "w a c:F"}),
+    Scenario("copy", TWO, offline("copy INBOX =a,=b Work"),
+             {"INBOX": "a b:S c:F", "Work": "w a b:S"}),
+    Scenario("append", TWO, offline("append Work n:S"), {"INBOX": "a b:S c:F", "Work": "w n:S"}),
+    Scenario("expunge", TWO, offline("expunge INBOX =a"), {"INBOX": "b:S c:F", "Work": "w"}),
+    Scenario("mailboxes", TWO, offline("mkbox New", "renbox Work Werk", "move Werk =w New",
+                                       "rmbox Werk"), {"INBOX": "a b:S c:F", "New": "w"}),
+    Scenario("all kinds", TWO,
+             offline("move INBOX =a Work", "copy INBOX =b Work", "append Work n", "append INBOX o:S",
+                     "expunge INBOX =c", "flag Work =a +\\Flagged", "move Work =w INBOX"),
+             {"INBOX": "b:S o:S w", "Work": "a:F b:S n"}),
+    Scenario("move, without MOVE", TWO, offline("move INBOX =a,=c Work"),
+             {"INBOX": "b:S", "Work": "w a c:F"}, profile={"disable": "MOVE"}),
+    Scenario("placed, without UIDPLUS", TWO,
+             offline("move INBOX =a Work", "copy INBOX =b Work", "append Work n:S"),
+             {"INBOX": "b:S c:F", "Work": "w a b:S n:S"}, profile=WITHOUT["UIDPLUS"]),
 )
 
 
 # What is expunged does not come back for the next cut; and it takes long keywords.
-NOT_CYRUS = ("with others", "one refused")
+NOT_CYRUS = ("with others", "one refused", "placed, without UIDPLUS")
 
 # --- servers ------------------------------------------------------------------------------------
 
@@ -100,7 +119,8 @@ def daemon(kind):
 
 
 class Cyrus(Pipe):
-    """Cyrus on TCP, through the cutter. The mail stays there; flags begin anew each time."""
+    """Cyrus on TCP, through the cutter. The mail stays there; flags begin anew each time, and where
+    more than flags was changed all begins anew."""
 
     def target(self):
         return str(self.daemon.plain_port)
@@ -109,45 +129,77 @@ class Cyrus(Pipe):
         return [*super().server(), "--user", "alice", "--password", servers.USERS["alice"]]
 
     def make(self, boxes):
-        self.boxes, self.daemon = boxes, daemon(servers.Cyrus)
+        self.wanted, self.daemon = boxes, daemon(servers.Cyrus)
         self.client = self.daemon.client()
-        self.known = {}
         os.makedirs(self.now)
-        for box, words in boxes.items():
-            if box == "INBOX" and self.client.uids(box):
+        self.fill()
+        os.rename(self.now, self.start)
+
+    def boxes(self):
+        """Mailboxes there."""
+        lines = self.client.ask(self.client.imap.list())
+        return [worlds.mail.from_modified_utf7(line.decode().rsplit(' "/" ', 1)[1].strip('"'))
+                for line in lines]
+
+    def fill(self):
+        """The mail of the beginning, and a store that knows it."""
+        for box in self.boxes():
+            if box != "INBOX":
+                self.client.delete(box)
+            elif self.client.uids(box):
                 self.client.expunge(box, self.client.uids(box))
-            elif box != "INBOX":
+        for box, words in self.wanted.items():
+            if box != "INBOX":
                 self.client.create(box)
             for message in worlds.messages(words):
                 self.client.append(box, message.raw().replace(b"\n", b"\r\n"), message.flags)
-            keys = [message.key for message in worlds.messages(words)]
-            self.known[box] = (self.client.uidvalidity(box),
-                               dict(zip(self.client.uids(box), keys)))
         first = self.drive(["sync *"])
         assert first.code == 0 and not first.errors, f"the first sync failed:\n{first}"
         self.forget_trace()
-        self.first_uids = {(box, key): uid for box, (_, keys) in self.known.items()
+        self.began = {box: self.uids(box) for box in self.wanted}
+        self.first_uids = {(box, key): uid for box, (_, keys) in self.began.items()
                            for uid, key in keys.items()}
-        os.rename(self.now, self.start)
 
     def uids(self, box):
-        return self.known.get(box)
+        if box not in self.boxes():
+            return None
+        return self.client.uidvalidity(box), {uid: key for uid, (key, _) in self.look(box).items()}
+
+    def look(self, box):
+        """{uid: (key, flags)}; bytes must be those that it was made of."""
+        imap, found = self.client.imap, {}
+        self.client.ask(imap.select(self.client.wire(box), readonly=True), box)
+        for item in self.client.ask(imap.uid("FETCH", "1:*", "(UID FLAGS BODY.PEEK[])")):
+            if not isinstance(item, tuple):
+                continue
+            uid = int(worlds.re.search(rb"UID (\d+)", item[0]).group(1))
+            flags = worlds.re.search(rb"FLAGS \(([^)]*)\)", item[0]).group(1).decode().split()
+            found[uid] = worlds.content_of(item[1]), frozenset(flags) - {"\\Recent"}
+        imap.unselect()
+        return found
 
     def reset(self):
+        there = {box: self.uids(box) for box in self.boxes()}
+        if there != self.began:
+            worlds.proc.run("rm", "-rf", self.now)
+            os.makedirs(self.now)
+            self.cut = None
+            self.fill()
+            worlds.proc.run("rm", "-rf", self.start)
+            worlds.proc.run("cp", "-a", self.now, self.start)
         super().reset()
-        for box, words in self.boxes.items():
+        for box, words in self.wanted.items():
             self.client.select(box)
             for message in worlds.messages(words):
                 self.client.ask(self.client.imap.uid(
-                    "STORE", str(self.uid(box, message.key)), "FLAGS.SILENT",
+                    "STORE", str(self.first_uids[box, message.key]), "FLAGS.SILENT",
                     f"({' '.join(message.flags)})"))
 
     def on_server(self):
-        return {box: {keys[uid]: flags for uid, flags in self.client.flags(box).items()}
-                for box, (_, keys) in self.known.items()}
+        return {box: worlds.counted(self.look(box).values()) for box in self.boxes()}
 
     def close(self):
-        for box in self.boxes:
+        for box in self.boxes():
             if box != "INBOX":
                 self.client.delete(box)
         self.client.close()
@@ -276,7 +328,6 @@ def main():
     names = [name for name in DIALOGUES if fnmatch.fnmatch(name, f"*{options.pattern}*")]
     tasks = [(name, kind, [how], part, 4, options.stride, options.by_itself)
              for kind in options.server.split(",") for name in names
-             for how in options.how.split(",") for part in range(4)
              for how in options.how.split(",") for part in range(4) if is_task(kind, name, how)]
     started, cuts, failed = time.monotonic(), 0, []
     pool = multiprocessing.Pool(options.jobs, prepare)

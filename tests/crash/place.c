@@ -46,6 +46,31 @@ static bool find_subject(StoreReader *reader, const char *name, const char *subj
     return sought.uid != 0;
 }
 
+typedef struct {
+    const char *subject;
+    StoreReader *reader;
+    Named found;
+} Anywhere;
+
+static bool on_box(const StoreBox *box, gpointer data)
+{
+    Anywhere *anywhere = data;
+    if (box->doomed ||
+        !find_subject(anywhere->reader, box->name, anywhere->subject, &anywhere->found))
+        return true;
+    printf("from\t%s\n", box->name);
+    return false;
+}
+
+/* In any mailbox, and tells in which. */
+static bool find_anywhere(StoreReader *reader, const char *subject, Named *out)
+{
+    Anywhere anywhere = {.subject = subject, .reader = reader};
+    store_box_all(reader, on_box, &anywhere);
+    *out = anywhere.found;
+    return out->uid != 0;
+}
+
 /* --- by the number of what placed it --- */
 
 static bool made_put(StoreTxn *txn, guint32 n, const char *mailbox, const char *subject,
@@ -81,7 +106,8 @@ static bool find_one(StoreReader *reader, const char *box, const char *key, Name
     if (*key == '+')
         return find_made(reader, g_ascii_strtoull(key + 1, NULL, 10), out);
     g_autofree char *subject = g_strdup_printf("About %s", key + 1);
-    return find_subject(reader, box, subject, out);
+    return strcmp(box, "*") == 0 ? find_anywhere(reader, subject, out)
+                                 : find_subject(reader, box, subject, out);
 }
 
 static bool add_uids(StoreReader *reader, const char *name, const char *key, GArray *out,
@@ -193,7 +219,8 @@ bool step_place(Driver *driver, guint step, char **argv, GError **error)
     if (named_find(store_txn_reader(change.txn), argv[1], argv[2], named, &failure))
         each_named(&change, argv, named, &failure);
     bool good = change_end(&change, failure, error);
-    tell_engine(driver, argv[1]);
+    for (guint i = 0; i < named->len; i++)
+        engine_logged(driver->engine, g_array_index(named, Named, i).box, 0);
     if (strcmp(argv[0], "expunge") != 0)
         tell_engine(driver, argv[3]);
     return good;

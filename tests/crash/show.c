@@ -4,7 +4,7 @@
  *   msg     NAME  UID  FLAGS-OF-THE-SERVER  FLAGS-SHOWN  SUBJECT  shown|hidden
  *   placed  NAME  N  FLAGS-SHOWN  SUBJECT      a message that is pending, where it is shown
  *   pending SEQ  STATE  NAME  UID  SET  CLEAR  KIND  TARGET
- *   failed  SEQ  NAME  UID  SET  CLEAR  REASON  KIND  TARGET
+ *   failed  SEQ  NAME  UID  SET  CLEAR  REASON  KIND  TARGET  NAME-OF-THE-MESSAGE
  *   strays  N                                  pending messages, also those shown nowhere */
 #include "driver.h"
 
@@ -57,9 +57,9 @@ static bool show_pending(const LogOp *op, gpointer data)
 
 static bool show_failed(const LogOp *op, gpointer data)
 {
-    printf("failed\t%u\t%s\t%u\t%s\t%s\t%s\t%s\t%s\n", op->seq, op->mailbox, op->uid, op->set,
+    printf("failed\t%u\t%s\t%u\t%s\t%s\t%s\t%s\t%s\t%s\n", op->seq, op->mailbox, op->uid, op->set,
            op->clear, op->reason ? op->reason : "", log_kind_word(op->kind),
-           op->target ? op->target : "");
+           op->target ? op->target : "", op->name ? op->name : "");
     return true;
 }
 

@@ -26,7 +26,8 @@ typedef struct {
 } Named;
 
 /* KEYS of a mailbox: UIDs and ranges of them, =CONTENT (the one "About CONTENT" that is shown
- * there), +K (the K-th that was placed by this script, wherever it is now). Fails with GONE. */
+ * there), +K (the K-th that was placed by this script, wherever it is now). BOX "*": in any, and
+ * "from BOX" is told. Fails with GONE. */
 bool named_find(StoreReader *reader, const char *box, const char *keys, GArray *out /* of Named */,
                 GError **error);
 /* The same before the step: what is not found is looked for at the server, when that is there. */

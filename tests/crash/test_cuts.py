@@ -39,6 +39,27 @@ class Cuts(unittest.TestCase):
     def test_one_refused(self):
         self.check("dovecot", "one refused", ("rst",))
 
+    def test_move(self):
+        self.check("dovecot", "move", ("fin", "rst", "stall"))
+
+    def test_copy(self):
+        self.check("dovecot", "copy", ("fin", "rst", "stall"))
+
+    def test_append(self):
+        self.check("dovecot", "append", ("fin", "rst", "stall"))
+
+    def test_all_kinds(self):
+        self.check("dovecot", "all kinds", ("fin", "rst"))
+
+    def test_mailboxes(self):
+        self.check("dovecot", "mailboxes", ("rst",))
+
+    def test_without_move(self):
+        self.check("dovecot", "move, without MOVE", ("fin",))
+
+    def test_without_uidplus(self):
+        self.check("dovecot", "placed, without UIDPLUS", ("fin",))
+
     def test_comes_back_by_itself(self):
         self.check("dovecot", "one flag", ("fin", "rst"), 2, True)
 
@@ -54,5 +75,11 @@ class Tcp(Cuts):
             self.skipTest("Cyrus needs root")
         self.check("cyrus", "several", ("fin", "rst", "stall"))
 
+    def test_cyrus_places(self):
+        if os.getuid():
+            self.skipTest("Cyrus needs root")
+        self.check("cyrus", "all kinds", ("fin", "rst"))
+
     test_several = test_with_others = test_without_condstore = None
-    test_one_refused = test_comes_back_by_itself = None
+    test_one_refused = test_comes_back_by_itself = test_move = test_copy = test_append = None
+    test_all_kinds = test_mailboxes = test_without_move = test_without_uidplus = None

@@ -139,12 +139,16 @@ def key_of(path):
 
 
 def subject_of(path):
-    """The CONTENT of a message, whose bytes must be those that it was made of."""
     with open(path, "rb") as file:
-        raw = file.read().replace(b"\r\n", b"\n")
+        return content_of(file.read())
+
+
+def content_of(raw):
+    """The CONTENT of a message, whose bytes must be those that it was made of."""
+    raw = raw.replace(b"\r\n", b"\n")
     content = re.search(rb"^Subject: About (.*)$", raw, re.MULTILINE).group(1).decode()
     given = re.sub(rb"^Message-ID: <[^>]*@imapfs.invalid>\n", b"", raw, flags=re.MULTILINE)
-    assert given == Message(content).raw(), f"not as it was: {path}: {raw}"
+    assert given == Message(content).raw(), f"not as it was: {raw}"
     return content
 
 
@@ -336,7 +340,7 @@ class World:
             if "cur" not in folders:
                 continue
             folders[:] = [name for name in folders if name not in ("cur", "new", "tmp")]
-            box = "INBOX" if path == root else from_modified_utf7(os.path.relpath(path, root))
+            box = "INBOX" if path == root else mail.from_modified_utf7(os.path.relpath(path, root))
             found[box] = read_maildir(path)
         return found
 
@@ -377,11 +381,6 @@ class World:
     def forget_trace(self):
         if os.path.exists(self.trace):
             os.unlink(self.trace)
-
-
-def from_modified_utf7(name):
-    return re.sub(r"&([^-]*)-", lambda match: "&" if not match.group(1) else
-                  f"+{match.group(1).replace(',', '/')}-".encode().decode("utf-7"), name)
 
 
 kept = set()  # processes of ours that go on: daemons

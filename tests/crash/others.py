@@ -45,10 +45,14 @@ def both(*functions):
     return go
 
 
-def move(box, key, to):
+def move(box, key, to, verb="MOVE"):
     def go(world):
-        world.imap(f'SELECT "{box}"', f'UID MOVE {world.uid(box, key)} "{to}"')
+        world.imap(f'SELECT "{box}"', f'UID {verb} {world.uid(box, key)} "{to}"')
     return go
+
+
+def copy(box, key, to):
+    return move(box, key, to, "COPY")
 
 
 def append(box, *words):

@@ -64,6 +64,27 @@ class Cuts(unittest.TestCase):
         self.check("dovecot", "one flag", ("fin", "rst"), 2, True)
 
 
+class CutsAndOthers(Cuts):
+    """Another client does something between the cut and the next connection."""
+
+    def check(self, name, places=3):
+        runner = cuts.CutsAndOthers(cuts.AFTER[name])
+        self.addCleanup(runner.close)
+        up, down, up_before, down_before = runner.sizes()
+        for direction, first, last in (("up", up_before, up), ("down", down_before, down)):
+            for n in range(first + 7, last + 1, max(1, (last - first) // places)):
+                runner.cut(direction, n, "rst")
+        self.notes.append(f"{runner.cuts} cuts, {runner.runs} runs")
+        self.assertGreater(runner.cuts, 0)
+
+
+for _name in [name for name in vars(Cuts) if name.startswith("test_")]:
+    setattr(CutsAndOthers, _name, None)
+for _name in cuts.AFTER:
+    setattr(CutsAndOthers, "test_" + "".join(c if c.isalnum() else "_" for c in _name),
+            lambda self, name=_name: self.check(name))
+
+
 class Tcp(Cuts):
     """Where the other side hears of it, too."""
 

@@ -6,6 +6,7 @@
 
 #include "imapfs/base/clock.h"
 #include "imapfs/base/error.h"
+#include "imapfs/store/spool.h"
 
 /* --- small steps --- */
 
@@ -89,6 +90,27 @@ static bool forget_went(StoreTxn *txn, GError **error)
     return txn_open_query(txn, &query, sql, error) && txn_run_query(txn, &query, error);
 }
 
+/* Letters that no operation names: whoever wrote them was never told that they are kept. */
+static bool sweep_spool(StoreTxn *txn, GError **error)
+{
+    g_autoptr(GArray) numbers = spool_numbers(txn->store, error);
+    if (numbers == NULL) {
+        txn->failed = true;
+        return false;
+    }
+    for (guint i = 0; i < numbers->len; i++) {
+        guint32 n = g_array_index(numbers, guint32, i);
+        LogOp op;
+        if (log_placing(&txn->reader, n, &op))
+            log_op_clear(&op);
+        else if (log_check_reads(txn, error))
+            spool_unlink(txn->store, n);
+        else
+            return false;
+    }
+    return true;
+}
+
 bool log_recover(StoreTxn *txn, GError **error)
 {
     static const char sql[] = "SELECT " LOG_COLUMNS " FROM log WHERE state = 1 ORDER BY seq";
@@ -101,7 +123,7 @@ bool log_recover(StoreTxn *txn, GError **error)
     for (guint i = 0; i < ops->len; i++)
         if (!log_unsure(txn, ((LogOp *)ops->pdata[i])->seq, error))
             return false;
-    return forget_went(txn, error);
+    return forget_went(txn, error) && sweep_spool(txn, error);
 }
 
 bool log_unsure(StoreTxn *txn, guint32 seq, GError **error)

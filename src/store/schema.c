@@ -79,7 +79,11 @@ static const char index_3[] =
     " to_uid INTEGER NOT NULL, PRIMARY KEY (box, uid)) WITHOUT ROWID;"
     "CREATE INDEX went_to ON went(to_box, to_uid);";
 
-static const char *const index_steps[] = {index_1, index_2, index_3};
+/* Version 4: of the Maildir view. */
+static const char index_entries[] =
+    "CREATE TABLE entries(box INTEGER PRIMARY KEY, changed_ns INTEGER NOT NULL);";
+
+static const char *const index_steps[] = {index_1, index_2, index_3, index_entries};
 const Schema schema_index = {0x696d6678 /* "imfx" */, index_steps, G_N_ELEMENTS(index_steps)};
 
 /* Version 1. state.generation ties the file to one index: ids of another mean other messages.

@@ -8,7 +8,8 @@
 #include "imapfs/wire/flags.h"
 #include "node.h"
 
-#define FILE_TAIL ".imapfs:2,"
+#define FLAGS_MARK ":2,"
+#define FILE_TAIL ".imapfs" FLAGS_MARK
 
 /* --- names --- */
 
@@ -77,6 +78,25 @@ static guint32 parse_name(const char *name, bool *pending_out)
     mark += *pending_out;
     digits = g_strndup(mark, (gsize)(tail - mark));
     return uid_parse(digits, "");
+}
+
+/* A name without letters, as it may stand in new/, with them: there are none. Caller frees. */
+static char *complete_name(guint slot, const char *name)
+{
+    bool bare = slot == SLOT_MAILDIR_NEW && !strstr(name, FLAGS_MARK);
+
+    return g_strconcat(name, bare ? FLAGS_MARK : "", NULL);
+}
+
+bool maildir_split(const char *name, char **base_out, const char **letters_out)
+{
+    const char *mark = g_strrstr(name, FLAGS_MARK);
+
+    if (!mark)
+        return false;
+    *base_out = g_strndup(name, (gsize)(mark - name));
+    *letters_out = mark + strlen(FLAGS_MARK);
+    return true;
 }
 
 /* --- nodes --- */
@@ -162,33 +182,38 @@ static void cur_fill(const Call *call, const Node *node, TreeEntry *out)
     entry_set_ns(out, changed);
 }
 
-static TreeStatus find_listed(const Call *call, const Node *dir, const char *name, TreeEntry *out)
+TreeStatus maildir_find(const Call *call, const Node *dir, const char *name, Node *out,
+                        TreeEntry *entry_out)
 {
-    bool pending = false;
-    guint32 uid = parse_name(name, &pending), box = pending ? STORE_BOX_PENDING : dir->ino.box;
+    g_autofree char *wanted = complete_name(dir->ino.slot, name);
     g_autoptr(GString) now = g_string_new(NULL);
     g_auto(StoreMsg) msg = {0};
+    bool pending = false;
+    guint32 uid = parse_name(wanted, &pending);
     TreeStatus status;
-    Node node;
 
     if (!uid || pending)
-        return call_negative(call, 0, out);
-    status = message_find(call, dir, uid, &msg, out);
-    if (status == TREE_ERROR && call->ask->err == ENOENT)
-        out->entry_ttl = 0;
+        return call_negative(call, 0, entry_out);
+    status = message_find(call, dir, uid, &msg, entry_out);
+    entry_out->entry_ttl = 0;
     if (status != TREE_OK)
         return status;
-    print_name(call->reader, &dir->box, box, &msg, now);
-    if (strcmp(now->str, name) != 0)
-        return call_negative(call, 0, out);
-    node = file_node(box, &msg);
-    node_entry(call, &node, out);
+    print_name(call->reader, &dir->box, dir->ino.box, &msg, now);
+    if (strcmp(now->str, wanted) != 0)
+        return call_negative(call, 0, entry_out);
+    *out = file_node(dir->ino.box, &msg);
+    memset(&msg, 0, sizeof(msg)); /* it is the node's now */
     return TREE_OK;
 }
 
-static TreeStatus cur_lookup(const Call *call, const Node *dir, const char *name, TreeEntry *out)
+static TreeStatus file_lookup(const Call *call, const Node *dir, const char *name, TreeEntry *out)
 {
-    return find_listed(call, dir, name, out);
+    g_auto(Node) node = {0};
+    TreeStatus status = maildir_find(call, dir, name, &node, out);
+
+    if (status == TREE_OK)
+        node_entry(call, &node, out);
+    return status;
 }
 
 typedef struct {
@@ -288,15 +313,19 @@ const NodeKind kind_maildir_cur = {
     .name = "maildir-cur",
     .mode = S_IFDIR | 0700,
     .fill = cur_fill,
-    .lookup = cur_lookup,
+    .lookup = file_lookup,
     .readdir = cur_readdir,
+    .changes = CHANGES_OF_MAILDIR,
+    .change = maildir_change,
 };
 const NodeKind kind_maildir_new = {
     .name = "maildir-new",
     .mode = S_IFDIR | 0700,
     .fill = empty_fill,
-    .lookup = empty_lookup,
+    .lookup = file_lookup,
     .readdir = empty_readdir,
+    .changes = CHANGES_OF_MAILDIR,
+    .change = maildir_change,
 };
 const NodeKind kind_maildir_tmp = {
     .name = "maildir-tmp",

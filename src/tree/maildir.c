@@ -144,6 +144,7 @@ static TreeStatus top_readdir(const Node *dir, Listing *listing)
 static TreeStatus box_lookup(const Call *call, const Node *dir, const char *name, TreeEntry *out)
 {
     int own = find_own(name);
+    TreeStatus status;
     Node node;
 
     if (own < 0)
@@ -151,8 +152,20 @@ static TreeStatus box_lookup(const Call *call, const Node *dir, const char *name
     if (!box_is_selectable(&dir->box))
         return call_negative(call, NODE_NEGATIVE_TTL, out);
     node = dir_node(&dir->box, own_slots[own]);
-    node_entry(call, &node, out);
-    return TREE_OK;
+    status = call_size_known(call, &node);
+    if (status == TREE_OK)
+        node_entry(call, &node, out);
+    return status;
+}
+
+/* Without its attributes when these would have to be asked for first. */
+static bool add_own(const Listing *listing, guint index, const StoreBox *box)
+{
+    Node node = dir_node(box, own_slots[index]);
+    Listing names = *listing;
+
+    names.full = names.full && call_size_known(listing->call, &node) == TREE_OK;
+    return listing_add(&names, COOKIE_DOTDOT + 1 + index, own_names[index], &node);
 }
 
 static TreeStatus box_readdir(const Node *dir, Listing *listing)
@@ -163,10 +176,8 @@ static TreeStatus box_readdir(const Node *dir, Listing *listing)
     if (status != TREE_OK)
         return status;
     more = listing_add_dots(listing, dir, tree_ino_maildir(dir->box.parent));
-    for (guint i = 0; more && i < G_N_ELEMENTS(own_names) && box_is_selectable(&dir->box); i++) {
-        Node node = dir_node(&dir->box, own_slots[i]);
-        more = listing_add(listing, COOKIE_DOTDOT + 1 + i, own_names[i], &node);
-    }
+    for (guint i = 0; more && i < G_N_ELEMENTS(own_names) && box_is_selectable(&dir->box); i++)
+        more = add_own(listing, i, &dir->box);
     if (more)
         boxes_list(listing, dir->ino.box, TREE_VIEW_MAILDIR);
     return TREE_OK;
@@ -174,12 +185,20 @@ static TreeStatus box_readdir(const Node *dir, Listing *listing)
 
 /* --- cur, new, tmp --- */
 
-/* Later than it ever was when a name came or went or became another, and at no other time. */
+#define CUR_TTL 1.0
+
+/* Later than it ever was when a name came or went or became another, and at no other time. Who
+ * finds it unchanged lists nothing: so asking for it is what has the mailbox looked at again, and
+ * the kernel does not keep it. */
 static void cur_fill(const Call *call, const Node *node, TreeEntry *out)
 {
     gint64 changed = store_entries_changed(call->reader, node->ino.box);
 
-    entry_set_ns(out, changed);
+    if (changed)
+        entry_set_ns(out, changed);
+    else
+        entry_set_seconds(out, node->box.uidvalidity);
+    out->attr_ttl = CUR_TTL;
 }
 
 TreeStatus maildir_find(const Call *call, const Node *dir, const char *name, Node *out,

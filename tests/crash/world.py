@@ -415,7 +415,7 @@ class Drive:
         self.fault, self.lines = fault, []
         self.begun = 0                       # the step that was committed when it began
         self.acknowledged = 0                # the last step that was told, done or refused
-        self.last_good = 0                   # ... and done
+        self.good = set()                    # those that were done
         self.errors = {}                     # step: (kind, words)
         self.boxes, self.store = {}, {}      # name: uidvalidity; (name, uid): (flags, shown)
         self.words = {}                      # name: listed, noselect, local, doomed
@@ -465,9 +465,10 @@ class Drive:
         self.lines.append(line)
         word, *fields = line.split("\t")
         if word == "at":
-            self.begun = self.acknowledged = self.last_good = int(fields[0])
+            self.begun = self.acknowledged = int(fields[0])
         elif word == "ok":
-            self.acknowledged = self.last_good = int(fields[0])
+            self.acknowledged = int(fields[0])
+            self.good.add(self.acknowledged)
         elif word == "error":
             self.acknowledged = int(fields[0])
             self.errors[int(fields[0])] = (fields[1], fields[2])

@@ -22,6 +22,8 @@ void notifier_stop(Notifier *notifier);
 bool notifier_is_running(Notifier *notifier);
 /* The kernel keeps a listing of this directory: it is taken back when nobody watches over it. */
 void notifier_note_listing(Notifier *notifier, guint64 ino);
+/* What the kernel believes of a name is to be forgotten. */
+void notifier_note_name(Notifier *notifier, guint64 dir, const char *name);
 
 /* The kernel drops the bytes and the size that it has of a flags file, and the next open tells it
  * the size. Waits for READs of that file to be answered: not from the front thread. */
@@ -83,7 +85,7 @@ struct Request {
     /* the question */
     guint64 ino;
     const char *name; /* libfuse's until the request waits, then own_name */
-    char *own_name;
+    char *own_name, *own_new_name;
     gsize size;
     guint64 offset;
     struct fuse_file_info fi;
@@ -153,6 +155,11 @@ bool changes_start(Front *front); /* false: no thread could be made */
 void changes_end(Front *front);   /* when nothing comes any more */
 /* Takes the request when it has to wait for a change that a close has left. */
 bool changes_defer(Front *front, Request *request);
+/* Refuses at once what can be, and answers it. NULL: it was. */
+Request *changes_begin(fuse_req_t req, const RequestKind *kind, TreeChange change);
+void changes_submit(Request *request);    /* with copies of what is libfuse's. Takes. */
+TreeStatus changes_ask(Request *request); /* what became of the change */
+void changes_reply(Request *request);     /* of one that answers with its errno only */
 /* EROFS in place of a need that will never be answered: nothing is sent from a read-only mount. */
 TreeStatus front_can_wait(Request *request, TreeStatus status);
 void changes_op_open(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi);
@@ -164,12 +171,21 @@ void changes_op_setattr(fuse_req_t req, fuse_ino_t ino, struct stat *attr, int t
 void changes_op_setxattr(fuse_req_t req, fuse_ino_t ino, const char *name, const char *value,
                          size_t size, int flags);
 void changes_op_removexattr(fuse_req_t req, fuse_ino_t ino, const char *name);
-void changes_op_unlink(fuse_req_t req, fuse_ino_t parent, const char *name);
-void changes_op_rmdir(fuse_req_t req, fuse_ino_t parent, const char *name);
 void changes_op_fsync(fuse_req_t req, fuse_ino_t ino, int datasync, struct fuse_file_info *fi);
 void changes_op_fsyncdir(fuse_req_t req, fuse_ino_t ino, int datasync, struct fuse_file_info *fi);
 
+/* --- names.c --- */
+
+void names_op_unlink(fuse_req_t req, fuse_ino_t parent, const char *name);
+void names_op_rmdir(fuse_req_t req, fuse_ino_t parent, const char *name);
+void names_op_mkdir(fuse_req_t req, fuse_ino_t parent, const char *name, mode_t mode);
+void names_op_rename(fuse_req_t req, fuse_ino_t parent, const char *name, fuse_ino_t new_parent,
+                     const char *new_name, unsigned int flags);
+
 /* --- ops.c --- */
+
+/* As the kernel is told it. */
+struct fuse_entry_param ops_entry_param(Front *front, const TreeEntry *entry);
 
 extern const struct fuse_lowlevel_ops front_ops;
 

@@ -11,13 +11,21 @@
 #define QUEUE_MAX 4096 /* single events kept */
 #define LISTING_CHECK_US (5 * G_TIME_SPAN_SECOND)
 
-typedef enum { BOX_ADDED, BOX_REMOVED, MSG_ADDED, MSG_REMOVED, FLAGS_CHANGED } EventKind;
+typedef enum {
+    BOX_ADDED,
+    BOX_REMOVED,
+    MSG_ADDED,
+    MSG_REMOVED,
+    FLAGS_CHANGED,
+    NAME_CHANGED, /* of no mailbox: dir says where */
+} EventKind;
 
 typedef struct {
     EventKind kind;
     guint32 box; /* the parent mailbox, for BOX_* */
     guint32 id;  /* the mailbox or the UID */
     char *name;
+    guint64 dir;
 } Event;
 
 struct Notifier {
@@ -168,6 +176,9 @@ static void tell(Notifier *notifier, const Event *event)
     case FLAGS_CHANGED:
         front_forget_flags(notifier->front, event->box, event->id);
         break;
+    case NAME_CHANGED:
+        forget_name(notifier, event->dir, event->name);
+        break;
     }
 }
 
@@ -259,7 +270,7 @@ static void tell_batch(Notifier *notifier, Batch *batch)
     g_hash_table_remove_all(notifier->dirs);
     while ((event = g_queue_pop_head(&batch->events))) {
         if (!g_hash_table_contains(batch->changed, GUINT_TO_POINTER(event->box)) ||
-            event->kind == FLAGS_CHANGED || event->kind == BOX_REMOVED)
+            event->kind >= FLAGS_CHANGED || event->kind == BOX_REMOVED)
             tell(notifier, event);
         event_free(event);
     }
@@ -346,9 +357,22 @@ static void push(Front *front, EventKind kind, guint32 box, guint32 id, const ch
                kind != BOX_REMOVED) {
         change(notifier, box);
     } else {
-        Event event = {kind, box, id, g_strdup(name)};
+        Event event = {kind, box, id, g_strdup(name), 0};
         g_queue_push_tail(&notifier->events, g_memdup2(&event, sizeof(event)));
     }
+    pthread_cond_signal(&notifier->cond);
+    pthread_mutex_unlock(&notifier->lock);
+}
+
+void notifier_note_name(Notifier *notifier, guint64 dir, const char *name)
+{
+    Event event = {.kind = NAME_CHANGED, .name = g_strdup(name), .dir = dir};
+
+    pthread_mutex_lock(&notifier->lock);
+    if (notifier->accepting)
+        g_queue_push_tail(&notifier->events, g_memdup2(&event, sizeof(event)));
+    else
+        g_free(event.name);
     pthread_cond_signal(&notifier->cond);
     pthread_mutex_unlock(&notifier->lock);
 }

@@ -101,6 +101,13 @@ bool log_box_removed(StoreTxn *txn, const StoreBox *box, GError **error);
 bool log_box_renewed(StoreTxn *txn, guint32 old_box, guint32 new_box, GError **error);
 bool log_message_added(StoreTxn *txn, guint32 box, const StoreMsg *msg, GError **error);
 
+/* --- the spool (spool.c) --- */
+
+bool spool_store_open(Store *store, GError **error);
+/* Numbers of ours, of pending messages and of letters: each is given once. Any thread. */
+guint32 store_take_number(Store *store);
+void store_number_seen(Store *store, guint32 n); /* while the store is opened: it was given */
+
 /* --- content --- */
 
 typedef struct {
@@ -127,7 +134,8 @@ typedef struct {
 
 struct Store {
     guint64 cache_size;
-    Dir state, cache, files;
+    Dir state, cache, files, spool;
+    gint next_number; /* atomic: of pending messages and letters; see store_take_number() */
     int state_lock, cache_lock;
     bool opened; /* wholly */
     char *index_path, *content_path;

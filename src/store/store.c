@@ -100,7 +100,7 @@ static Store *store_new(guint64 cache_size)
 {
     Store *store = g_new0(Store, 1);
     store->cache_size = cache_size;
-    store->state = store->cache = store->files = DIR_CLOSED;
+    store->state = store->cache = store->files = store->spool = DIR_CLOSED;
     store->state_lock = store->cache_lock = -1;
     store->readers = g_ptr_array_new();
     store->checkpointer = checkpointer_new();
@@ -119,7 +119,8 @@ Store *store_open(const StoreConfig *config, GError **error)
         !dir_open(config->cache_dir, &store->cache, error) ||
         (store->state_lock = dir_lock(&store->state, "lock", &state_before, error)) < 0 ||
         (store->cache_lock = dir_lock(&store->cache, "cache.lock", &cache_before, error)) < 0 ||
-        !dir_open_child(&store->cache, "content", &store->files, error))
+        !dir_open_child(&store->cache, "content", &store->files, error) ||
+        !spool_store_open(store, error))
         return NULL;
     store->index_path = dir_file_path(&store->state, "index.db");
     store->content_path = dir_file_path(&store->cache, "content.db");
@@ -149,6 +150,7 @@ void store_close(Store *store)
     g_array_unref(store->txn.purge);
     dir_unlock(store->cache_lock, store->opened && !store->content_damaged);
     dir_unlock(store->state_lock, store->opened && !store->index_damaged);
+    dir_close(&store->spool);
     dir_close(&store->files);
     dir_close(&store->cache);
     dir_close(&store->state);

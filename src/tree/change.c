@@ -18,6 +18,11 @@ static bool is_xattr(const TreeChange *change)
     return change->kind == TREE_CHANGE_SETXATTR || change->kind == TREE_CHANGE_REMOVEXATTR;
 }
 
+static bool takes(const NodeKind *kind, TreeChangeKind change)
+{
+    return kind && kind->changes & (1u << change);
+}
+
 /* Which node it is told by the number alone; what else there is takes no change. */
 int tree_change_refusal(const TreeChange *change)
 {
@@ -25,7 +30,12 @@ int tree_change_refusal(const TreeChange *change)
 
     if (is_xattr(change) && !g_str_has_prefix(change->name, "user."))
         return EOPNOTSUPP;
-    return kind && kind->changes & (1u << change->kind) ? 0 : EPERM;
+    if (!takes(kind, change->kind))
+        return EPERM;
+    return change->kind != TREE_CHANGE_RENAME ||
+                   takes(node_kind_of_number(change->new_ino), change->kind)
+               ? 0
+               : EPERM;
 }
 
 void changing_note(Changing *changing, guint32 box, guint32 uid)
@@ -36,6 +46,23 @@ void changing_note(Changing *changing, guint32 box, guint32 uid)
     if (!change->messages)
         change->messages = g_array_new(FALSE, FALSE, sizeof(TreeMessage));
     g_array_append_val(change->messages, message);
+}
+
+static void place_clear(gpointer data)
+{
+    g_free(((TreePlace *)data)->name);
+}
+
+void changing_note_place(Changing *changing, guint64 dir, const char *name)
+{
+    TreeChange *change = changing->change;
+    TreePlace place = {dir, g_strdup(name)};
+
+    if (!change->places) {
+        change->places = g_array_new(FALSE, FALSE, sizeof(TreePlace));
+        g_array_set_clear_func(change->places, place_clear);
+    }
+    g_array_append_val(change->places, place);
 }
 
 int changing_refuse(Changing *changing, GError *error)
@@ -69,7 +96,7 @@ static int run(Changing *changing)
     case TREE_OK:
         break;
     }
-    return node.kind->changes & (1u << change->kind) ? node.kind->change(changing, &node) : EPERM;
+    return takes(node.kind, change->kind) ? node.kind->change(changing, &node) : EPERM;
 }
 
 /* False: the transaction has failed. */
@@ -93,6 +120,7 @@ static bool apply(Tree *tree, StoreTxn *txn, TreeChange *change, GError **error)
 static void take_back(TreeChange *change, int err)
 {
     g_clear_pointer(&change->messages, g_array_unref);
+    g_clear_pointer(&change->places, g_array_unref);
     change->must_wait = false;
     if (!change->err)
         change->err = err;
@@ -141,6 +169,7 @@ bool tree_change_all(Tree *tree, TreeChange *const *changes, guint n, TreeChange
 void tree_change_clear(TreeChange *change)
 {
     g_clear_pointer(&change->messages, g_array_unref);
+    g_clear_pointer(&change->places, g_array_unref);
 }
 
 TreeStatus tree_open_to_change(Tree *tree, TreeAsk *ask, guint64 ino, int flags,

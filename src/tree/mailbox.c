@@ -3,6 +3,7 @@
  * A message's name is looked up by the UID at its end and then compared as a whole. No mailbox is
  * called as a message could be (name_mailbox_level), so a name is only ever searched in one of the
  * two, and only that one has to be fresh to say that it is not there. */
+#include <errno.h>
 #include <string.h>
 
 #include "imapfs/mime/name.h"
@@ -157,12 +158,24 @@ static TreeStatus uid_link_readlink(const Call *call, const Node *node, char **t
     return TREE_OK;
 }
 
+/* What a change of names is about is told by the name, as in a lookup. */
+static int mailbox_change(Changing *changing, const Node *dir)
+{
+    const TreeChange *change = changing->change;
+
+    if (change->kind != TREE_CHANGE_MKDIR && name_looks_like_message(change->name))
+        return EPERM;
+    return boxes_change(changing, dir);
+}
+
 const NodeKind kind_mailbox = {
     .name = "mailbox",
-    .mode = MODE_DIR,
+    .mode = S_IFDIR | 0700,
     .xattrs = XATTR_OF_BOX,
     .lookup = mailbox_lookup,
     .readdir = mailbox_readdir,
+    .changes = CHANGES_OF_NAMES,
+    .change = mailbox_change,
 };
 const NodeKind kind_uid_dir = {
     .name = "uid-dir",

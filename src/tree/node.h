@@ -136,6 +136,7 @@ enum {
 
 #define CHANGES_OF_A_FILE \
     (1 << TREE_CHANGE_WRITE | 1 << TREE_CHANGE_CLOSE | 1 << TREE_CHANGE_TRUNCATE)
+#define CHANGES_OF_NAMES (1 << TREE_CHANGE_MKDIR | 1 << TREE_CHANGE_RMDIR | 1 << TREE_CHANGE_RENAME)
 #define CHANGES_OF_XATTRS (1 << TREE_CHANGE_SETXATTR | 1 << TREE_CHANGE_REMOVEXATTR)
 
 #define MODE_DIR (S_IFDIR | 0500)
@@ -209,6 +210,11 @@ char *boxes_path(const Call *call, guint32 box);
  * until the next call. */
 const char *boxes_raw_path(const Call *call, guint32 box, guint *depth_out);
 
+/* --- box_changes.c --- */
+
+/* MKDIR, and RMDIR and RENAME of a name that is no message's, in the root or a mailbox. */
+int boxes_change(Changing *changing, const Node *dir);
+
 /* --- mailbox.c --- */
 
 /* A message of a mailbox, also when it came while it was looked for; else what there is to wait
@@ -252,6 +258,8 @@ TreeStatus file_open_content(const Call *call, const ContentKey *key, const Layo
 
 /* What is shown of a message has changed, if this is committed. */
 void changing_note(Changing *changing, guint32 box, guint32 uid);
+/* ... and a name in a directory means something else then. */
+void changing_note_place(Changing *changing, guint64 dir, const char *name);
 /* The errno for an error of log_*(), which is freed; notes when the transaction failed with it. */
 int changing_refuse(Changing *changing, GError *error);
 

@@ -39,8 +39,10 @@ static TreeStatus root_readdir(const Node *dir, Listing *listing)
 
 const NodeKind kind_root = {
     .name = "root",
-    .mode = MODE_DIR,
+    .mode = S_IFDIR | 0700,
     .fill = root_fill,
     .lookup = root_lookup,
     .readdir = root_readdir,
+    .changes = CHANGES_OF_NAMES,
+    .change = boxes_change,
 };

@@ -14,7 +14,8 @@ Spool *spool_new(Store *store, GError **error);
 guint32 spool_number(const Spool *spool);
 int spool_fd(Spool *spool); /* to be read and written at will, until it is committed; borrowed */
 /* Makes CRLF of LF that stand alone, and of CR that do; puts `insert` (or NULL) before the first
- * line; syncs, names, syncs the directory. Errors: TOO_BIG (over LIMIT_LETTER), FULL, STORE. */
+ * line; syncs, names, syncs the directory. Errors: TOO_BIG (over LIMIT_LETTER), INVALID (a zero
+ * byte, which no server has to take), FULL, STORE. It is not to be committed twice. */
 bool spool_commit(Spool *spool, const char *insert, guint64 *size_out, GError **error);
 void spool_free(Spool *spool); /* what was not committed is gone */
 G_DEFINE_AUTOPTR_CLEANUP_FUNC(Spool, spool_free)
@@ -23,3 +24,5 @@ G_DEFINE_AUTOPTR_CLEANUP_FUNC(Spool, spool_free)
 int spool_open(Store *store, guint32 n, GError **error);
 /* After the transaction that ended the operation. Nothing happens when it is not there. */
 void spool_unlink(Store *store, guint32 n);
+/* Of guint32: those that are committed, in no order. Caller frees. NULL with error STORE. */
+GArray *spool_numbers(Store *store, GError **error);

@@ -120,11 +120,18 @@ typedef enum {
     TREE_CHANGE_REMOVEXATTR, /* name */
     TREE_CHANGE_UNLINK,      /* name in a directory */
     TREE_CHANGE_RMDIR,
+    TREE_CHANGE_MKDIR,
+    TREE_CHANGE_RENAME, /* name in a directory to new_name in new_ino; flags of renameat2(2) */
 } TreeChangeKind;
 
 typedef struct {
     guint32 box, uid;
 } TreeMessage;
+
+typedef struct {
+    guint64 dir;
+    char *name;
+} TreePlace;
 
 /* Made by the caller, zeroed but for the question, whose pointers are borrowed. */
 typedef struct {
@@ -135,11 +142,14 @@ typedef struct {
     const char *bytes;
     guint64 size;
     int flags;
+    guint64 new_ino;
+    const char *new_name;
 
     int err;          /* 0, or why it was refused */
     bool must_wait;   /* it is only done when this need was answered */
     Need need;        /* (has no strings) */
-    GArray *messages; /* of TreeMessage; NULL: none */
+    GArray *messages; /* of TreeMessage (uid 0: of the mailbox as a whole); NULL: none */
+    GArray *places;   /* of TreePlace: names that mean something else now; NULL: none */
     guint before;     /* what the file remembered */
 } TreeChange;
 
@@ -148,7 +158,8 @@ int tree_change_refusal(const TreeChange *change);
 /* Applies them, in their order, in one durable transaction. One that is refused leaves the others;
  * when the transaction fails (false) all have its errno and nothing was changed. Then, of the
  * messages that a change names, the kernel must forget what it keeps of their flags, and
- * engine_logged() be called, before who asked for it is answered. The times are for measuring. */
+ * engine_logged() be called, before who asked for it is answered; and its places soon after (not
+ * before: the kernel may hold their directories' locks). The times are for measuring. */
 typedef struct {
     gint64 whole_us, commit_us;
 } TreeChangeTimes;
@@ -171,10 +182,6 @@ guint64 tree_ino_uid_dir(guint32 box);              /* MAILBOX/.uid */
 char *tree_message_entry_name(const char *name, guint32 uid); /* "NAME.UID"; caller frees */
 char *tree_raw_leaf(const char *leaf); /* a mailbox's name under .imapfs/raw; caller frees */
 /* Where a mailbox's directory and its raw directory are; names are the caller's to free. */
-typedef struct {
-    guint64 dir;
-    char *name;
-} TreePlace;
 bool tree_place_of_box(Tree *tree, guint32 box, TreePlace *place_out, TreePlace *raw_out);
 /* The mailbox whose listing a directory shows: -1 when it is no such directory, 0 for those that
  * show mailboxes only. */

@@ -20,11 +20,11 @@ static const struct {
     int err; /* 0: found; -1: asks for something */
     mode_t mode;
 } lookups[] = {
-    {"/", 0, S_IFDIR | 0500},
-    {"/INBOX", 0, S_IFDIR | 0500},
-    {"/Lists", 0, S_IFDIR | 0500},
-    {"/Lists/announce", 0, S_IFDIR | 0500},
-    {"/INBOX/Projects", 0, S_IFDIR | 0500},
+    {"/", 0, S_IFDIR | 0700},
+    {"/INBOX", 0, S_IFDIR | 0700},
+    {"/Lists", 0, S_IFDIR | 0700},
+    {"/Lists/announce", 0, S_IFDIR | 0700},
+    {"/INBOX/Projects", 0, S_IFDIR | 0700},
     {"/inbox", ENOENT, 0},
     {"/Nothing", ENOENT, 0},
     {"/INBOX/.git", ENOENT, 0},

@@ -158,12 +158,14 @@ bool batch_park_queued(Mailbox *mailbox, int kind, guint32 to_box, const GError 
 
 /* --- where it goes to (fence.c), and whether it arrived (probe.c) --- */
 
-/* Asks what the mailbox says (UIDVALIDITY, UIDNEXT), and records it. then() is called once, not
- * from inside; why: it cannot be had (LOST: for now). */
+/* Asks what the mailbox says (UIDVALIDITY, UIDNEXT), on any session, and records it. then() is
+ * called once, perhaps from inside; why: it cannot be had (LOST: for now). */
 typedef void (*FenceThen)(Mailbox *mailbox, guint32 to_box, const GError *why);
-void fence_ask(Mailbox *mailbox, Session *session, guint32 to_box, FenceThen then);
+void fence_ask(Mailbox *mailbox, guint32 to_box, FenceThen then);
 /* Something is UNSURE into this mailbox. */
 void probe_mark(Engine *engine, guint32 box);
+/* Whether anything is, by the log. */
+bool probe_look(Mailbox *mailbox);
 /* In sync and held. True: it is at work, or has put it off, and replay goes on then. */
 bool probe_step(Mailbox *mailbox);
 

@@ -24,6 +24,7 @@ struct TreeFile {
     bool changes;      /* it was opened to be changed */
     gint memory;       /* atomic: FILE_* */
     guint32 box, uid;
+    guint64 owner;
     guint64 size; /* when it was opened */
     guint64 told; /* atomic */
     TreeEntry entry;
@@ -109,6 +110,16 @@ bool tree_file_is_letter(const TreeFile *file)
 bool tree_file_owes_letter(const TreeFile *file)
 {
     return file->letter && letter_owes(file->letter);
+}
+
+void tree_file_set_owner(TreeFile *file, guint64 owner)
+{
+    file->owner = owner;
+}
+
+guint64 tree_file_owner(const TreeFile *file)
+{
+    return file->owner;
 }
 
 int tree_file_write(TreeFile *file, const void *bytes, gsize size, guint64 offset)

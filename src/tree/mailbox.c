@@ -21,8 +21,8 @@ static bool is_here(const Call *call, guint32 dir, guint32 box, guint32 uid, Sto
     return false;
 }
 
-TreeStatus message_find(const Call *call, const Node *dir, guint32 box, guint32 uid, StoreMsg *msg,
-                        TreeEntry *out)
+TreeStatus message_find_in(const Call *call, const Node *dir, guint32 box, guint32 uid,
+                           StoreMsg *msg, TreeEntry *out)
 {
     guint32 here = dir->ino.box;
     bool found = is_here(call, here, box, uid, msg);
@@ -35,6 +35,12 @@ TreeStatus message_find(const Call *call, const Node *dir, guint32 box, guint32 
         return status;
     return call_negative(
         call, engine_box_fresh(call->tree->config.engine, here) ? NODE_NEGATIVE_TTL : 0, out);
+}
+
+TreeStatus message_find(const Call *call, const Node *dir, guint32 uid, StoreMsg *msg,
+                        TreeEntry *out)
+{
+    return message_find_in(call, dir, dir->ino.box, uid, msg, out);
 }
 
 void message_entry(const Call *call, Node *node, TreeEntry *out)
@@ -71,7 +77,7 @@ static TreeStatus message_lookup(const Call *call, const Node *dir, const char *
         if (other_name(call, dir, name, out))
             return TREE_OK;
         store_msg_clear(&msg);
-        status = message_find(call, dir, parts.box, parts.uid, &msg, out);
+        status = message_find_in(call, dir, parts.box, parts.uid, &msg, out);
         if (status != TREE_OK)
             return status;
         if (!where_is_named(&msg, name, parts.length)) /* it will never have another name */
@@ -98,7 +104,7 @@ static TreeStatus mailbox_lookup(const Call *call, const Node *dir, const char *
         return message_lookup(call, dir, name, out);
     if (g_str_has_suffix(name, ".eml") && other_name(call, dir, name, out))
         return TREE_OK;
-    return boxes_lookup(call, dir->ino.box, name, false, out);
+    return boxes_lookup(call, dir->ino.box, name, TREE_VIEW_TREE, out);
 }
 
 /* --- listings --- */
@@ -179,7 +185,7 @@ static TreeStatus mailbox_readdir(const Node *dir, Listing *listing)
     if (status != TREE_OK)
         return status;
     if (listing_add_dots(listing, dir, tree_ino_box(dir->box.parent)) &&
-        boxes_list(listing, dir->ino.box, false))
+        boxes_list(listing, dir->ino.box, TREE_VIEW_TREE))
         messages_list(listing, dir->ino.box, list_message);
     return TREE_OK;
 }
@@ -195,7 +201,7 @@ static TreeStatus uid_dir_lookup(const Call *call, const Node *dir, const char *
 
     if (!uid)
         return call_negative(call, NODE_TTL, out);
-    status = message_find(call, dir, box, uid, &msg, out);
+    status = message_find_in(call, dir, box, uid, &msg, out);
     if (status != TREE_OK)
         return status;
     node.msg = msg;

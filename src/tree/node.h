@@ -47,8 +47,17 @@ enum {
     SLOT_EVENTS,
     SLOT_CTL,
     SLOT_SYNC,
+    SLOT_MAILDIR_TOP = 16,
 };
-enum { SLOT_BOX = 1, SLOT_UID_DIR, SLOT_RAW_BOX };
+enum {
+    SLOT_BOX = 1,
+    SLOT_UID_DIR,
+    SLOT_RAW_BOX,
+    SLOT_MAILDIR_BOX = 16,
+    SLOT_MAILDIR_CUR,
+    SLOT_MAILDIR_NEW,
+    SLOT_MAILDIR_TMP,
+};
 
 /* Slots of a logged operation: box 0, its number in the place of the UID. */
 enum {
@@ -65,10 +74,10 @@ enum {
 };
 
 /* Slots of a message: the index of a node in its layout, or that plus SLOT_RAW for the exact bytes
- * of its section. The first three nodes of a layout have no section of their own, so their numbers
- * serve the directory UID/, UID.eml and .uid/UID. */
+ * of its section. The first four nodes of a layout have no section of their own, so their numbers
+ * serve the directory UID/, UID.eml, .uid/UID and the file in .imapfs/maildir. */
 #define SLOT_RAW (1u << (INO_SLOT_BITS - 1))
-enum { SLOT_RAW_DIR = SLOT_RAW, SLOT_RAW_EML, SLOT_UID_LINK };
+enum { SLOT_RAW_DIR = SLOT_RAW, SLOT_RAW_EML, SLOT_UID_LINK, SLOT_MAILDIR_FILE };
 #define SLOT_LAYOUT_MAX SLOT_RAW /* a layout with more nodes cannot be shown */
 
 typedef struct NodeKind NodeKind;
@@ -181,6 +190,9 @@ extern const NodeKind kind_mailbox, kind_uid_dir, kind_uid_link;    /* mailbox.c
 extern const NodeKind kind_given;                                   /* where.c */
 extern const NodeKind kind_letter;                                  /* letter.c */
 extern const NodeKind kind_message;                                 /* message.c */
+extern const NodeKind kind_maildir_top, kind_maildir_box;           /* maildir.c */
+extern const NodeKind kind_maildir_cur, kind_maildir_new;           /* maildir.c */
+extern const NodeKind kind_maildir_tmp, kind_maildir_file;          /* maildir.c */
 extern const NodeKind kind_part, kind_problem, kind_eml;            /* part.c */
 extern const NodeKind kind_flags;                                   /* flags.c */
 
@@ -224,18 +236,25 @@ bool listing_add_dots(const Listing *listing, const Node *dir, guint64 parent);
 /* Digits without a leading zero, 1 to 2^32-1, up to suffix and the end; 0 for anything else. */
 guint32 uid_parse(const char *text, const char *suffix);
 
-/* --- boxes.c: child mailboxes, in the tree and in .imapfs/raw --- */
+/* --- boxes.c: child mailboxes, in the tree, in .imapfs/raw and in .imapfs/maildir --- */
 
-TreeStatus boxes_lookup(const Call *call, guint32 parent, const char *name, bool raw,
+TreeStatus boxes_lookup(const Call *call, guint32 parent, const char *name, TreeView view,
                         TreeEntry *out);
-bool boxes_list(const Listing *listing, guint32 parent, bool raw);
-/* The name of a mailbox in raw/: its leaf, but for one that could be a message's. Caller frees. */
-char *boxes_raw_leaf(const char *leaf);
+bool boxes_list(const Listing *listing, guint32 parent, TreeView view);
+/* The name of a mailbox in a view: its leaf, but for one that something else has there. Caller
+ * frees. */
+char *boxes_leaf(const char *leaf, TreeView view);
 /* "A/B" under the root; NULL when it is gone. Caller frees. */
 char *boxes_path(const Call *call, guint32 box);
 /* "A/B" under raw/, and how many levels that are; NULL when it is gone. Borrowed from the thread
  * until the next call. */
 const char *boxes_raw_path(const Call *call, guint32 box, guint *depth_out);
+
+/* --- maildir.c --- */
+
+char *maildir_leaf(const char *leaf);
+/* What "%63ur" stands for, or NULL. Caller frees. */
+char *maildir_leaf_decode(const char *name);
 
 /* --- box_changes.c --- */
 
@@ -246,7 +265,10 @@ int boxes_change(Changing *changing, const Node *dir);
 
 /* A message that is shown in a mailbox (box: that, or STORE_BOX_PENDING), also when it came while it
  * was looked for; else what there is to wait for, or ENOENT. */
-TreeStatus message_find(const Call *call, const Node *dir, guint32 box, guint32 uid, StoreMsg *msg,
+TreeStatus message_find_in(const Call *call, const Node *dir, guint32 box, guint32 uid,
+                           StoreMsg *msg, TreeEntry *out);
+/* One that has a UID. */
+TreeStatus message_find(const Call *call, const Node *dir, guint32 uid, StoreMsg *msg,
                         TreeEntry *out);
 /* The entry of a message's node; that of a pending one is not believed for long. */
 void message_entry(const Call *call, Node *node, TreeEntry *out);

@@ -184,6 +184,9 @@ TreeStatus tree_create(Tree *tree, TreeAsk *ask, guint64 parent, const char *nam
 bool tree_file_is_letter(const TreeFile *file); /* of tree_create(), or a draft being replaced */
 /* It has bytes, or stands for a copy, and did not become a message yet. */
 bool tree_file_owes_letter(const TreeFile *file);
+/* Who may make a message of it; the front's own, 0 at first. */
+void tree_file_set_owner(TreeFile *file, guint64 owner);
+guint64 tree_file_owner(const TreeFile *file);
 /* 0, or an errno. Any thread. */
 int tree_file_write(TreeFile *file, const void *bytes, gsize size, guint64 offset);
 bool tree_ino_is_letter(guint64 ino); /* of one that tree_create() made */
@@ -211,9 +214,15 @@ guint64 tree_ino_uid_dir(guint32 box);              /* MAILBOX/.uid */
 /* "NAME.UID", of a pending one "NAME.+n"; caller frees. */
 char *tree_message_entry_name(guint32 box, const char *name, guint32 uid);
 char *tree_uid_name(guint32 box, guint32 uid, const char *suffix); /* "UID" or "+n"; caller frees */
-char *tree_raw_leaf(const char *leaf); /* a mailbox's name under .imapfs/raw; caller frees */
-/* Where a mailbox's directory and its raw directory are; names are the caller's to free. */
-bool tree_place_of_box(Tree *tree, guint32 box, TreePlace *place_out, TreePlace *raw_out);
+guint64 tree_ino_maildir(guint32 box);                        /* .imapfs/maildir/MAILBOX */
+guint64 tree_ino_maildir_cur(guint32 box);
+/* The places where mailboxes are directories. */
+typedef enum { TREE_VIEW_TREE, TREE_VIEW_RAW, TREE_VIEW_MAILDIR } TreeView;
+#define TREE_VIEWS 3
+guint64 tree_ino_box_in(guint32 box, TreeView view);
+char *tree_box_entry_name(const char *leaf, TreeView view); /* caller frees */
+/* Where a mailbox's directories are; names are the caller's to free. */
+bool tree_place_of_box(Tree *tree, guint32 box, TreePlace places_out[TREE_VIEWS]);
 /* The mailbox whose listing a directory shows: -1 when it is no such directory, 0 for those that
  * show mailboxes only. */
 gint64 tree_ino_listed_box(guint64 ino);

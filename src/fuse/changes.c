@@ -353,12 +353,10 @@ void changes_op_write(fuse_req_t req, fuse_ino_t ino, const char *bytes, size_t 
         letters_write(req, file, bytes, size, offset);
         return;
     }
-    r = changes_begin(req, &write_kind,
-                      (TreeChange){.kind = TREE_CHANGE_WRITE,
-                                   .ino = ino,
-                                   .file = file,
-                                   .bytes = bytes,
-                                   .size = size});
+    r = changes_begin(
+        req, &write_kind,
+        (TreeChange){
+            .kind = TREE_CHANGE_WRITE, .ino = ino, .file = file, .bytes = bytes, .size = size});
     if (r)
         changes_submit(r);
 }

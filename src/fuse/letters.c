@@ -167,8 +167,10 @@ static void release_reply(Request *r)
 
 static void release_fail(Request *r, int err)
 {
-    log_warn("fuse", "a letter that was closed by another program than its own: %s; no message "
-                     "was made", g_strerror(err));
+    log_warn("fuse",
+             "a letter that was closed by another program than its own: %s; no message "
+             "was made",
+             g_strerror(err));
     release_reply(r);
 }
 
@@ -224,11 +226,10 @@ static const RequestKind link_kind = {"link", link_ask, link_reply, NULL};
 
 void letters_op_link(fuse_req_t req, fuse_ino_t ino, fuse_ino_t new_parent, const char *new_name)
 {
-    Request *r = changes_begin(req, &link_kind,
-                               (TreeChange){.kind = TREE_CHANGE_LINK,
-                                            .ino = ino,
-                                            .new_ino = new_parent,
-                                            .new_name = new_name});
+    Request *r = changes_begin(
+        req, &link_kind,
+        (TreeChange){
+            .kind = TREE_CHANGE_LINK, .ino = ino, .new_ino = new_parent, .new_name = new_name});
 
     if (r)
         changes_submit(r);

@@ -224,8 +224,7 @@ bool tree_change_all(Tree *tree, TreeChange *const *changes, guint n, TreeChange
     prepare(&work);
     committed = apply_all(&work, &error);
     if (committed)
-        *times_out =
-            (TreeChangeTimes){clock_mono_us() - began, clock_mono_us() - work.commit_at};
+        *times_out = (TreeChangeTimes){clock_mono_us() - began, clock_mono_us() - work.commit_at};
     else
         refuse_all(&work, error);
     finish(&work, committed);

@@ -109,10 +109,8 @@ guint32 given_add_letter(Given *given, guint32 dir, const char *name, Letter *le
 {
     GivenName *made = g_new0(GivenName, 1);
 
-    *made = (GivenName){.kind = GIVEN_LETTER,
-                        .dir = dir,
-                        .name = g_strdup(name),
-                        .letter = letter_ref(letter)};
+    *made = (GivenName){
+        .kind = GIVEN_LETTER, .dir = dir, .name = g_strdup(name), .letter = letter_ref(letter)};
     return add(given, made);
 }
 

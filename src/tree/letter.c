@@ -249,9 +249,8 @@ static int check_place(const Call *call, const Node *dir, const char *name)
 {
     g_auto(Node) old = {0};
     g_auto(StoreBox) box = {0};
-    int err = dir->kind == &kind_mailbox && box_is_selectable(&dir->box)
-                  ? letter_name_problem(name)
-                  : EPERM;
+    int err = dir->kind == &kind_mailbox && box_is_selectable(&dir->box) ? letter_name_problem(name)
+                                                                         : EPERM;
 
     if (!err && dir->box.read_only)
         err = EACCES;

@@ -18,8 +18,8 @@ struct Letter {
     Spool *spool;
     TreeMessage copied; /* it stands for a copy of this one; or 0, 0 */
     guint64 copied_size;
-    bool settled;       /* it became a message, or will not: nothing more is taken */
-    gint64 mtime;       /* seconds; 0: not set */
+    bool settled; /* it became a message, or will not: nothing more is taken */
+    gint64 mtime; /* seconds; 0: not set */
 };
 Letter *letter_ref(Letter *letter);
 void letter_unref(Letter *letter); /* NULL is fine */

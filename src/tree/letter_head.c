@@ -48,7 +48,8 @@ bool letter_head_read(int fd, LetterHead *out, const char **why_out)
     gsize length = read_head(fd, buffer);
 
     if (length > 5 && strncmp(buffer, "From ", 5) == 0) {
-        *why_out = "it begins as a file of many letters (mbox) does; one letter begins with a field";
+        *why_out =
+            "it begins as a file of many letters (mbox) does; one letter begins with a field";
         return false;
     }
     if (!begins_with_field(buffer, length)) {

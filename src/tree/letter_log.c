@@ -121,10 +121,9 @@ static bool append(Changing *changing, const LetterReady *ready, guint32 *seq_ou
     const LetterHead *head = &ready->head;
     g_autofree char *name =
         name_message(ready->internaldate, ready->zone, head->from, head->subject);
-    g_autofree char *flags =
-        g_strconcat(letter->replaces.box ? "\\Draft" : "",
-                    letter->replaces.box && !config->append_unseen ? " " : "",
-                    config->append_unseen ? "" : "\\Seen", NULL);
+    g_autofree char *flags = g_strconcat(letter->replaces.box ? "\\Draft" : "",
+                                         letter->replaces.box && !config->append_unseen ? " " : "",
+                                         config->append_unseen ? "" : "\\Seen", NULL);
     const StoreMsg msg = {.uid = ready->n,
                           .name = name,
                           .from = head->from,

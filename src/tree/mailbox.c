@@ -136,9 +136,8 @@ bool messages_list(const Listing *listing, guint32 box, MessageAdd add)
     guint64 after = listing->after;
 
     if (after < COOKIE_MESSAGE + G_MAXUINT32)
-        log_shown_each(reader, box,
-                       after > COOKIE_MESSAGE ? (guint32)(after - COOKIE_MESSAGE) : 0, walk_one,
-                       &walk);
+        log_shown_each(reader, box, after > COOKIE_MESSAGE ? (guint32)(after - COOKIE_MESSAGE) : 0,
+                       walk_one, &walk);
     if (!walk.more)
         return false;
     walk.box = STORE_BOX_PENDING;
@@ -220,16 +219,14 @@ static TreeStatus uid_dir_readdir(const Node *dir, Listing *listing)
 
 static void uid_link_fill(const Call *call, const Node *node, TreeEntry *out)
 {
-    g_autofree char *name =
-        tree_message_entry_name(node->ino.box, node->msg.name, node->ino.uid);
+    g_autofree char *name = tree_message_entry_name(node->ino.box, node->msg.name, node->ino.uid);
 
     entry_set_size(out, strlen("../") + strlen(name));
 }
 
 static TreeStatus uid_link_readlink(const Call *call, const Node *node, char **target_out)
 {
-    g_autofree char *name =
-        tree_message_entry_name(node->ino.box, node->msg.name, node->ino.uid);
+    g_autofree char *name = tree_message_entry_name(node->ino.box, node->msg.name, node->ino.uid);
 
     *target_out = g_strconcat("../", name, NULL);
     return TREE_OK;

@@ -75,8 +75,7 @@ static int find(Changing *changing, const Node *dir, const char *name, TreeMessa
     if (!where_old_name(changing->call, dir->ino.box, name, &old))
         return ENOENT;
     *out = old.given.message;
-    if (old.given.kind != GIVEN_EML &&
-        where_shown(reader, out->box, out->uid) == dir->ino.box &&
+    if (old.given.kind != GIVEN_EML && where_shown(reader, out->box, out->uid) == dir->ino.box &&
         store_msg_get(reader, out->box, out->uid, msg))
         return 0;
     return refuse(name, EPERM, "is the old name of a message that went elsewhere");

@@ -82,7 +82,6 @@ enum { SLOT_RAW_DIR = SLOT_RAW, SLOT_RAW_EML, SLOT_UID_LINK, SLOT_MAILDIR_FILE }
 
 typedef struct NodeKind NodeKind;
 
-
 typedef struct {
     guint64 number;
     Ino ino;
@@ -143,7 +142,7 @@ typedef struct {
     GError **error; /* of the transaction */
     Batch *batch;
     const LetterReady *ready; /* of TREE_CHANGE_LETTER */
-    bool failed;    /* set when the transaction has */
+    bool failed;              /* set when the transaction has */
 } Changing;
 
 /* What a node can do; NULL: ENOTDIR, EISDIR, EINVAL or EPERM, whichever fits. A regular file with
@@ -263,8 +262,8 @@ int boxes_change(Changing *changing, const Node *dir);
 
 /* --- mailbox.c --- */
 
-/* A message that is shown in a mailbox (box: that, or STORE_BOX_PENDING), also when it came while it
- * was looked for; else what there is to wait for, or ENOENT. */
+/* A message that is shown in a mailbox (box: that, or STORE_BOX_PENDING), also when it came while
+ * it was looked for; else what there is to wait for, or ENOENT. */
 TreeStatus message_find_in(const Call *call, const Node *dir, guint32 box, guint32 uid,
                            StoreMsg *msg, TreeEntry *out);
 /* One that has a UID. */
@@ -363,7 +362,7 @@ int flags_change(Changing *changing, const Node *node); /* of flags, and a messa
 TreeFile *file_of_content(Content *content);          /* takes */
 TreeFile *file_of_text(char *text, bool is_volatile); /* takes */
 TreeFile *file_of_events(Engine *engine);
-TreeFile *file_of_letter(Letter *letter); /* takes */
+TreeFile *file_of_letter(Letter *letter);  /* takes */
 Letter *file_letter(const TreeFile *file); /* NULL: it is none */
 TreeFile *file_of_flags(Tree *tree, guint32 box, const StoreMsg *msg);
 void file_set_entry(TreeFile *file, const TreeEntry *entry);

@@ -43,7 +43,8 @@ static TreeStatus raw_box_lookup(const Call *call, const Node *dir, const char *
 {
     bool pending = *name == '+';
     guint32 box = pending ? STORE_BOX_PENDING : dir->ino.box;
-    guint32 eml = uid_parse(name + pending, ".eml"), uid = eml ? eml : uid_parse(name + pending, "");
+    guint32 eml = uid_parse(name + pending, ".eml"),
+            uid = eml ? eml : uid_parse(name + pending, "");
     g_auto(StoreMsg) msg = {0};
     TreeStatus status;
 
@@ -140,7 +141,9 @@ static TreeStatus raw_dir_readdir(const Node *dir, Listing *listing)
 
     if (status != TREE_OK)
         return status;
-    more = listing_add_dots(listing, dir, tree_ino_raw_box(where_shown(listing->call->reader, dir->ino.box, dir->ino.uid)));
+    more = listing_add_dots(
+        listing, dir,
+        tree_ino_raw_box(where_shown(listing->call->reader, dir->ino.box, dir->ino.uid)));
     for (guint i = LAYOUT_INDEX_FIRST_PART; more && i < layout->nodes->len; i++) {
         const LayoutNode *part = g_ptr_array_index(layout->nodes, i);
         if (has_section(layout, i)) {

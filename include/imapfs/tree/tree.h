@@ -214,7 +214,7 @@ guint64 tree_ino_uid_dir(guint32 box);              /* MAILBOX/.uid */
 /* "NAME.UID", of a pending one "NAME.+n"; caller frees. */
 char *tree_message_entry_name(guint32 box, const char *name, guint32 uid);
 char *tree_uid_name(guint32 box, guint32 uid, const char *suffix); /* "UID" or "+n"; caller frees */
-guint64 tree_ino_maildir(guint32 box);                        /* .imapfs/maildir/MAILBOX */
+guint64 tree_ino_maildir(guint32 box);                             /* .imapfs/maildir/MAILBOX */
 guint64 tree_ino_maildir_cur(guint32 box);
 /* The places where mailboxes are directories. */
 typedef enum { TREE_VIEW_TREE, TREE_VIEW_RAW, TREE_VIEW_MAILDIR } TreeView;

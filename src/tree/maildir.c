@@ -8,7 +8,8 @@
 #include "imapfs/wire/flags.h"
 #include "node.h"
 
-#define FILE_TAIL ".imapfs:2,"
+#define FLAGS_MARK ":2,"
+#define FILE_TAIL ".imapfs" FLAGS_MARK
 
 /* --- names --- */
 
@@ -79,6 +80,25 @@ static guint32 parse_name(const char *name, bool *pending_out)
     return uid_parse(digits, "");
 }
 
+/* A name without letters, as it may stand in new/, with them: there are none. Caller frees. */
+static char *complete_name(guint slot, const char *name)
+{
+    bool bare = slot == SLOT_MAILDIR_NEW && !strstr(name, FLAGS_MARK);
+
+    return g_strconcat(name, bare ? FLAGS_MARK : "", NULL);
+}
+
+bool maildir_split(const char *name, char **base_out, const char **letters_out)
+{
+    const char *mark = g_strrstr(name, FLAGS_MARK);
+
+    if (!mark)
+        return false;
+    *base_out = g_strndup(name, (gsize)(mark - name));
+    *letters_out = mark + strlen(FLAGS_MARK);
+    return true;
+}
+
 /* --- nodes --- */
 
 static Node dir_node(const StoreBox *box, guint slot)
@@ -124,6 +144,7 @@ static TreeStatus top_readdir(const Node *dir, Listing *listing)
 static TreeStatus box_lookup(const Call *call, const Node *dir, const char *name, TreeEntry *out)
 {
     int own = find_own(name);
+    TreeStatus status;
     Node node;
 
     if (own < 0)
@@ -131,8 +152,20 @@ static TreeStatus box_lookup(const Call *call, const Node *dir, const char *name
     if (!box_is_selectable(&dir->box))
         return call_negative(call, NODE_NEGATIVE_TTL, out);
     node = dir_node(&dir->box, own_slots[own]);
-    node_entry(call, &node, out);
-    return TREE_OK;
+    status = call_size_known(call, &node);
+    if (status == TREE_OK)
+        node_entry(call, &node, out);
+    return status;
+}
+
+/* Without its attributes when these would have to be asked for first. */
+static bool add_own(const Listing *listing, guint index, const StoreBox *box)
+{
+    Node node = dir_node(box, own_slots[index]);
+    Listing names = *listing;
+
+    names.full = names.full && call_size_known(listing->call, &node) == TREE_OK;
+    return listing_add(&names, COOKIE_DOTDOT + 1 + index, own_names[index], &node);
 }
 
 static TreeStatus box_readdir(const Node *dir, Listing *listing)
@@ -143,10 +176,8 @@ static TreeStatus box_readdir(const Node *dir, Listing *listing)
     if (status != TREE_OK)
         return status;
     more = listing_add_dots(listing, dir, tree_ino_maildir(dir->box.parent));
-    for (guint i = 0; more && i < G_N_ELEMENTS(own_names) && box_is_selectable(&dir->box); i++) {
-        Node node = dir_node(&dir->box, own_slots[i]);
-        more = listing_add(listing, COOKIE_DOTDOT + 1 + i, own_names[i], &node);
-    }
+    for (guint i = 0; more && i < G_N_ELEMENTS(own_names) && box_is_selectable(&dir->box); i++)
+        more = add_own(listing, i, &dir->box);
     if (more)
         boxes_list(listing, dir->ino.box, TREE_VIEW_MAILDIR);
     return TREE_OK;
@@ -154,41 +185,54 @@ static TreeStatus box_readdir(const Node *dir, Listing *listing)
 
 /* --- cur, new, tmp --- */
 
-/* Later than it ever was when a name came or went or became another, and at no other time. */
+#define CUR_TTL 1.0
+
+/* Later than it ever was when a name came or went or became another, and at no other time. Who
+ * finds it unchanged lists nothing: so asking for it is what has the mailbox looked at again, and
+ * the kernel does not keep it. */
 static void cur_fill(const Call *call, const Node *node, TreeEntry *out)
 {
     gint64 changed = store_entries_changed(call->reader, node->ino.box);
 
-    entry_set_ns(out, changed);
+    if (changed)
+        entry_set_ns(out, changed);
+    else
+        entry_set_seconds(out, node->box.uidvalidity);
+    out->attr_ttl = CUR_TTL;
 }
 
-static TreeStatus find_listed(const Call *call, const Node *dir, const char *name, TreeEntry *out)
+TreeStatus maildir_find(const Call *call, const Node *dir, const char *name, Node *out,
+                        TreeEntry *entry_out)
 {
-    bool pending = false;
-    guint32 uid = parse_name(name, &pending), box = pending ? STORE_BOX_PENDING : dir->ino.box;
+    g_autofree char *wanted = complete_name(dir->ino.slot, name);
     g_autoptr(GString) now = g_string_new(NULL);
     g_auto(StoreMsg) msg = {0};
+    bool pending = false;
+    guint32 uid = parse_name(wanted, &pending);
     TreeStatus status;
-    Node node;
 
     if (!uid || pending)
-        return call_negative(call, 0, out);
-    status = message_find(call, dir, uid, &msg, out);
-    if (status == TREE_ERROR && call->ask->err == ENOENT)
-        out->entry_ttl = 0;
+        return call_negative(call, 0, entry_out);
+    status = message_find(call, dir, uid, &msg, entry_out);
+    entry_out->entry_ttl = 0;
     if (status != TREE_OK)
         return status;
-    print_name(call->reader, &dir->box, box, &msg, now);
-    if (strcmp(now->str, name) != 0)
-        return call_negative(call, 0, out);
-    node = file_node(box, &msg);
-    node_entry(call, &node, out);
+    print_name(call->reader, &dir->box, dir->ino.box, &msg, now);
+    if (strcmp(now->str, wanted) != 0)
+        return call_negative(call, 0, entry_out);
+    *out = file_node(dir->ino.box, &msg);
+    memset(&msg, 0, sizeof(msg)); /* it is the node's now */
     return TREE_OK;
 }
 
-static TreeStatus cur_lookup(const Call *call, const Node *dir, const char *name, TreeEntry *out)
+static TreeStatus file_lookup(const Call *call, const Node *dir, const char *name, TreeEntry *out)
 {
-    return find_listed(call, dir, name, out);
+    g_auto(Node) node = {0};
+    TreeStatus status = maildir_find(call, dir, name, &node, out);
+
+    if (status == TREE_OK)
+        node_entry(call, &node, out);
+    return status;
 }
 
 typedef struct {
@@ -288,15 +332,19 @@ const NodeKind kind_maildir_cur = {
     .name = "maildir-cur",
     .mode = S_IFDIR | 0700,
     .fill = cur_fill,
-    .lookup = cur_lookup,
+    .lookup = file_lookup,
     .readdir = cur_readdir,
+    .changes = CHANGES_OF_MAILDIR,
+    .change = maildir_change,
 };
 const NodeKind kind_maildir_new = {
     .name = "maildir-new",
     .mode = S_IFDIR | 0700,
     .fill = empty_fill,
-    .lookup = empty_lookup,
+    .lookup = file_lookup,
     .readdir = empty_readdir,
+    .changes = CHANGES_OF_MAILDIR,
+    .change = maildir_change,
 };
 const NodeKind kind_maildir_tmp = {
     .name = "maildir-tmp",

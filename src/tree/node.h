@@ -170,6 +170,7 @@ enum {
 #define CHANGES_OF_A_FILE \
     (1 << TREE_CHANGE_WRITE | 1 << TREE_CHANGE_CLOSE | 1 << TREE_CHANGE_TRUNCATE)
 #define CHANGES_OF_NAMES (1 << TREE_CHANGE_MKDIR | 1 << TREE_CHANGE_RMDIR | 1 << TREE_CHANGE_RENAME)
+#define CHANGES_OF_MAILDIR (1 << TREE_CHANGE_RENAME)
 #define CHANGES_OF_XATTRS (1 << TREE_CHANGE_SETXATTR | 1 << TREE_CHANGE_REMOVEXATTR)
 
 #define MODE_DIR (S_IFDIR | 0500)
@@ -213,7 +214,8 @@ TreeStatus call_need(const Call *call, NeedKind kind, guint32 box, guint32 uid);
 TreeStatus call_need_content(const Call *call, const ContentKey *key, const LayoutNode *part,
                              gint64 encoded_size);
 
-/* TREE_OK when the size of a node may be told: it is known, or an estimate has to do. */
+/* TREE_OK when the size of a node may be told: it is known, or an estimate has to do; and the time
+ * of a Maildir's cur/, by which programs go. */
 TreeStatus call_size_known(const Call *call, const Node *node);
 /* TREE_OK when a listing, or a "no such name", may be given from the store. */
 TreeStatus call_boxes_fresh(const Call *call);
@@ -254,6 +256,16 @@ const char *boxes_raw_path(const Call *call, guint32 box, guint *depth_out);
 char *maildir_leaf(const char *leaf);
 /* What "%63ur" stands for, or NULL. Caller frees. */
 char *maildir_leaf_decode(const char *name);
+/* The message of a name in cur/ or new/; ENOENT (in entry_out how long that may be believed), or
+ * what there is to wait for. */
+TreeStatus maildir_find(const Call *call, const Node *dir, const char *name, Node *out,
+                        TreeEntry *entry_out);
+/* "BASE:2,LETTERS"; base is the caller's, letters are in name. False: it has no letters. */
+bool maildir_split(const char *name, char **base_out, const char **letters_out);
+
+/* --- maildir_change.c --- */
+
+int maildir_change(Changing *changing, const Node *dir); /* of names in cur/ and new/ */
 
 /* --- box_changes.c --- */
 

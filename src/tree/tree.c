@@ -296,6 +296,8 @@ TreeStatus call_size_known(const Call *call, const Node *node)
 {
     const Ino *ino = &node->ino;
 
+    if (node->kind == &kind_maildir_cur)
+        return call_messages_fresh(call, &node->box);
     if (node->kind != &kind_part || !node->part || !base64_map_applies(node->part) ||
         tree_ask_is_settled(call->ask, NEED_SIZES) ||
         store_size_get(call->reader, ino->box, ino->uid, CONTENT_DECODED, node->part->section) >= 0)

@@ -114,8 +114,9 @@ class TestReading(Maildir):
                       base.replace(".imapfs", ".imapfs:2,.imapfs")):
             self.assert_fails([errno.ENOENT], os.stat,
                               self.dir(mounted, "INBOX", "cur", wrong))
-            self.assert_fails([errno.ENOENT], os.stat,
-                              self.dir(mounted, "INBOX", "new", wrong))
+            if wrong + ":2," != base:  # in new/ it is the same without letters
+                self.assert_fails([errno.ENOENT], os.stat,
+                                  self.dir(mounted, "INBOX", "new", wrong))
 
     def test_letters(self):
         flags = {"\\Draft": "D", "\\Flagged": "F", "$Forwarded": "P", "\\Answered": "R",
@@ -213,3 +214,81 @@ class TestTimes(Maildir):
         self.assertEqual(self.mtime(mounted), before)
         self.assertEqual(os.stat(self.dir(mounted, "INBOX", "new")).st_mtime,
                          os.stat(self.dir(mounted, "INBOX", "tmp")).st_mtime)
+
+
+class TestFlags(Maildir):
+    """Renaming changes the letters."""
+
+    def rename(self, mounted, uid, letters, sub="cur"):
+        old = self.file(mounted, uid)
+        new = old.replace("/cur/", f"/{sub}/")
+        new = new[:new.rindex(":2,")] + (f":2,{letters}" if letters is not None else "")
+        os.rename(old, new)
+        return old, new
+
+    def flags(self, uid):
+        return next(m.flags for m in self.server.boxes["INBOX"].messages if m.uid == uid)
+
+    def synced(self, mounted):
+        fd = os.open(mounted.path("INBOX"), os.O_RDONLY)
+        os.fsync(fd)
+        os.close(fd)
+
+    def test_all_letters(self):
+        mounted = self.up()
+        uid, before = self.uids[2], self.mtime(mounted)
+        self.set_flags(uid, "work")
+        for letters in ("DFPRST", "FS", "S", "", "T", "PR"):
+            old, new = self.rename(mounted, uid, letters)
+            self.assert_fails([errno.ENOENT], os.stat, old)
+            self.assertEqual(letters_of(self.files(mounted)[uid]), letters)
+            with open(new, "rb") as file:
+                self.assertEqual(file.read(), mail.to_lf(self.mails[2].raw))
+            self.assertGreater(self.mtime(mounted), before)
+            before = self.mtime(mounted)
+        self.synced(mounted)
+        self.assertEqual(self.flags(uid), {"work", "$Forwarded", "\\Answered"})
+
+    def test_what_others_set_stays(self):
+        mounted = self.up()
+        uid = self.uids[2]
+        old = self.file(mounted, uid)
+        self.set_flags(uid, "\\Flagged", "work")
+        self.soon(lambda: letters_of(self.files(mounted)[uid]) == "F")
+        self.assert_fails([errno.ENOENT], os.rename, old, old + "S")
+        self.rename(mounted, uid, "FS")
+        self.synced(mounted)
+        self.assertEqual(self.flags(uid), {"\\Flagged", "work", "\\Seen"})
+
+    def test_refused(self):
+        mounted = self.up()
+        names = self.files(mounted)
+        old = self.file(mounted, self.uids[0])
+        base = old[:-len(":2,")]
+        for new in (base + ":2,s", base + ":2,SF", base + ":2,SS", base + ":2,X", base,
+                    base + "x:2,S", base.replace(".1000_", ".1000_9") + ":2,S"):
+            self.assert_fails([errno.EINVAL], os.rename, old, new)
+        self.assert_fails([errno.EPERM, errno.EINVAL], os.rename, old,
+                          mounted.path("INBOX", "x"))
+        self.assert_fails([errno.EPERM], os.rename, old,
+                          self.dir(mounted, "INBOX", "tmp", "x"))
+        self.assertEqual(self.files(mounted), names)
+        self.assertEqual(self.server.commands(rb"UID STORE"), [])
+
+    def test_new(self):
+        """Back to new/, as mutt does with what is to be new again."""
+        mounted = self.up()
+        uid = self.uids[0]
+        self.rename(mounted, uid, "S")
+        _, new = self.rename(mounted, uid, None, "new")
+        self.assertEqual(letters_of(self.files(mounted)[uid]), "")
+        self.assertTrue(os.path.exists(new))
+        self.assertEqual(os.listdir(self.dir(mounted, "INBOX", "new")), [])
+        os.rename(new, self.dir(mounted, "INBOX", "cur", os.path.basename(new) + ":2,RS"))
+        self.synced(mounted)
+        self.assertEqual(self.flags(uid), {"\\Answered", "\\Seen"})
+
+    def test_read_only(self):
+        mounted = self.up("ro")
+        old = self.file(mounted, self.uids[0])
+        self.assert_fails([errno.EROFS], os.rename, old, old + "S")

@@ -53,11 +53,11 @@ class Scenario:
             words = list(step) if isinstance(step, tuple) else step.split()
             if words[0] in NAMING:
                 words[2] = ",".join(self.named(uids, words[1], key) for key in words[2].split(","))
-            elif words[0] in DURABLE and len(words) > 2 and (words[1], words[2]) in uids:
-                words[2] = str(uids[words[1], words[2]])
             elif words[0] == "append":
                 message = Message(words[2])
                 words[2:3] = [message.content, *sorted(message.flags)]
+            elif words[0] in DURABLE and len(words) > 2 and (words[1], words[2]) in uids:
+                words[2] = str(uids[words[1], words[2]])
             lines.append(tuple(words))
         return lines
 
@@ -72,8 +72,8 @@ class Scenario:
                 for message in worlds.messages(words)}
 
     def letters(self):
-        return " ".join(step.split()[2] for step in self.steps
-                        if isinstance(step, str) and step.startswith("append "))
+        steps = [step if isinstance(step, tuple) else step.split() for step in self.steps]
+        return " ".join(step[2] for step in steps if step[0] == "append")
 
 
 class Difference(AssertionError):

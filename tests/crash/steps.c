@@ -301,11 +301,10 @@ static bool on_box(const StoreBox *box, gpointer data)
     return true;
 }
 
-/* sync BOX|*: as the server has it now */
-static bool step_sync(Driver *driver, guint step, char **argv, GError **error)
+static bool sync_boxes(Driver *driver, const char *name, GError **error)
 {
     g_autoptr(GArray) ids = g_array_new(FALSE, FALSE, sizeof(guint32));
-    Boxes boxes = {argv[1], ids};
+    Boxes boxes = {name, ids};
     if (!ask_until(driver, &(Need){.kind = NEED_MAILBOXES}, error))
         return false;
     store_box_all(store_reader(driver->store), on_box, &boxes);
@@ -315,6 +314,19 @@ static bool step_sync(Driver *driver, guint step, char **argv, GError **error)
             return false;
     }
     return true;
+}
+
+/* sync BOX|*: as the server has it now. A mailbox that is gone, or another one now, is found out in
+ * passing. */
+static bool step_sync(Driver *driver, guint step, char **argv, GError **error)
+{
+    g_autoptr(GError) problem = NULL;
+    if (sync_boxes(driver, argv[1], &problem))
+        return true;
+    if (g_error_matches(problem, IMAPFS_ERROR, IMAPFS_ERROR_GONE))
+        return sync_boxes(driver, argv[1], error);
+    g_propagate_error(error, g_steal_pointer(&problem));
+    return false;
 }
 
 static guint64 count_pending(Driver *driver, const Need *need)

@@ -132,15 +132,28 @@ def write_maildir(path, words, uidvalidity=UIDVALIDITY, first=1):
                   first)
 
 
+subjects = {}  # name of a file that a server made: CONTENT
+
+
 def key_of(path):
     """What a file of a Maildir is: its name says so, or, where a server gave that, its subject."""
-    name = os.path.basename(path).partition(":2,")[0].split(".")
-    return name[1] if len(name) == 3 and name[2] == "x" else subject_of(path)
+    name = os.path.basename(path).partition(":2,")[0]
+    if name.endswith(".x"):
+        return name.split(".")[1]
+    if name not in subjects:
+        with open(path, "rb") as file:
+            subjects[name] = content_of(file.read())
+    return subjects[name]
 
 
-def subject_of(path):
-    with open(path, "rb") as file:
-        return content_of(file.read())
+def at_rest(read):
+    """What is read again when a file was given another name meanwhile."""
+    def reader(path):
+        for _ in range(100):
+            with contextlib.suppress(FileNotFoundError):
+                return read(path)
+        return read(path)
+    return reader
 
 
 def content_of(raw):
@@ -152,6 +165,7 @@ def content_of(raw):
     return content
 
 
+@at_rest
 def read_maildir(path):
     """{key: flags}, counted."""
     keywords, found = {}, []
@@ -168,6 +182,7 @@ def read_maildir(path):
     return counted(found)
 
 
+@at_rest
 def read_uidlist(path):
     """(uidvalidity, {uid: key})."""
     files = {name.partition(":2,")[0]: os.path.join(path, sub, name)

@@ -65,6 +65,23 @@ void changing_note_place(Changing *changing, guint64 dir, const char *name)
     g_array_append_val(change->places, place);
 }
 
+static void name_clear(gpointer data)
+{
+    g_free(((StoreName *)data)->leaf);
+}
+
+void changing_note_name(Changing *changing, guint32 parent, const char *leaf)
+{
+    TreeChange *change = changing->change;
+    StoreName name = {parent, g_strdup(leaf)};
+
+    if (!change->names) {
+        change->names = g_array_new(FALSE, FALSE, sizeof(StoreName));
+        g_array_set_clear_func(change->names, name_clear);
+    }
+    g_array_append_val(change->names, name);
+}
+
 int changing_refuse(Changing *changing, GError *error)
 {
     int err = imapfs_error_to_errno(error);
@@ -121,6 +138,7 @@ static void take_back(TreeChange *change, int err)
 {
     g_clear_pointer(&change->messages, g_array_unref);
     g_clear_pointer(&change->places, g_array_unref);
+    g_clear_pointer(&change->names, g_array_unref);
     change->must_wait = false;
     if (!change->err)
         change->err = err;
@@ -170,6 +188,7 @@ void tree_change_clear(TreeChange *change)
 {
     g_clear_pointer(&change->messages, g_array_unref);
     g_clear_pointer(&change->places, g_array_unref);
+    g_clear_pointer(&change->names, g_array_unref);
 }
 
 TreeStatus tree_open_to_change(Tree *tree, TreeAsk *ask, guint64 ino, int flags,

@@ -108,6 +108,7 @@ static void tell(Front *front, const TreeChange *change)
 
         if (message->uid)
             front_forget_flags(front, message->box, message->uid);
+        front_forget_maildir(front, message->box);
         engine_logged(front->engine, message->box, message->uid);
     }
     for (guint i = 0; change->names && i < change->names->len; i++) {

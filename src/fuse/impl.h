@@ -28,6 +28,8 @@ void notifier_note_name(Notifier *notifier, guint64 dir, const char *name);
 /* The kernel drops the bytes and the size that it has of a flags file, and the next open tells it
  * the size. Waits for READs of that file to be answered: not from the front thread. */
 void front_forget_flags(Front *front, guint32 box, guint32 uid);
+/* What it has of the listing and the times of MAILBOX/cur in .imapfs/maildir. */
+void front_forget_maildir(Front *front, guint32 box);
 
 /* --- estimates.c --- */
 

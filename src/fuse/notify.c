@@ -126,15 +126,14 @@ static void forget_node(Notifier *notifier, guint64 dir, guint64 ino, const char
 
 static void tell_box(Notifier *notifier, const Event *event)
 {
-    g_autofree char *raw_leaf = tree_raw_leaf(event->name);
-    guint64 dir = tree_ino_box(event->box), raw = tree_ino_raw_box(event->box);
+    for (guint view = 0; view < TREE_VIEWS; view++) {
+        g_autofree char *name = tree_box_entry_name(event->name, view);
+        guint64 dir = tree_ino_box_in(event->box, view);
 
-    if (event->kind == BOX_ADDED) {
-        forget_name(notifier, dir, event->name);
-        forget_name(notifier, raw, raw_leaf);
-    } else {
-        forget_node(notifier, dir, tree_ino_box(event->id), event->name);
-        forget_node(notifier, raw, tree_ino_raw_box(event->id), raw_leaf);
+        if (event->kind == BOX_ADDED)
+            forget_name(notifier, dir, name);
+        else
+            forget_node(notifier, dir, tree_ino_box_in(event->id, view), name);
     }
 }
 
@@ -152,6 +151,12 @@ static void tell_message(Notifier *notifier, const Event *event)
     forget_name(notifier, raw, eml);
     forget_name(notifier, raw, uid);
     forget_name(notifier, tree_ino_uid_dir(event->box), uid);
+    forget_listing(notifier, tree_ino_maildir_cur(event->box));
+}
+
+void front_forget_maildir(Front *front, guint32 box)
+{
+    fuse_lowlevel_notify_inval_inode(front->session, tree_ino_maildir_cur(box), 0, 0);
 }
 
 void front_forget_flags(Front *front, guint32 box, guint32 uid)
@@ -175,6 +180,7 @@ static void tell(Notifier *notifier, const Event *event)
         break;
     case FLAGS_CHANGED:
         front_forget_flags(notifier->front, event->box, event->id);
+        forget_listing(notifier, tree_ino_maildir_cur(event->box));
         break;
     case NAME_CHANGED:
         forget_name(notifier, event->dir, event->name);
@@ -186,20 +192,21 @@ static void tell(Notifier *notifier, const Event *event)
  * prunes what is cached below it; the name itself is looked up again by the next to use it. */
 static void tell_changed(Notifier *notifier, guint32 box)
 {
-    TreePlace place = {0}, raw = {0};
+    TreePlace places[TREE_VIEWS] = {{0}};
 
-    forget_listing(notifier, tree_ino_box(box));
-    forget_listing(notifier, tree_ino_raw_box(box));
+    for (guint view = 0; view < TREE_VIEWS; view++)
+        forget_listing(notifier, tree_ino_box_in(box, view));
     if (!box)
         return;
     forget_listing(notifier, tree_ino_uid_dir(box));
-    if (!tree_place_of_box(notifier->front->tree, box, &place, &raw))
+    forget_listing(notifier, tree_ino_maildir_cur(box));
+    if (!tree_place_of_box(notifier->front->tree, box, places))
         return;
-    fuse_lowlevel_notify_inval_entry(notifier->front->session, place.dir, place.name,
-                                     strlen(place.name));
-    fuse_lowlevel_notify_inval_entry(notifier->front->session, raw.dir, raw.name, strlen(raw.name));
-    g_free(place.name);
-    g_free(raw.name);
+    for (guint view = 0; view < TREE_VIEWS; view++) {
+        fuse_lowlevel_notify_inval_entry(notifier->front->session, places[view].dir,
+                                         places[view].name, strlen(places[view].name));
+        g_free(places[view].name);
+    }
 }
 
 /* --- the thread --- */

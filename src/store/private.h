@@ -101,6 +101,12 @@ bool log_box_removed(StoreTxn *txn, const StoreBox *box, GError **error);
 bool log_box_renewed(StoreTxn *txn, guint32 old_box, guint32 new_box, GError **error);
 bool log_message_added(StoreTxn *txn, guint32 box, const StoreMsg *msg, GError **error);
 
+/* --- what changed in the Maildir view (entries.c) --- */
+
+bool entries_open(Store *store, GError **error);
+void entries_close(Store *store);
+bool entries_note(StoreTxn *txn, GError **error); /* the last thing before a commit */
+
 /* --- the spool (spool.c) --- */
 
 bool spool_store_open(Store *store, GError **error);
@@ -144,6 +150,7 @@ struct Store {
     pthread_mutex_t writer_lock; /* writer, txn */
     Db *writer;
     StoreTxn txn;
+    StoreReader before; /* sees what is committed; of who writes */
     Checkpointer *checkpointer;
 
     GPtrArray *readers; /* under the lock in reader.c */

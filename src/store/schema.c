@@ -52,7 +52,11 @@ static const char index_2[] =
     "ALTER TABLE box ADD COLUMN mailboxid TEXT;"
     "UPDATE box SET read_only = 0, permanent_flags = NULL;";
 
-static const char *const index_steps[] = {index_1, index_2};
+/* Of the Maildir view. */
+static const char index_entries[] =
+    "CREATE TABLE entries(box INTEGER PRIMARY KEY, changed_ns INTEGER NOT NULL);";
+
+static const char *const index_steps[] = {index_1, index_2, index_entries};
 const Schema schema_index = {0x696d6678 /* "imfx" */, index_steps, G_N_ELEMENTS(index_steps)};
 
 /* Version 1. state.generation ties the file to one index: ids of another mean other messages.

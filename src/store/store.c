@@ -128,7 +128,8 @@ Store *store_open(const StoreConfig *config, GError **error)
         return NULL;
     store->txn.reader.store = store;
     store->txn.reader.index = store->writer;
-    if (!content_store_open(store, generation, cache_before != LOCK_CLEAN, error) ||
+    if (!entries_open(store, error) ||
+        !content_store_open(store, generation, cache_before != LOCK_CLEAN, error) ||
         !checkpointer_add(store->checkpointer, store->index_path, store->writer, error) ||
         !checkpointer_add(store->checkpointer, store->content_path, store->content.db, error))
         return NULL;
@@ -146,6 +147,7 @@ void store_close(Store *store)
     readers_close_all(store);
     content_store_close(store);
     g_clear_error(&store->txn.reader.failure);
+    entries_close(store);
     db_close(store->writer);
     g_array_unref(store->txn.purge);
     dir_unlock(store->cache_lock, store->opened && !store->content_damaged);

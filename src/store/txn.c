@@ -72,7 +72,7 @@ static bool commit(StoreTxn *txn, GError **error)
                     "index: a write of this transaction has failed");
         return false;
     }
-    if (!purge_contents(txn, error))
+    if (!entries_note(txn, error) || !purge_contents(txn, error))
         return false;
     int err = fault_errno("store.commit");
     if (err != 0) {

@@ -1,11 +1,11 @@
 /* ahead.c - reading ahead: which contents somebody who reads one after the other wants next.
  *
  * A program that walks a mailbox opens one file at a time, and each would cost a round trip. Reads
- * are seen here by kind (headers, texts, html, files): when one follows the last in the order of
- * the directory, the next ones of the kind are asked for in UID sets, as many bytes as the budget
- * of the kind allows; it doubles with every read that was foreseen and ends with the first that was
- * not. So one `cat` never pays for neighbours it does not want. Files over ITEM_MAX are left to
- * whoever opens them.
+ * are seen here by kind (headers, texts, html, files, whole messages): when one follows the last in
+ * the order of the directory, the next ones of the kind are asked for in UID sets, as many bytes as
+ * the budget of the kind allows; it doubles with every read that was foreseen and ends with the
+ * first that was not. So one `cat` never pays for neighbours it does not want. Files over ITEM_MAX
+ * are left to whoever opens them.
  *
  * The rule: it only ever decides what to ask for. What comes is taken by ahead_fetch.c, and a read
  * that is waited for is answered whatever becomes of the guess. */
@@ -83,13 +83,21 @@ static void scan_structure(Scan *scan, guint32 uid, const char *text)
     }
 }
 
-/* The header of the message itself needs no structure to be known. */
+/* The header of the message itself, and all of it, need no structure to be known. */
 static const LayoutNode own_header = {.kind = LAYOUT_HEADERS, .section = (char *)""};
+
+static bool is_whole(ContentKind kind)
+{
+    return kind == CONTENT_LETTER || kind == CONTENT_RAW;
+}
 
 static bool scan_message(const StoreMsg *msg, gpointer data)
 {
     Scan *scan = data;
-    if (msg->has_structure) {
+    if (is_whole(scan->kind)) {
+        const LayoutNode whole = {.section = (char *)"", .encoded_size = msg->size};
+        scan_add(scan, msg->uid, &whole);
+    } else if (msg->has_structure) {
         StoreReader *reader = store_reader(scan->mailbox->engine->store);
         g_autofree char *text = store_structure_get(reader, scan->mailbox->box, msg->uid);
         scan_structure(scan, msg->uid, text ? text : "");
@@ -214,11 +222,19 @@ static void stream_fill(Mailbox *mailbox, AheadStream *stream, ContentKind kind)
 
 /* --- the calls --- */
 
+static bool is_foreseeable(const Need *need)
+{
+    if (need->uid == 0 || !need->section)
+        return false;
+    if (is_whole(need->content))
+        return *need->section == '\0'; /* single parts as they were sent: nobody walks these */
+    return need->content < G_N_ELEMENTS(layout_kind_of) && layout_kind_of[need->content];
+}
+
 void ahead_note(Mailbox *mailbox, const Need *need)
 {
     guint64 most = mailbox->engine->config.prefetch;
-    if (most == 0 || need->content >= G_N_ELEMENTS(layout_kind_of) ||
-        !layout_kind_of[need->content] || need->uid == 0 || !need->section)
+    if (most == 0 || !is_foreseeable(need))
         return;
     AheadStream *stream = ahead_stream(mailbox, need->content);
     if (stream->last_uid == need->uid && g_strcmp0(stream->section, need->section) == 0)

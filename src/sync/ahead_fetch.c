@@ -12,7 +12,7 @@
 
 #define BUNCH_ITEMS 64
 #define BUNCH_WEIGHT (128u * 1024)
-#define N_STREAMS (CONTENT_HEADERS + 1)
+#define N_STREAMS (CONTENT_LETTER + 1)
 
 struct Ahead {
     guint32 box; /* whose UIDs these are */

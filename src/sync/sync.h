@@ -342,6 +342,9 @@ G_DEFINE_AUTOPTR_CLEANUP_FUNC(Sink, sink_free)
 void local_structure_start(Job *job, const char *doubt);
 bool local_has_parts(const Job *job); /* whether a content job is about such a message's part */
 void local_content_start(Job *job);
+/* Makes a letter of the exact bytes, which are in the store: nothing is asked of the server. */
+bool local_has_letter(const Job *job);
+void local_letter_start(Job *job);
 void local_forget(Engine *engine);
 
 /* --- .imapfs/status (status.c) --- */

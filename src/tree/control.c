@@ -14,10 +14,11 @@ static const struct {
     guint slot;
     bool is_hidden; /* not listed */
 } children[] = {
-    {"status", SLOT_STATUS, false}, {"log", SLOT_LOG, false},       {"raw", SLOT_RAW_TOP, false},
-    {"queue", SLOT_QUEUE, false},   {"failed", SLOT_FAILED, false}, {"events", SLOT_EVENTS, false},
-    {"ctl", SLOT_CTL, false},       {"sync", SLOT_SYNC, true}, /* whoever reads all there is shall
-                                                                  not wait for it */
+    {"status", SLOT_STATUS, false}, {"log", SLOT_LOG, false},
+    {"raw", SLOT_RAW_TOP, false},   {"queue", SLOT_QUEUE, false},
+    {"failed", SLOT_FAILED, false}, {"events", SLOT_EVENTS, false},
+    {"ctl", SLOT_CTL, false},       {"maildir", SLOT_MAILDIR_TOP, false},
+    {"sync", SLOT_SYNC, true}, /* whoever reads all there is shall not wait for it */
 };
 
 static TreeStatus control_lookup(const Call *call, const Node *dir, const char *name,

@@ -58,7 +58,7 @@ static TreeStatus mailbox_lookup(const Call *call, const Node *dir, const char *
     }
     if (name_looks_like_message(name))
         return message_lookup(call, dir, name, out);
-    return boxes_lookup(call, dir->ino.box, name, false, out);
+    return boxes_lookup(call, dir->ino.box, name, TREE_VIEW_TREE, out);
 }
 
 typedef struct {
@@ -113,7 +113,7 @@ static TreeStatus mailbox_readdir(const Node *dir, Listing *listing)
     if (status != TREE_OK)
         return status;
     if (listing_add_dots(listing, dir, tree_ino_box(dir->box.parent)) &&
-        boxes_list(listing, dir->ino.box, false))
+        boxes_list(listing, dir->ino.box, TREE_VIEW_TREE))
         list_messages(listing, dir->ino.box, list_message);
     return TREE_OK;
 }

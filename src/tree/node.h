@@ -39,8 +39,17 @@ enum {
     SLOT_EVENTS,
     SLOT_CTL,
     SLOT_SYNC,
+    SLOT_MAILDIR_TOP = 16,
 };
-enum { SLOT_BOX = 1, SLOT_UID_DIR, SLOT_RAW_BOX };
+enum {
+    SLOT_BOX = 1,
+    SLOT_UID_DIR,
+    SLOT_RAW_BOX,
+    SLOT_MAILDIR_BOX = 16,
+    SLOT_MAILDIR_CUR,
+    SLOT_MAILDIR_NEW,
+    SLOT_MAILDIR_TMP,
+};
 
 /* Slots of a logged operation: box 0, its number in the place of the UID. */
 enum {
@@ -54,10 +63,10 @@ enum {
 };
 
 /* Slots of a message: the index of a node in its layout, or that plus SLOT_RAW for the exact bytes
- * of its section. The first three nodes of a layout have no section of their own, so their numbers
- * serve the directory UID/, UID.eml and .uid/UID. */
+ * of its section. The first four nodes of a layout have no section of their own, so their numbers
+ * serve the directory UID/, UID.eml, .uid/UID and the file in .imapfs/maildir. */
 #define SLOT_RAW (1u << (INO_SLOT_BITS - 1))
-enum { SLOT_RAW_DIR = SLOT_RAW, SLOT_RAW_EML, SLOT_UID_LINK };
+enum { SLOT_RAW_DIR = SLOT_RAW, SLOT_RAW_EML, SLOT_UID_LINK, SLOT_MAILDIR_FILE };
 #define SLOT_LAYOUT_MAX SLOT_RAW /* a layout with more nodes cannot be shown */
 
 typedef struct NodeKind NodeKind;
@@ -137,6 +146,7 @@ enum {
 #define CHANGES_OF_A_FILE \
     (1 << TREE_CHANGE_WRITE | 1 << TREE_CHANGE_CLOSE | 1 << TREE_CHANGE_TRUNCATE)
 #define CHANGES_OF_NAMES (1 << TREE_CHANGE_MKDIR | 1 << TREE_CHANGE_RMDIR | 1 << TREE_CHANGE_RENAME)
+#define CHANGES_OF_MAILDIR (1 << TREE_CHANGE_RENAME)
 #define CHANGES_OF_XATTRS (1 << TREE_CHANGE_SETXATTR | 1 << TREE_CHANGE_REMOVEXATTR)
 
 #define MODE_DIR (S_IFDIR | 0500)
@@ -154,6 +164,9 @@ extern const NodeKind kind_raw_top, kind_raw_box;                   /* raw.c */
 extern const NodeKind kind_raw_dir, kind_raw_eml, kind_raw_section; /* raw.c */
 extern const NodeKind kind_mailbox, kind_uid_dir, kind_uid_link;    /* mailbox.c */
 extern const NodeKind kind_message;                                 /* message.c */
+extern const NodeKind kind_maildir_top, kind_maildir_box;           /* maildir.c */
+extern const NodeKind kind_maildir_cur, kind_maildir_new;           /* maildir.c */
+extern const NodeKind kind_maildir_tmp, kind_maildir_file;          /* maildir.c */
 extern const NodeKind kind_part, kind_problem, kind_eml;            /* part.c */
 extern const NodeKind kind_flags;                                   /* flags.c */
 
@@ -175,7 +188,8 @@ TreeStatus call_need(const Call *call, NeedKind kind, guint32 box, guint32 uid);
 TreeStatus call_need_content(const Call *call, const ContentKey *key, const LayoutNode *part,
                              gint64 encoded_size);
 
-/* TREE_OK when the size of a node may be told: it is known, or an estimate has to do. */
+/* TREE_OK when the size of a node may be told: it is known, or an estimate has to do; and the time
+ * of a Maildir's cur/, by which programs go. */
 TreeStatus call_size_known(const Call *call, const Node *node);
 /* TREE_OK when a listing, or a "no such name", may be given from the store. */
 TreeStatus call_boxes_fresh(const Call *call);
@@ -197,18 +211,35 @@ bool listing_add_dots(const Listing *listing, const Node *dir, guint64 parent);
 /* Digits without a leading zero, 1 to 2^32-1, up to suffix and the end; 0 for anything else. */
 guint32 uid_parse(const char *text, const char *suffix);
 
-/* --- boxes.c: child mailboxes, in the tree and in .imapfs/raw --- */
+/* --- boxes.c: child mailboxes, in the tree, in .imapfs/raw and in .imapfs/maildir --- */
 
-TreeStatus boxes_lookup(const Call *call, guint32 parent, const char *name, bool raw,
+TreeStatus boxes_lookup(const Call *call, guint32 parent, const char *name, TreeView view,
                         TreeEntry *out);
-bool boxes_list(const Listing *listing, guint32 parent, bool raw);
-/* The name of a mailbox in raw/: its leaf, but for one that could be a message's. Caller frees. */
-char *boxes_raw_leaf(const char *leaf);
+bool boxes_list(const Listing *listing, guint32 parent, TreeView view);
+/* The name of a mailbox in a view: its leaf, but for one that something else has there. Caller
+ * frees. */
+char *boxes_leaf(const char *leaf, TreeView view);
 /* "A/B" under the root; NULL when it is gone. Caller frees. */
 char *boxes_path(const Call *call, guint32 box);
 /* "A/B" under raw/, and how many levels that are; NULL when it is gone. Borrowed from the thread
  * until the next call. */
 const char *boxes_raw_path(const Call *call, guint32 box, guint *depth_out);
+
+/* --- maildir.c --- */
+
+char *maildir_leaf(const char *leaf);
+/* What "%63ur" stands for, or NULL. Caller frees. */
+char *maildir_leaf_decode(const char *name);
+/* The message of a name in cur/ or new/; ENOENT (in entry_out how long that may be believed), or
+ * what there is to wait for. */
+TreeStatus maildir_find(const Call *call, const Node *dir, const char *name, Node *out,
+                        TreeEntry *entry_out);
+/* "BASE:2,LETTERS"; base is the caller's, letters are in name. False: it has no letters. */
+bool maildir_split(const char *name, char **base_out, const char **letters_out);
+
+/* --- maildir_change.c --- */
+
+int maildir_change(Changing *changing, const Node *dir); /* of names in cur/ and new/ */
 
 /* --- box_changes.c --- */
 

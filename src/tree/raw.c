@@ -10,7 +10,7 @@
 static TreeStatus raw_top_lookup(const Call *call, const Node *dir, const char *name,
                                  TreeEntry *out)
 {
-    return boxes_lookup(call, 0, name, true, out);
+    return boxes_lookup(call, 0, name, TREE_VIEW_RAW, out);
 }
 
 static TreeStatus raw_top_readdir(const Node *dir, Listing *listing)
@@ -18,7 +18,7 @@ static TreeStatus raw_top_readdir(const Node *dir, Listing *listing)
     TreeStatus status = listing->after ? TREE_OK : call_boxes_fresh(listing->call);
 
     if (status == TREE_OK && listing_add_dots(listing, dir, ino_pack(0, 0, SLOT_CONTROL)))
-        boxes_list(listing, 0, true);
+        boxes_list(listing, 0, TREE_VIEW_RAW);
     return status;
 }
 
@@ -46,7 +46,7 @@ static TreeStatus raw_box_lookup(const Call *call, const Node *dir, const char *
     TreeStatus status;
 
     if (!uid)
-        return boxes_lookup(call, dir->ino.box, name, true, out);
+        return boxes_lookup(call, dir->ino.box, name, TREE_VIEW_RAW, out);
     status = message_find(call, dir, uid, &msg, out);
     if (status == TREE_OK) {
         Node node = raw_node(dir->ino.box, &msg, eml ? SLOT_RAW_EML : SLOT_RAW_DIR);
@@ -83,7 +83,7 @@ static TreeStatus raw_box_readdir(const Node *dir, Listing *listing)
     if (status != TREE_OK)
         return status;
     if (listing_add_dots(listing, dir, tree_ino_raw_box(dir->box.parent)) &&
-        boxes_list(listing, dir->ino.box, true) && after < G_MAXUINT32)
+        boxes_list(listing, dir->ino.box, TREE_VIEW_RAW) && after < G_MAXUINT32)
         store_msg_each(listing->call->reader, dir->ino.box, (guint32)after, list_eml, &walk);
     return TREE_OK;
 }

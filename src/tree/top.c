@@ -23,7 +23,7 @@ static TreeStatus root_lookup(const Call *call, const Node *dir, const char *nam
             node_entry(call, &control, out);
         return status;
     }
-    return boxes_lookup(call, 0, name, false, out);
+    return boxes_lookup(call, 0, name, TREE_VIEW_TREE, out);
 }
 
 static TreeStatus root_readdir(const Node *dir, Listing *listing)
@@ -33,7 +33,7 @@ static TreeStatus root_readdir(const Node *dir, Listing *listing)
     if (status != TREE_OK)
         return status;
     if (listing_add_dots(listing, dir, TREE_ROOT_INO))
-        boxes_list(listing, 0, false);
+        boxes_list(listing, 0, TREE_VIEW_TREE);
     return TREE_OK;
 }
 

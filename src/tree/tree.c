@@ -63,10 +63,17 @@ void node_clear(Node *node)
 }
 
 static const NodeKind *const fixed_kinds[] = {
-    [SLOT_ROOT] = &kind_root,     [SLOT_CONTROL] = &kind_control, [SLOT_STATUS] = &kind_status,
-    [SLOT_LOG] = &kind_log,       [SLOT_RAW_TOP] = &kind_raw_top, [SLOT_QUEUE] = &kind_queue,
-    [SLOT_FAILED] = &kind_failed, [SLOT_EVENTS] = &kind_events,   [SLOT_CTL] = &kind_ctl,
+    [SLOT_ROOT] = &kind_root,
+    [SLOT_CONTROL] = &kind_control,
+    [SLOT_STATUS] = &kind_status,
+    [SLOT_LOG] = &kind_log,
+    [SLOT_RAW_TOP] = &kind_raw_top,
+    [SLOT_QUEUE] = &kind_queue,
+    [SLOT_FAILED] = &kind_failed,
+    [SLOT_EVENTS] = &kind_events,
+    [SLOT_CTL] = &kind_ctl,
     [SLOT_SYNC] = &kind_sync,
+    [SLOT_MAILDIR_TOP] = &kind_maildir_top,
 };
 static const NodeKind *const op_kinds[] = {
     [SLOT_OP_QUEUED] = &kind_queued,   [SLOT_OP_FAILED] = &kind_parked,
@@ -78,6 +85,10 @@ static const NodeKind *const box_kinds[] = {
     [SLOT_BOX] = &kind_mailbox,
     [SLOT_UID_DIR] = &kind_uid_dir,
     [SLOT_RAW_BOX] = &kind_raw_box,
+    [SLOT_MAILDIR_BOX] = &kind_maildir_box,
+    [SLOT_MAILDIR_CUR] = &kind_maildir_cur,
+    [SLOT_MAILDIR_NEW] = &kind_maildir_new,
+    [SLOT_MAILDIR_TMP] = &kind_maildir_tmp,
 };
 /* Nodes that every layout has need no structure to be known. */
 static const NodeKind *const message_kinds[] = {
@@ -90,6 +101,7 @@ static const NodeKind *const raw_kinds[] = {
     [SLOT_RAW_DIR - SLOT_RAW] = &kind_raw_dir,
     [SLOT_RAW_EML - SLOT_RAW] = &kind_raw_eml,
     [SLOT_UID_LINK - SLOT_RAW] = &kind_uid_link,
+    [SLOT_MAILDIR_FILE - SLOT_RAW] = &kind_maildir_file,
 };
 static const NodeKind *const layout_kinds[] = {
     [LAYOUT_MESSAGE_DIR] = &kind_message, [LAYOUT_HEADERS] = &kind_part,
@@ -257,6 +269,8 @@ TreeStatus call_size_known(const Call *call, const Node *node)
 {
     const Ino *ino = &node->ino;
 
+    if (node->kind == &kind_maildir_cur)
+        return call_messages_fresh(call, &node->box);
     if (node->kind != &kind_part || !node->part || !base64_map_applies(node->part) ||
         tree_ask_is_settled(call->ask, NEED_SIZES) ||
         store_size_get(call->reader, ino->box, ino->uid, CONTENT_DECODED, node->part->section) >= 0)
@@ -529,6 +543,16 @@ guint64 tree_ino_uid_dir(guint32 box)
     return ino_pack(box, 0, SLOT_UID_DIR);
 }
 
+guint64 tree_ino_maildir(guint32 box)
+{
+    return box ? ino_pack(box, 0, SLOT_MAILDIR_BOX) : ino_pack(0, 0, SLOT_MAILDIR_TOP);
+}
+
+guint64 tree_ino_maildir_cur(guint32 box)
+{
+    return ino_pack(box, 0, SLOT_MAILDIR_CUR);
+}
+
 gint64 tree_ino_listed_box(guint64 ino)
 {
     Ino bits = ino_unpack(ino);
@@ -537,7 +561,9 @@ gint64 tree_ino_listed_box(guint64 ino)
         return -1;
     if (bits.box)
         return bits.box;
-    return bits.slot == SLOT_ROOT || bits.slot == SLOT_RAW_TOP ? 0 : -1;
+    return bits.slot == SLOT_ROOT || bits.slot == SLOT_RAW_TOP || bits.slot == SLOT_MAILDIR_TOP
+               ? 0
+               : -1;
 }
 
 char *tree_message_entry_name(const char *name, guint32 uid)
@@ -545,18 +571,25 @@ char *tree_message_entry_name(const char *name, guint32 uid)
     return g_strdup_printf("%s.%" G_GUINT32_FORMAT, name, uid);
 }
 
-char *tree_raw_leaf(const char *leaf)
+char *tree_box_entry_name(const char *leaf, TreeView view)
 {
-    return boxes_raw_leaf(leaf);
+    return boxes_leaf(leaf, view);
 }
 
-bool tree_place_of_box(Tree *tree, guint32 box, TreePlace *place_out, TreePlace *raw_out)
+guint64 tree_ino_box_in(guint32 box, TreeView view)
+{
+    return view == TREE_VIEW_RAW       ? tree_ino_raw_box(box)
+           : view == TREE_VIEW_MAILDIR ? tree_ino_maildir(box)
+                                       : tree_ino_box(box);
+}
+
+bool tree_place_of_box(Tree *tree, guint32 box, TreePlace places_out[TREE_VIEWS])
 {
     g_auto(StoreBox) row = {0};
 
     if (!store_box_by_id(store_reader(tree->config.store), box, &row))
         return false;
-    *place_out = (TreePlace){tree_ino_box(row.parent), g_strdup(row.leaf)};
-    *raw_out = (TreePlace){tree_ino_raw_box(row.parent), boxes_raw_leaf(row.leaf)};
+    for (guint i = 0; i < TREE_VIEWS; i++)
+        places_out[i] = (TreePlace){tree_ino_box_in(row.parent, i), boxes_leaf(row.leaf, i)};
     return true;
 }

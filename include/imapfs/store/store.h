@@ -107,6 +107,9 @@ typedef bool (*StoreMsgFunc)(const StoreMsg *msg, gpointer data);
 void store_msg_each(StoreReader *reader, guint32 box, guint32 after, StoreMsgFunc f, gpointer data);
 UidSet *store_msg_uids(StoreReader *reader, guint32 box); /* caller frees */
 guint32 store_msg_count(StoreReader *reader, guint32 box);
+/* When the messages that a mailbox shows, or their Maildir letters, changed last (ns); 0: never
+ * since this is written down. */
+gint64 store_entries_changed(StoreReader *reader, guint32 box);
 /* The next at most n UIDs > after that have no structure yet, ascending. Caller frees. */
 UidSet *store_msg_without_structure(StoreReader *reader, guint32 box, guint32 after, guint n);
 
@@ -121,6 +124,7 @@ typedef enum {
     CONTENT_TEXT,    /* transfer-decoded, UTF-8, LF */
     CONTENT_HTML,    /* the same with a BOM */
     CONTENT_HEADERS, /* headers.txt */
+    CONTENT_LETTER,  /* the whole message (section "") as Maildir programs want it: LF for CRLF */
 } ContentKind;
 gint64 store_size_get(StoreReader *reader, guint32 box, guint32 uid, ContentKind kind,
                       const char *section);

@@ -183,9 +183,15 @@ guint64 tree_ino_flags(guint32 box, guint32 uid);   /* its flags file */
 guint64 tree_ino_raw_box(guint32 box);              /* .imapfs/raw/MAILBOX */
 guint64 tree_ino_uid_dir(guint32 box);              /* MAILBOX/.uid */
 char *tree_message_entry_name(const char *name, guint32 uid); /* "NAME.UID"; caller frees */
-char *tree_raw_leaf(const char *leaf); /* a mailbox's name under .imapfs/raw; caller frees */
-/* Where a mailbox's directory and its raw directory are; names are the caller's to free. */
-bool tree_place_of_box(Tree *tree, guint32 box, TreePlace *place_out, TreePlace *raw_out);
+guint64 tree_ino_maildir(guint32 box);                        /* .imapfs/maildir/MAILBOX */
+guint64 tree_ino_maildir_cur(guint32 box);
+/* The places where mailboxes are directories. */
+typedef enum { TREE_VIEW_TREE, TREE_VIEW_RAW, TREE_VIEW_MAILDIR } TreeView;
+#define TREE_VIEWS 3
+guint64 tree_ino_box_in(guint32 box, TreeView view);
+char *tree_box_entry_name(const char *leaf, TreeView view); /* caller frees */
+/* Where a mailbox's directories are; names are the caller's to free. */
+bool tree_place_of_box(Tree *tree, guint32 box, TreePlace places_out[TREE_VIEWS]);
 /* The mailbox whose listing a directory shows: -1 when it is no such directory, 0 for those that
  * show mailboxes only. */
 gint64 tree_ino_listed_box(guint64 ino);

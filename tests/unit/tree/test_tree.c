@@ -341,7 +341,7 @@ static const struct {
       "2025-11-20 Last - Unknown yet.4294967295"}},
     {"/INBOX/Projects", {NULL}},
     {"/Lists", {"announce"}},
-    {"/.imapfs", {"status", "log", "raw", "queue", "failed", "events", "ctl"}},
+    {"/.imapfs", {"status", "log", "raw", "queue", "failed", "events", "ctl", "maildir"}},
     {"/INBOX/.uid", {"7", "9", "11", "4294967295"}},
     {A, {"headers.txt", "flags", "message.eml", "body.txt"}},
     {B, {"headers.txt", "flags", "message.eml", "body.txt", "body.html", "attachments"}},
@@ -957,7 +957,7 @@ static void test_numbers(void **state)
 {
     World *world = *state;
     g_autofree char *name = tree_message_entry_name("2025-11-20 A - B", 42);
-    TreePlace place = {0}, raw = {0};
+    TreePlace places[TREE_VIEWS] = {{0}};
 
     assert_string_equal(name, "2025-11-20 A - B.42");
     assert_int_equal(tree_ino_box(0), TREE_ROOT_INO);
@@ -968,13 +968,16 @@ static void test_numbers(void **state)
     assert_int_equal(tree_ino_listed_box(tree_ino_uid_dir(world->inbox)), world->inbox);
     assert_int_equal(tree_ino_listed_box(tree_ino_message(world->inbox, 7)), -1);
     assert_true(tree_ino_message(world->inbox, 7) < tree_ino_message(world->inbox, 8));
-    assert_true(tree_place_of_box(world->tree, world->year, &place, &raw));
-    assert_int_equal(place.dir, tree_ino_box(world->inbox));
-    assert_string_equal(place.name, "2024");
-    assert_int_equal(raw.dir, tree_ino_raw_box(world->inbox));
-    assert_string_equal(raw.name, "%32024");
-    g_free(place.name);
-    g_free(raw.name);
+    assert_int_equal(tree_ino_listed_box(tree_ino_maildir_cur(world->inbox)), world->inbox);
+    assert_true(tree_place_of_box(world->tree, world->year, places));
+    assert_int_equal(places[TREE_VIEW_TREE].dir, tree_ino_box(world->inbox));
+    assert_string_equal(places[TREE_VIEW_TREE].name, "2024");
+    assert_int_equal(places[TREE_VIEW_RAW].dir, tree_ino_raw_box(world->inbox));
+    assert_string_equal(places[TREE_VIEW_RAW].name, "%32024");
+    assert_int_equal(places[TREE_VIEW_MAILDIR].dir, tree_ino_maildir(world->inbox));
+    assert_string_equal(places[TREE_VIEW_MAILDIR].name, "2024");
+    for (guint i = 0; i < TREE_VIEWS; i++)
+        g_free(places[i].name);
 }
 
 /* 100,000 messages, in buffers of the kernel's size: the whole is found, in order. */

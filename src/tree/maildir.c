@@ -1,0 +1,362 @@
+/* maildir.c - .imapfs/maildir: the mailboxes as Maildirs, MAILBOX/{cur,new,tmp}, for mail programs.
+ *
+ * Every message is a file in cur/, called DATE.UIDVALIDITY_UID.imapfs:2,LETTERS; new/ and tmp/ are
+ * listed empty. The rule: a name is compared whole, so the one with the old letters is gone at the
+ * moment when the flags change, and the kernel keeps no name of cur/: it asks for each. */
+#include <string.h>
+
+#include "imapfs/wire/flags.h"
+#include "node.h"
+
+#define FLAGS_MARK ":2,"
+#define FILE_TAIL ".imapfs" FLAGS_MARK
+
+/* --- names --- */
+
+static const char *const own_names[] = {"cur", "new", "tmp"};
+static const guint own_slots[] = {SLOT_MAILDIR_CUR, SLOT_MAILDIR_NEW, SLOT_MAILDIR_TMP};
+
+/* Index of one of the three, or -1. */
+static int find_own(const char *name)
+{
+    for (guint i = 0; i < G_N_ELEMENTS(own_names); i++) {
+        if (strcmp(name, own_names[i]) == 0)
+            return (int)i;
+    }
+    return -1;
+}
+
+char *maildir_leaf(const char *leaf)
+{
+    return find_own(leaf) < 0 ? g_strdup(leaf)
+                              : g_strdup_printf("%%%02X%s", (guchar)leaf[0], leaf + 1);
+}
+
+char *maildir_leaf_decode(const char *name)
+{
+    for (guint i = 0; i < G_N_ELEMENTS(own_names); i++) {
+        g_autofree char *encoded = maildir_leaf(own_names[i]);
+        if (strcmp(name, encoded) == 0)
+            return g_strdup(own_names[i]);
+    }
+    return NULL;
+}
+
+static void shown_letters(StoreReader *reader, guint32 box, const StoreMsg *msg,
+                          char out[FLAGS_LETTERS_MAX])
+{
+    g_autofree char *shown = flags_shown(reader, box, msg);
+    g_auto(Flags) flags = {0};
+
+    flags_parse(&flags, shown);
+    flags_letters(&flags, out);
+}
+
+/* A message's name in the cur/ of a mailbox, where it may be by a number of ours. */
+static void print_name(StoreReader *reader, const StoreBox *dir, guint32 box, const StoreMsg *msg,
+                       GString *out)
+{
+    char letters[FLAGS_LETTERS_MAX];
+
+    shown_letters(reader, box, msg, letters);
+    g_string_printf(
+        out, "%" G_GINT64_FORMAT ".%" G_GUINT32_FORMAT "_%s%" G_GUINT32_FORMAT FILE_TAIL "%s",
+        msg->internaldate, dir->uidvalidity, box == STORE_BOX_PENDING ? "+" : "", msg->uid,
+        letters);
+}
+
+/* The number that stands in such a name; 0: it is none. */
+static guint32 parse_name(const char *name, bool *pending_out)
+{
+    const char *tail = strstr(name, FILE_TAIL), *mark = strchr(name, '_');
+    g_autofree char *digits = NULL;
+
+    if (!tail || !mark || mark > tail)
+        return 0;
+    mark++;
+    *pending_out = *mark == '+';
+    mark += *pending_out;
+    digits = g_strndup(mark, (gsize)(tail - mark));
+    return uid_parse(digits, "");
+}
+
+/* A name without letters, as it may stand in new/, with them: there are none. Caller frees. */
+static char *complete_name(guint slot, const char *name)
+{
+    bool bare = slot == SLOT_MAILDIR_NEW && !strstr(name, FLAGS_MARK);
+
+    return g_strconcat(name, bare ? FLAGS_MARK : "", NULL);
+}
+
+bool maildir_split(const char *name, char **base_out, const char **letters_out)
+{
+    const char *mark = g_strrstr(name, FLAGS_MARK);
+
+    if (!mark)
+        return false;
+    *base_out = g_strndup(name, (gsize)(mark - name));
+    *letters_out = mark + strlen(FLAGS_MARK);
+    return true;
+}
+
+/* --- nodes --- */
+
+static Node dir_node(const StoreBox *box, guint slot)
+{
+    return (Node){.number = ino_pack(box->id, 0, slot),
+                  .ino = {box->id, 0, slot},
+                  .kind = node_kind_of_number(ino_pack(box->id, 0, slot)),
+                  .box = *box};
+}
+
+static Node file_node(guint32 box, const StoreMsg *msg)
+{
+    return (Node){.number = ino_pack(box, msg->uid, SLOT_MAILDIR_FILE),
+                  .ino = {box, msg->uid, SLOT_MAILDIR_FILE},
+                  .kind = &kind_maildir_file,
+                  .msg = *msg};
+}
+
+/* --- the top, and a mailbox --- */
+
+static void top_fill(const Call *call, const Node *node, TreeEntry *out)
+{
+    gint64 changed = store_top_changed(call->reader);
+
+    if (changed)
+        entry_set_ns(out, changed);
+}
+
+static TreeStatus top_lookup(const Call *call, const Node *dir, const char *name, TreeEntry *out)
+{
+    return boxes_lookup(call, 0, name, TREE_VIEW_MAILDIR, out);
+}
+
+static TreeStatus top_readdir(const Node *dir, Listing *listing)
+{
+    TreeStatus status = listing->after ? TREE_OK : call_boxes_fresh(listing->call);
+
+    if (status == TREE_OK && listing_add_dots(listing, dir, ino_pack(0, 0, SLOT_CONTROL)))
+        boxes_list(listing, 0, TREE_VIEW_MAILDIR);
+    return status;
+}
+
+static TreeStatus box_lookup(const Call *call, const Node *dir, const char *name, TreeEntry *out)
+{
+    int own = find_own(name);
+    TreeStatus status;
+    Node node;
+
+    if (own < 0)
+        return boxes_lookup(call, dir->ino.box, name, TREE_VIEW_MAILDIR, out);
+    if (!box_is_selectable(&dir->box))
+        return call_negative(call, NODE_NEGATIVE_TTL, out);
+    node = dir_node(&dir->box, own_slots[own]);
+    status = call_size_known(call, &node);
+    if (status == TREE_OK)
+        node_entry(call, &node, out);
+    return status;
+}
+
+/* Without its attributes when these would have to be asked for first. */
+static bool add_own(const Listing *listing, guint index, const StoreBox *box)
+{
+    Node node = dir_node(box, own_slots[index]);
+    Listing names = *listing;
+
+    names.full = names.full && call_size_known(listing->call, &node) == TREE_OK;
+    return listing_add(&names, COOKIE_DOTDOT + 1 + index, own_names[index], &node);
+}
+
+static TreeStatus box_readdir(const Node *dir, Listing *listing)
+{
+    TreeStatus status = listing->after ? TREE_OK : call_boxes_fresh(listing->call);
+    bool more;
+
+    if (status != TREE_OK)
+        return status;
+    more = listing_add_dots(listing, dir, tree_ino_maildir(dir->box.parent));
+    for (guint i = 0; more && i < G_N_ELEMENTS(own_names) && box_is_selectable(&dir->box); i++)
+        more = add_own(listing, i, &dir->box);
+    if (more)
+        boxes_list(listing, dir->ino.box, TREE_VIEW_MAILDIR);
+    return TREE_OK;
+}
+
+/* --- cur, new, tmp --- */
+
+#define CUR_TTL 1.0
+
+/* Later than it ever was when a name came or went or became another, and at no other time. Who
+ * finds it unchanged lists nothing: so asking for it is what has the mailbox looked at again, and
+ * the kernel does not keep it. */
+static void cur_fill(const Call *call, const Node *node, TreeEntry *out)
+{
+    gint64 changed = store_entries_changed(call->reader, node->ino.box);
+
+    if (changed)
+        entry_set_ns(out, changed);
+    else
+        entry_set_seconds(out, node->box.uidvalidity);
+    out->attr_ttl = CUR_TTL;
+}
+
+TreeStatus maildir_find(const Call *call, const Node *dir, const char *name, Node *out,
+                        TreeEntry *entry_out)
+{
+    g_autofree char *wanted = complete_name(dir->ino.slot, name);
+    g_autoptr(GString) now = g_string_new(NULL);
+    g_auto(StoreMsg) msg = {0};
+    bool pending = false;
+    guint32 uid = parse_name(wanted, &pending);
+    TreeStatus status;
+
+    if (!uid || pending)
+        return call_negative(call, 0, entry_out);
+    status = message_find(call, dir, uid, &msg, entry_out);
+    entry_out->entry_ttl = 0;
+    if (status != TREE_OK)
+        return status;
+    print_name(call->reader, &dir->box, dir->ino.box, &msg, now);
+    if (strcmp(now->str, wanted) != 0)
+        return call_negative(call, 0, entry_out);
+    *out = file_node(dir->ino.box, &msg);
+    memset(&msg, 0, sizeof(msg)); /* it is the node's now */
+    return TREE_OK;
+}
+
+static TreeStatus file_lookup(const Call *call, const Node *dir, const char *name, TreeEntry *out)
+{
+    g_auto(Node) node = {0};
+    TreeStatus status = maildir_find(call, dir, name, &node, out);
+
+    if (status == TREE_OK)
+        node_entry(call, &node, out);
+    return status;
+}
+
+typedef struct {
+    const Listing *listing;
+    const StoreBox *dir;
+    guint32 box;
+    guint64 cookie; /* of number 0 */
+    GString *name;
+    bool more;
+} FileWalk;
+
+static bool list_file(const StoreMsg *msg, gpointer data)
+{
+    FileWalk *walk = data;
+    Node node = file_node(walk->box, msg);
+
+    print_name(walk->listing->call->reader, walk->dir, walk->box, msg, walk->name);
+    walk->more = listing_add(walk->listing, walk->cookie + msg->uid, walk->name->str, &node);
+    return walk->more;
+}
+
+static TreeStatus cur_readdir(const Node *dir, Listing *listing)
+{
+    g_autoptr(GString) name = g_string_new(NULL);
+    FileWalk walk = {.listing = listing,
+                     .dir = &dir->box,
+                     .box = dir->ino.box,
+                     .cookie = COOKIE_MESSAGE,
+                     .name = name,
+                     .more = true};
+    guint64 after = listing->after > COOKIE_MESSAGE ? listing->after - COOKIE_MESSAGE : 0;
+    TreeStatus status = listing->after ? TREE_OK : call_messages_fresh(listing->call, &dir->box);
+
+    if (status == TREE_OK && listing_add_dots(listing, dir, tree_ino_maildir(dir->ino.box)) &&
+        after < G_MAXUINT32)
+        store_msg_each(listing->call->reader, dir->ino.box, (guint32)after, list_file, &walk);
+    return status;
+}
+
+/* They never change: nothing is listed in them. */
+static void empty_fill(const Call *call, const Node *node, TreeEntry *out)
+{
+    entry_set_seconds(out, node->box.uidvalidity);
+}
+
+static TreeStatus empty_lookup(const Call *call, const Node *dir, const char *name, TreeEntry *out)
+{
+    return call_negative(call, 0, out);
+}
+
+static TreeStatus empty_readdir(const Node *dir, Listing *listing)
+{
+    listing_add_dots(listing, dir, tree_ino_maildir(dir->ino.box));
+    return TREE_OK;
+}
+
+/* --- a message --- */
+
+static ContentKey letter_key(const Node *node)
+{
+    return (ContentKey){
+        .box = node->ino.box, .uid = node->ino.uid, .kind = CONTENT_LETTER, .section = ""};
+}
+
+/* RFC822.SIZE counts two bytes for the end of a line: a little more than there will be. */
+static void file_fill(const Call *call, const Node *node, TreeEntry *out)
+{
+    ContentKey key = letter_key(node);
+
+    entry_set_content_size(call, &key, MAX(node->msg.size, 1), true, out);
+    out->entry_ttl = 0;
+}
+
+static TreeStatus file_open(const Call *call, const Node *node, TreeFile **file_out)
+{
+    ContentKey key = letter_key(node);
+    guint64 told = node->msg.size;
+
+    return file_open_content(call, &key, NULL, told ? (gint64)told : -1, file_out);
+}
+
+const NodeKind kind_maildir_top = {
+    .name = "maildir-top",
+    .mode = MODE_DIR,
+    .fill = top_fill,
+    .lookup = top_lookup,
+    .readdir = top_readdir,
+};
+const NodeKind kind_maildir_box = {
+    .name = "maildir-box",
+    .mode = MODE_DIR,
+    .xattrs = XATTR_OF_BOX,
+    .lookup = box_lookup,
+    .readdir = box_readdir,
+};
+const NodeKind kind_maildir_cur = {
+    .name = "maildir-cur",
+    .mode = S_IFDIR | 0700,
+    .fill = cur_fill,
+    .lookup = file_lookup,
+    .readdir = cur_readdir,
+    .changes = CHANGES_OF_MAILDIR,
+    .change = maildir_change,
+};
+const NodeKind kind_maildir_new = {
+    .name = "maildir-new",
+    .mode = S_IFDIR | 0700,
+    .fill = empty_fill,
+    .lookup = file_lookup,
+    .readdir = empty_readdir,
+    .changes = CHANGES_OF_MAILDIR,
+    .change = maildir_change,
+};
+const NodeKind kind_maildir_tmp = {
+    .name = "maildir-tmp",
+    .mode = S_IFDIR | 0700,
+    .fill = empty_fill,
+    .lookup = empty_lookup,
+    .readdir = empty_readdir,
+};
+const NodeKind kind_maildir_file = {
+    .name = "maildir-file",
+    .mode = S_IFREG | 0600,
+    .xattrs = XATTR_OF_MESSAGE | XATTR_OF_CONTENT,
+    .fill = file_fill,
+    .open = file_open,
+};

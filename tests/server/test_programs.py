@@ -1,0 +1,181 @@
+"""Programs that know nothing of IMAP, on the Maildir view and on the tree: notmuch, mu, rsync, mutt,
+neomutt, pcmanfm."""
+import ctypes
+import datetime
+import mailbox
+import os
+import pty
+import re
+import select
+import shutil
+import signal
+import struct
+import time
+import unittest
+
+import mail
+import proc
+import servers
+from case import Case
+
+N = 2000
+SIZE = 3000
+
+
+class Opens:
+    """Counts files that anybody opens in a directory, by inotify."""
+    IN_OPEN, IN_ISDIR, IN_NONBLOCK = 0x20, 0x40000000, os.O_NONBLOCK
+
+    def __init__(self, path):
+        self.libc = ctypes.CDLL(None, use_errno=True)
+        self.fd = self.libc.inotify_init1(self.IN_NONBLOCK)
+        if self.libc.inotify_add_watch(self.fd, os.fsencode(path), self.IN_OPEN) < 0:
+            raise OSError(ctypes.get_errno(), path)
+
+    def take(self):
+        """Names that were opened since the last call, one for each time."""
+        names = []
+        while select.select([self.fd], [], [], 0)[0]:
+            data = os.read(self.fd, 1 << 20)
+            while data:
+                _, mask, _, length = struct.unpack_from("iIII", data)
+                name = data[16:16 + length].rstrip(b"\0").decode()
+                data = data[16 + length:]
+                if not mask & self.IN_ISDIR:
+                    names.append(name)
+        return names
+
+    def close(self):
+        os.close(self.fd)
+
+
+def needs(*programs):
+    missing = [each for each in programs if not shutil.which(each)]
+    return unittest.skipIf(missing, f"not installed: {' '.join(missing)}")
+
+
+class Programs(Case):
+    """A Dovecot with 2,000 messages, mounted."""
+    timeout = 300
+
+    def setUp(self):
+        self.server = servers.Dovecot()
+        self.server.prefill("INBOX", [(mail.quick(i, SIZE), self.date(i))
+                                      for i in range(1, N + 1)], flags="")
+        self.server.prefill("Archive", [(mail.quick(N + 1, SIZE), self.date(N + 1))])
+        self.server.start()
+        self.addCleanup(self.server.stop)
+        source, options = self.server.source()
+        self.mounted = self.mount(source, options)
+        self.maildir = self.mounted.path(".imapfs", "maildir")
+        self.work = proc.workdir("programs")
+        self.env = dict(os.environ, HOME=self.work, LC_ALL="C.UTF-8", TERM="vt100")
+
+    @staticmethod
+    def date(number):
+        return mail.EPOCH + datetime.timedelta(minutes=number)
+
+    def path(self, *parts):
+        return os.path.join(self.maildir, *parts)
+
+    def cur(self, box="INBOX"):
+        return os.listdir(self.path(box, "cur"))
+
+    def run_program(self, *words, seconds=200):
+        return proc.run(*words, env=self.env, timeout=seconds, stdin=-3).decode()  # DEVNULL
+
+    def write(self, name, text):
+        path = os.path.join(self.work, name)
+        with open(path, "w") as file:
+            file.write(text)
+        return path
+
+    def synced(self, box="INBOX"):
+        fd = os.open(self.mounted.path(box), os.O_RDONLY)
+        os.fsync(fd)
+        os.close(fd)
+
+    def on_server(self, box="INBOX"):
+        """{Message-ID: flags}."""
+        found = {}
+        with self.server.client() as client:
+            client.ask(client.imap.select(client.wire(box), readonly=True))
+            if client.imap.response("EXISTS")[1] == [b"0"]:
+                return found
+            for part in client.ask(client.imap.uid(
+                    "FETCH", "1:*", "(FLAGS BODY.PEEK[HEADER.FIELDS (MESSAGE-ID)])")):
+                if isinstance(part, tuple):
+                    flags = re.search(rb"FLAGS \(([^)]*)\)", part[0]).group(1).decode().split()
+                    name = re.search(rb"<q(\d+)@", part[1])
+                    found[int(name.group(1)) if name else part[1]] = set(flags) - {"\\Recent"}
+        return found
+
+
+class TestIndexers(Programs):
+    @needs("notmuch")
+    def test_notmuch(self):
+        self.env["NOTMUCH_CONFIG"] = self.write("notmuch", (
+            f"[database]\npath={self.work}/index\nmail_root={self.maildir}\n"
+            "[user]\nname=Alice\nprimary_email=alice@example.org\n"
+            "[new]\ntags=unread\n[maildir]\nsynchronize_flags=true\n"))
+        os.mkdir(os.path.join(self.work, "index"))
+        opens = Opens(self.path("INBOX", "cur"))
+        self.addCleanup(opens.close)
+        self.note(self.run_program("notmuch", "new").split("\n")[0])
+        self.assertEqual(int(self.run_program("notmuch", "count", "*")), N + 1)
+        self.assertEqual(int(self.run_program("notmuch", "count", "tag:unread")), N)
+        self.assertEqual(len(set(opens.take())), N)
+
+        self.run_program("notmuch", "new")
+        self.assertEqual(opens.take(), [], "nothing has changed")
+
+        # a flag from elsewhere: that one alone
+        with self.server.client() as client:
+            client.store("INBOX", 17, "+FLAGS", ["\\Seen"])
+        self.soon(lambda: any("_17." in name and name.endswith("S") for name in self.cur()))
+        time.sleep(1.1)  # it does not believe a time within the second
+        self.run_program("notmuch", "new")
+        self.assertEqual(int(self.run_program("notmuch", "count", "tag:unread")), N - 1)
+        self.assertLessEqual(len(set(opens.take())), 1)
+        self.run_program("notmuch", "new")
+        self.assertEqual(opens.take(), [])
+
+        # its tags are flags
+        self.run_program("notmuch", "tag", "+flagged", "-unread", "--", "id:q3@example.org")
+        self.synced()
+        self.assertEqual(self.on_server()[3], {"\\Flagged", "\\Seen"})
+
+    @needs("mu")
+    def test_mu(self):
+        self.run_program("mu", "init", f"--muhome={self.work}/mu", f"--maildir={self.maildir}")
+        opens = Opens(self.path("INBOX", "cur"))
+        self.addCleanup(opens.close)
+        self.run_program("mu", "index", "--quiet", f"--muhome={self.work}/mu")
+        found = self.run_program("mu", "find", f"--muhome={self.work}/mu", "--fields=i",
+                                 "maildir:/INBOX")
+        self.assertEqual(len(found.split()), N)
+        self.assertEqual(len(set(opens.take())), N)
+        self.run_program("mu", "index", "--quiet", f"--muhome={self.work}/mu")
+        self.assertEqual(opens.take(), [], "nothing has changed")
+        self.run_program("mu", "index", "--quiet", "--lazy-check", f"--muhome={self.work}/mu")
+        self.assertEqual(opens.take(), [])
+
+    @needs("rsync")
+    def test_rsync(self):
+        copy = os.path.join(self.work, "copy")
+        words = ["rsync", "-a", "--itemize-changes", self.path("INBOX") + "/", copy]
+        self.run_program(*words)
+        made = mailbox.Maildir(copy, create=False)
+        self.assertEqual(len(made), N)
+        got = {}
+        for name in os.listdir(os.path.join(copy, "cur")):
+            with open(os.path.join(copy, "cur", name), "rb") as file:
+                got[int(re.search(r"_(\d+)\.", name).group(1))] = file.read()
+        self.assertEqual(got, {i: mail.quick(i, SIZE) for i in range(1, N + 1)})
+        self.assertEqual(self.run_program(*words), "", "nothing has changed")
+        with self.server.client() as client:
+            client.store("INBOX", 17, "+FLAGS", ["\\Seen"])
+        self.soon(lambda: any("_17." in name and name.endswith("S") for name in self.cur()))
+        changed = self.run_program(*words, "--delete", "--fuzzy").split("\n")
+        self.assertEqual(len([line for line in changed if line.startswith(">f")]), 1, changed)
+        self.assertEqual(len(mailbox.Maildir(copy, create=False)), N)

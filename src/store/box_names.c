@@ -205,7 +205,8 @@ bool box_rename(StoreTxn *txn, const StoreBox *box, const char *name, gint64 now
 {
     static const char sql[] =
         "UPDATE box SET name = ?2 || substr(name, length(?1) + 1)"
-        " WHERE name = ?1 OR (?3 != '' AND substr(name, 1, length(?1) + 1) = ?1 || ?3)";
+        " WHERE doomed = 0"
+        " AND (name = ?1 OR (?3 != '' AND substr(name, 1, length(?1) + 1) = ?1 || ?3))";
     g_autofree char *up = box_parent_name(name, box->delimiter);
     StoreBox above = {0}, other = {0};
     *done_out = !store_box_by_name(&txn->reader, name, &other);

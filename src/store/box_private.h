@@ -43,10 +43,6 @@ bool box_delete(StoreTxn *txn, const StoreBox *box, GError **error);
 
 /* --- what is pending about mailboxes (log_boxes.c) --- */
 
-static inline bool log_is_of_box(LogKind kind)
-{
-    return kind == LOG_MKBOX || kind == LOG_RMBOX || kind == LOG_RENBOX;
-}
 /* Of LogOp, ascending, seq > after, but for what is parked; NULL: the read failed. */
 GPtrArray *log_box_ops(StoreTxn *txn, guint32 after, GError **error);
 bool log_set_names(StoreTxn *txn, const LogOp *op, const char *mailbox, const char *target,
@@ -54,14 +50,8 @@ bool log_set_names(StoreTxn *txn, const LogOp *op, const char *mailbox, const ch
 
 /* --- what becomes of it (box_undo.c) --- */
 
-/* The server has it. */
-bool log_box_done(StoreTxn *txn, const LogOp *op, GError **error);
 /* It is taken out of what is shown; what builds on it is parked. The operation itself stays. */
 bool log_box_undo(StoreTxn *txn, const LogOp *op, GError **error);
-/* Something that is pending builds on it. */
-bool log_box_is_built_on(StoreTxn *txn, const LogOp *op, bool *yes_out, GError **error);
-bool log_box_park(StoreTxn *txn, const LogOp *op, const char *reason, GError **error);
-bool log_box_retry(StoreTxn *txn, const LogOp *op, gint64 now_ns, GError **error);
 
 /* --- LIST (box_overlay.c) --- */
 

@@ -7,6 +7,7 @@
 
 #include <string.h>
 #include "imapfs/base/clock.h"
+#include "imapfs/base/error.h"
 
 /* --- done --- */
 
@@ -79,7 +80,7 @@ static GPtrArray *placing_in(StoreTxn *txn, guint32 box, GError **error)
     return log_read_ops(txn, &query, error);
 }
 
-bool log_box_is_built_on(StoreTxn *txn, const LogOp *op, bool *yes_out, GError **error)
+static bool is_built_on(StoreTxn *txn, const LogOp *op, bool *yes_out, GError **error)
 {
     g_autoptr(GPtrArray) later = log_box_ops(txn, op->seq, error);
     g_autoptr(GPtrArray) placing =
@@ -159,14 +160,23 @@ bool log_box_park(StoreTxn *txn, const LogOp *op, const char *reason, GError **e
     return log_set_state(txn, op->seq, LOG_FAILED, reason, error) && log_box_undo(txn, op, error);
 }
 
+bool log_box_cancel(StoreTxn *txn, const LogOp *op, GError **error)
+{
+    bool needed;
+    if (!is_built_on(txn, op, &needed, error))
+        return false;
+    if (!needed)
+        return log_end(txn, op->seq, false, error) && log_box_undo(txn, op, error);
+    g_set_error_literal(error, IMAPFS_ERROR, IMAPFS_ERROR_BUSY,
+                        "later changes build on it: take these back first");
+    return false;
+}
+
+/* As a new one, on what is there now. */
 bool log_box_retry(StoreTxn *txn, const LogOp *op, gint64 now_ns, GError **error)
 {
-    switch (op->kind) {
-    case LOG_MKBOX:
-        return log_mkbox(txn, op->mailbox, now_ns, NULL, error);
-    case LOG_RMBOX:
-        return log_rmbox(txn, op->box, now_ns, error);
-    default:
-        return log_renbox(txn, op->box, op->target, now_ns, error);
-    }
+    bool ok = op->kind == LOG_MKBOX   ? log_mkbox(txn, op->mailbox, now_ns, NULL, error)
+              : op->kind == LOG_RMBOX ? log_rmbox(txn, op->box, now_ns, error)
+                                      : log_renbox(txn, op->box, op->target, now_ns, error);
+    return ok && log_end(txn, op->seq, true, error);
 }

@@ -69,7 +69,7 @@ static void want_name(Reconcile *self, const char *name, const char *wire_name, 
         const guint32 absent = LIST_NONEXISTENT | LIST_NOSELECT;
         level->attributes = ((level->attributes | attributes) & ~absent) |
                             (level->attributes & attributes & absent);
-        if (level->wire_name == NULL)
+        if (level->wire_name == NULL && !level->local)
             level->wire_name = g_strdup(wire_name);
         level->delimiter = level->delimiter != '\0' ? level->delimiter : delimiter;
         return;
@@ -116,8 +116,11 @@ static bool want_entry(Reconcile *self, const BoxEntry *entry, GError **error)
         return true;
     g_autofree char *name = g_strdup(entry->name), *wire = g_strdup(entry->wire_name);
     want_name(self, name, wire, entry->delimiter, entry->attributes);
-    if (entry->box != 0)
-        ((Level *)g_hash_table_lookup(self->wanted, name))->local = true;
+    if (entry->box != 0) { /* the level of that name that the server may have is none yet */
+        Level *level = g_hash_table_lookup(self->wanted, name);
+        level->local = true;
+        g_clear_pointer(&level->wire_name, g_free);
+    }
     char *up;
     while ((up = box_parent_name(name, entry->delimiter)) != NULL) {
         char *wire_up = above_on_server(name, wire, entry->delimiter);

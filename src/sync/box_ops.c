@@ -196,7 +196,7 @@ void box_op_over(BoxOp *self)
     Engine *engine = self->engine;
     g_autoptr(GError) error = NULL;
     g_autoptr(GArray) names = NULL;
-    g_auto(LogOp) after = {0};
+    LogOp after = {0};
     if (!settle(self, &after, &names, &error)) { /* it stays as sent; nothing is lost */
         log_error("replay", "what became of a mailbox cannot be recorded: %s", error->message);
         self->settle = engine_timer(engine, SETTLE_AGAIN_MS, on_settle_again, self);
@@ -205,6 +205,7 @@ void box_op_over(BoxOp *self)
     FAULT("boxes.settled");
     engine->boxes.changes++;
     tell(self, &after, names);
+    log_op_clear(&after);
     end(self);
     engine->boxes.list_again = true;
     replay_soon(engine);

@@ -200,8 +200,8 @@ static bool rename_rows(StoreTxn *txn, const char *sql, const char *from, const 
     return txn_run_query(txn, &query, error);
 }
 
-bool box_rename(StoreTxn *txn, const StoreBox *box, const char *name, gint64 now_ns,
-                bool *done_out, GError **error)
+bool box_rename(StoreTxn *txn, const StoreBox *box, const char *name, gint64 now_ns, bool *done_out,
+                GError **error)
 {
     static const char sql[] =
         "UPDATE box SET name = ?2 || substr(name, length(?1) + 1)"
@@ -229,10 +229,9 @@ bool box_rename(StoreTxn *txn, const StoreBox *box, const char *name, gint64 now
 bool box_rename_on_server(StoreTxn *txn, const char *from, const char *to, char delimiter,
                           GError **error)
 {
-    static const char sql[] =
-        "UPDATE box SET wire_name = ?2 || substr(wire_name, length(?1) + 1)"
-        " WHERE wire_name = ?1"
-        " OR (?3 != '' AND substr(wire_name, 1, length(?1) + 1) = ?1 || ?3)";
+    static const char sql[] = "UPDATE box SET wire_name = ?2 || substr(wire_name, length(?1) + 1)"
+                              " WHERE wire_name = ?1"
+                              " OR (?3 != '' AND substr(wire_name, 1, length(?1) + 1) = ?1 || ?3)";
     return rename_rows(txn, sql, from, to, delimiter, error);
 }
 
@@ -265,8 +264,8 @@ static bool show_again(StoreTxn *txn, const StoreBox *box, GError **error)
     StoreBox above = {0};
     bool has = box->parent != 0 && store_box_by_id(&txn->reader, box->parent, &above);
     const char *level = box->name + box_last_level(box->name, box->delimiter);
-    g_autofree char *name = has ? g_strdup_printf("%s%c%s", above.name, above.delimiter, level)
-                                : g_strdup(box->name);
+    g_autofree char *name =
+        has ? g_strdup_printf("%s%c%s", above.name, above.delimiter, level) : g_strdup(box->name);
     guint32 parent = above.id;
     store_box_clear(&above);
     g_autofree char *leaf = free_leaf(txn, parent, name, box->delimiter);

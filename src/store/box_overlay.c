@@ -105,8 +105,7 @@ static bool is_anothers(Overlay *self, const char *name)
 static bool lay_making(Overlay *self, const LogOp *op, const StoreBox *box, GError **error)
 {
     BoxEntry *there = find(self, op->mailbox, true);
-    if (there != NULL && !(there->attributes & LIST_NONEXISTENT) &&
-        !is_anothers(self, op->mailbox))
+    if (there != NULL && !(there->attributes & LIST_NONEXISTENT) && !is_anothers(self, op->mailbox))
         return done(self, op, error);
     if (!box->local) /* made, and LIST does not have it any more */
         return done(self, op, error);
@@ -152,8 +151,8 @@ static bool lay_renaming(Overlay *self, const LogOp *op, const StoreBox *box, GE
     g_autofree char *from = g_strdup(entry->name);
     for (guint i = 0; i < self->entries->len; i++) {
         BoxEntry *one = self->entries->pdata[i];
-        char *name = one->doomed ? NULL
-                                 : box_moved_name(one->name, from, op->target, box->delimiter);
+        char *name =
+            one->doomed ? NULL : box_moved_name(one->name, from, op->target, box->delimiter);
         if (name == NULL)
             continue;
         g_free(one->name);

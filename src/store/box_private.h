@@ -6,7 +6,8 @@
 
 /* --- names (box_names.c) --- */
 
-#define BOX_RAW_MARK '\001' /* in front of names that could not be decoded (wire/mailbox_name.h) */
+#define BOX_RAW_MARK '\001' /* in front of names that could not be decoded (wire/mailbox_name.h) \
+                             */
 
 /* Where the last level begins in a name; 0 when the name is at the top. A delimiter in front of
  * everything belongs to the first level. */
@@ -31,8 +32,8 @@ bool box_add_local(StoreTxn *txn, const StoreBox *parent, const char *name, char
                    gint64 now_ns, guint32 *id_out, GError **error);
 /* Renames what is shown: this row and those below, which stay what they are. *done_out false: the
  * name is taken. */
-bool box_rename(StoreTxn *txn, const StoreBox *box, const char *name, gint64 now_ns,
-                bool *done_out, GError **error);
+bool box_rename(StoreTxn *txn, const StoreBox *box, const char *name, gint64 now_ns, bool *done_out,
+                GError **error);
 /* The server renamed it: the names that it knows. */
 bool box_rename_on_server(StoreTxn *txn, const char *from, const char *to, char delimiter,
                           GError **error);

@@ -93,7 +93,8 @@ static bool is_inbox(const char *name)
 }
 
 /* A name in a namespace of one's own (meta "namespaces": "PREFIX\n" for each); all are, while they
- * are not known. Only what would be at the top is checked: what is in a mailbox is where that is. */
+ * are not known. Only what would be at the top is checked: what is in a mailbox is where that is.
+ */
 static bool check_top(StoreTxn *txn, const char *name, GError **error)
 {
     g_autofree char *known = store_meta_get(&txn->reader, STORE_META_NAMESPACES);
@@ -129,8 +130,7 @@ typedef struct {
 static bool is_above(const StoreBox *box, gpointer data)
 {
     Above *above = data;
-    g_autofree char *up =
-        box->doomed ? NULL : box_parent_name(above->name, box->delimiter);
+    g_autofree char *up = box->doomed ? NULL : box_parent_name(above->name, box->delimiter);
     if (up != NULL && strcmp(up, box->name) == 0)
         above->found = box->id;
     return above->found == 0;
@@ -297,8 +297,7 @@ static bool unmake(StoreTxn *txn, const StoreBox *box, bool *gone_out, GError **
     for (guint i = 0; i < ops->len; i++) {
         const LogOp *op = ops->pdata[i];
         bool mine = op->box == box->id;
-        if ((mine && op->state != LOG_QUEUED) ||
-            (!mine && touches(op, box->name, box->delimiter)))
+        if ((mine && op->state != LOG_QUEUED) || (!mine && touches(op, box->name, box->delimiter)))
             *gone_out = false;
     }
     for (guint i = 0; *gone_out && i < ops->len; i++)

@@ -433,8 +433,8 @@ static bool run(Reconcile *self, const StoreListing *listings, guint n, GError *
     for (guint i = 0; entries != NULL && i < entries->len; i++)
         if (!want_entry(self, entries->pdata[i], error))
             return false;
-    return entries != NULL && load(self, error) && remove_unwanted(self, error) && keep_rows(self, error) &&
-           place_rest(self, error) && finish(self, error);
+    return entries != NULL && load(self, error) && remove_unwanted(self, error) &&
+           keep_rows(self, error) && place_rest(self, error) && finish(self, error);
 }
 
 bool store_boxes_reconcile(StoreTxn *txn, const StoreListing *listings, guint n, gint64 now_ns,

@@ -106,7 +106,7 @@ static void on_status_done(Command *command, CommandResult result, const Respons
 {
     BoxOp *self = data;
     if (result == COMMAND_NO && tagged && tagged->code == CODE_NONEXISTENT)
-        self->ended = true; /* somebody else has removed it */
+        self->ended = true;          /* somebody else has removed it */
     else if (result == COMMAND_LOST) /* nothing was changed by it */
         box_op_note(self, OUTCOME_LATER, "the connection was lost", IMAPFS_ERROR_LOST);
     else if (result != COMMAND_OK)

@@ -156,8 +156,8 @@ bool store_boxes_reconcile(StoreTxn *txn, const StoreListing *listings, guint n,
 bool store_box_renew(StoreTxn *txn, guint32 box, guint32 uidvalidity, gint64 now_ns,
                      guint32 *new_id_out, GError **error);
 /* uidvalidity (only from 0; another one than the row's is an error), uidnext, highestmodseq,
- * exists, listed, synced_ns, permanent_flags, read_only, mailboxid and rights (these unless NULL) of
- * the row with box->id. */
+ * exists, listed, synced_ns, permanent_flags, read_only, mailboxid and rights (these unless NULL)
+ * of the row with box->id. */
 bool store_box_update(StoreTxn *txn, const StoreBox *box, GError **error);
 bool store_box_touch(StoreTxn *txn, guint32 box, gint64 now_ns, GError **error); /* changed_ns */
 

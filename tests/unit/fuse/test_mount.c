@@ -344,7 +344,8 @@ static void test_eperm(void **state)
     Mount *mount = *state;
     g_autofree char *dir = path_of(mount, A), *flags = path_of(mount, A "/flags");
     g_autofree char *fresh = path_of(mount, "INBOX/new"), *box = path_of(mount, "INBOX");
-    g_autofree char *litter = path_of(mount, "INBOX/.Trash-1000"), *below = path_of(mount, A "/new");
+    g_autofree char *litter = path_of(mount, "INBOX/.Trash-1000"),
+                    *below = path_of(mount, A "/new");
     g_autofree char *body = path_of(mount, A "/body.txt");
     const struct timespec times[2] = {{1, 0}, {1, 0}};
     const struct {

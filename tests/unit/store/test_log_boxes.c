@@ -1,5 +1,5 @@
-/* test_log_boxes.c - mailboxes that are made, removed and renamed here: what is shown, what is sent,
- * and what LIST makes of it.
+/* test_log_boxes.c - mailboxes that are made, removed and renamed here: what is shown, what is
+ * sent, and what LIST makes of it.
  *
  * A story is steps separated by ';' against a server that is a list of names:
  *   mkdir A, rmdir A, mv A B   what a person does; "!" in front: it is refused
@@ -193,7 +193,8 @@ static void step(Story *self, const char *text)
     if (*verb == '!') {
         memmove(words[0], verb + 1, strlen(verb));
         person(self, words, true);
-    } else if (strcmp(verb, "mkdir") == 0 || strcmp(verb, "rmdir") == 0 || strcmp(verb, "mv") == 0) {
+    } else if (strcmp(verb, "mkdir") == 0 || strcmp(verb, "rmdir") == 0 ||
+               strcmp(verb, "mv") == 0) {
         person(self, words, false);
     } else if (strcmp(verb, "put") == 0) {
         put_letter(self, words[1]);
@@ -255,10 +256,11 @@ static bool note_shown(const StoreBox *box, gpointer data)
 static bool note_op(const LogOp *op, gpointer data)
 {
     if (log_is_of_box(op->kind))
-        g_ptr_array_add(data, op->kind == LOG_RENBOX
-                                  ? g_strdup_printf("%u:%s>%s", op->seq, op->mailbox, op->target)
-                                  : g_strdup_printf("%u:%s%s", op->seq,
-                                                    op->kind == LOG_MKBOX ? "+" : "-", op->mailbox));
+        g_ptr_array_add(data,
+                        op->kind == LOG_RENBOX
+                            ? g_strdup_printf("%u:%s>%s", op->seq, op->mailbox, op->target)
+                            : g_strdup_printf("%u:%s%s", op->seq, op->kind == LOG_MKBOX ? "+" : "-",
+                                              op->mailbox));
     return true;
 }
 
@@ -409,8 +411,8 @@ static const struct {
     {"mv a b; mkdir b/y; mv b a; list", "a", "INBOX a a/y+", "+a/y", "", "INBOX a"},
     {"mv a b; mkdir b/y; list; send; list; send; list", "a", "INBOX b b/y", "", "", "INBOX b b/y"},
     {"mkdir a/y; mv a b; list; send; list; send; list", "a", "INBOX b b/y", "", "", "INBOX b b/y"},
-    {"mv a t; mv b a; mv t b; list; send; send; send; list", "a a/1 b b/2",
-     "INBOX a a/2 b b/1", "", "", "INBOX a a/2 b b/1"},
+    {"mv a t; mv b a; mv t b; list; send; send; send; list", "a a/1 b b/2", "INBOX a a/2 b b/1", "",
+     "", "INBOX a a/2 b b/1"},
     {"!mv a b; !mv a a/x; !mv a INBOX; !mv INBOX c; !mv a n/x", "a b", "INBOX a b", "", "",
      "INBOX a b"},
     {"mv a b; mkdir a; list; send; list; send; list", "a a/x", "INBOX a b b/x", "", "",
@@ -580,7 +582,8 @@ static void test_cancel_and_retry(void **state)
             log_op_clear(&op);
         }
         StoreTxn *txn = begin(story.store);
-        bool ok = rows[i].failed ? log_retry(txn, first, 9, &error) : log_cancel(txn, first, &error);
+        bool ok =
+            rows[i].failed ? log_retry(txn, first, 9, &error) : log_cancel(txn, first, &error);
         commit(txn);
         if (ok != rows[i].ok)
             fail_msg("%s: %s", rows[i].before, error ? error->message : "done");

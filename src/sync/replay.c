@@ -91,7 +91,9 @@ void replay_soon(Engine *engine)
     if (gather_is_open(engine))
         return; /* its end asks */
     g_autoptr(GArray) dues = log_due(store_reader(engine->store));
-    gint64 next_us = start_due(engine, dues);
+    gint64 next_us = start_due(engine, dues), boxes_us = box_ops_start(engine);
+    if (boxes_us >= 0 && (next_us < 0 || boxes_us < next_us))
+        next_us = boxes_us;
     engine_timer_clear(&engine->replay.due);
     if (next_us >= 0)
         arm(engine, next_us);
@@ -316,7 +318,7 @@ void replay_step(Mailbox *mailbox)
     LogNext next = {0};
     if (mailbox->replay.phase != REPLAY_HELD || !mailbox->replay.holds)
         return;
-    if (!replay_may_send(mailbox->engine) || mailbox->gone) {
+    if (!replay_may_send(mailbox->engine) || mailbox->gone || mailbox->frozen) {
         replay_end(mailbox);
         return;
     }
@@ -363,7 +365,7 @@ void replay_mailbox(Mailbox *mailbox, CommandLane lane)
     LogNext next = {0};
     Engine *engine = mailbox->engine;
     bool patience = clock_mono_us() < mailbox->replay.not_before_us;
-    if (mailbox->replay.phase != REPLAY_IDLE || mailbox->gone || patience ||
+    if (mailbox->replay.phase != REPLAY_IDLE || mailbox->gone || mailbox->frozen || patience ||
         !replay_may_send(engine))
         return;
     mailbox->replay.phase = REPLAY_HELD;

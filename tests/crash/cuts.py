@@ -380,7 +380,9 @@ class CutsAndOthers(Cuts):
                 self.world.cut = None
             if self.world.was_cut():  # else it was all over before
                 self.cuts += 1
-                self.check_end(run)
+                interrupt.same("exit", run.code, 0)
+                self.last = again = self.drive()  # perhaps it was the LOGOUT that was cut
+                self.check_end(again)
                 self.check_quiet()
         self.guarded(f"cut {direction} at {n} by {how}", go)
 

@@ -26,6 +26,8 @@ void box_borrow(Query *query, StoreBox *out)
         .permanent_flags = query_get_text(query, 13),
         .read_only = query_get_int(query, 14) != 0,
         .mailboxid = query_get_text(query, 15),
+        .local = query_get_int(query, 16) != 0,
+        .doomed = query_get_int(query, 17) != 0,
     };
 }
 

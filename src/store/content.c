@@ -30,10 +30,12 @@ typedef struct {
     gsize length;
 } Row;
 
-static void bind_key(Query *query, const ContentKey *key)
+static void bind_key(StoreReader *reader, Query *query, const ContentKey *key)
 {
-    query_int(query, key->box);
-    query_int(query, key->uid);
+    guint32 box, uid;
+    store_origin(reader, key->box, key->uid, &box, &uid);
+    query_int(query, box);
+    query_int(query, uid);
     query_int(query, key->kind);
     query_text(query, key->section);
 }
@@ -47,7 +49,7 @@ static bool load_row(StoreReader *reader, const ContentKey *key, Row *row)
     Query query;
     if (!reader_open_content_query(reader, &query, sql))
         return false;
-    bind_key(&query, key);
+    bind_key(reader, &query, key);
     bool found = query_step(&query);
     if (found) {
         row->id = (guint64)query_get_int(&query, 0);
@@ -133,7 +135,7 @@ bool content_exists(StoreReader *reader, const ContentKey *key)
     Query query;
     if (!reader_open_content_query(reader, &query, sql))
         return false;
-    bind_key(&query, key);
+    bind_key(reader, &query, key);
     guint64 id = query_step(&query) ? (guint64)query_get_int(&query, 0) : 0;
     return reader_close_query(reader, &query) && id != 0 && !content_uses_is_bad(reader->store, id);
 }

@@ -325,6 +325,20 @@ static bool remove_range(ContentTxn *txn, const PurgeRange *range, GError **erro
     return true;
 }
 
+/* What the other has already stays: the rest is removed. */
+static bool pass_on(ContentTxn *txn, const PurgeRange *range, GError **error)
+{
+    static const char sql[] =
+        "UPDATE OR IGNORE content SET box = ?, uid = ? WHERE box = ? AND uid = ?";
+    Query query;
+    query_open(&query, txn->store->content.db, sql);
+    query_int(&query, range->to_box);
+    query_int(&query, range->to_uid);
+    query_int(&query, range->box);
+    query_int(&query, range->lo);
+    return query_run(&query, error);
+}
+
 bool content_purge(Store *store, const GArray *ranges, GError **error)
 {
     ContentTxn txn;
@@ -334,7 +348,8 @@ bool content_purge(Store *store, const GArray *ranges, GError **error)
         const PurgeRange *range = &g_array_index(ranges, PurgeRange, i);
         if (range->reused)
             content_writers_kill(store, range->box);
-        if (!remove_range(&txn, range, error)) {
+        if ((range->to_box != 0 && !pass_on(&txn, range, error)) ||
+            !remove_range(&txn, range, error)) {
             content_txn_rollback(&txn);
             return false;
         }

@@ -2,7 +2,7 @@
  *
  * The rule: what is shown is computed when it is read, from the row, what is kept here, and what is
  * pending, in this order. So to roll back is to delete a row. */
-#include "private.h"
+#include "log_private.h"
 
 #include <string.h>
 
@@ -51,6 +51,13 @@ void log_op_borrow(Query *query, LogOp *out)
         .emailid = query_get_text(query, 15),
         .internaldate = query_get_int(query, 16),
         .size = (guint64)query_get_int(query, 17),
+        .to_box = (guint32)query_get_int(query, 18),
+        .to_n = (guint32)query_get_int(query, 19),
+        .target = query_get_text(query, 20),
+        .fence_uidvalidity = (guint32)query_get_int(query, 21),
+        .fence_uidnext = (guint32)query_get_int(query, 22),
+        .after = (guint32)query_get_int(query, 23),
+        .shown = query_get_text(query, 24),
     };
 }
 
@@ -64,6 +71,8 @@ LogOp *log_op_copy(const LogOp *op)
     out->name = g_strdup(op->name);
     out->message_id = g_strdup(op->message_id);
     out->emailid = g_strdup(op->emailid);
+    out->target = g_strdup(op->target);
+    out->shown = g_strdup(op->shown);
     return out;
 }
 
@@ -76,6 +85,8 @@ void log_op_clear(LogOp *op)
     g_free(op->name);
     g_free(op->message_id);
     g_free(op->emailid);
+    g_free(op->target);
+    g_free(op->shown);
     memset(op, 0, sizeof(*op));
 }
 
@@ -120,7 +131,8 @@ char *log_shown_flags(StoreReader *reader, guint32 box, guint32 uid, const char 
 {
     static const char sql_local[] = "SELECT plus, minus FROM local_flag WHERE box = ? AND uid = ?";
     static const char sql_pending[] = "SELECT plus, minus FROM log WHERE box = ? AND uid = ?"
-                                      " AND state <= 1 /* QUEUED, INFLIGHT */ ORDER BY seq";
+                                      " AND state <= 1 /* QUEUED, INFLIGHT */ AND kind = 0"
+                                      " ORDER BY seq";
     g_auto(Flags) flags = {0};
     GString *text = g_string_new(NULL);
     flags_parse(&flags, server != NULL ? server : "");
@@ -199,10 +211,16 @@ static const char sql_count_all[] = "SELECT state = 5, count(*) FROM log GROUP B
 static const char sql_count_box[] = "SELECT state = 5, count(*) FROM log WHERE box = ? GROUP BY 1";
 static const char sql_count_msg[] =
     "SELECT state = 5, count(*) FROM log WHERE box = ? AND uid = ? GROUP BY 1";
+static const char sql_count_pending[] =
+    "SELECT state = 5, count(*) FROM (SELECT state FROM log WHERE box = ?1 AND uid = ?2"
+    " UNION ALL SELECT state FROM log WHERE to_n != 0 AND to_n = ?2) GROUP BY 1";
 
 void log_count(StoreReader *reader, guint32 box, guint32 uid, LogCounts *out)
 {
-    const char *sql = box == 0 ? sql_count_all : uid == 0 ? sql_count_box : sql_count_msg;
+    const char *sql = box == 0                   ? sql_count_all
+                      : uid == 0                 ? sql_count_box
+                      : box == STORE_BOX_PENDING ? sql_count_pending
+                                                 : sql_count_msg;
     Query query;
     *out = (LogCounts){0};
     if (!reader_open_query(reader, &query, sql))
@@ -216,20 +234,4 @@ void log_count(StoreReader *reader, guint32 box, guint32 uid, LogCounts *out)
         *count = (guint64)query_get_int(&query, 1);
     }
     reader_close_query(reader, &query);
-}
-
-GArray *log_due(StoreReader *reader)
-{
-    static const char sql[] = "SELECT box, min(next_try_ns) FROM log WHERE state = 0 GROUP BY box"
-                              " ORDER BY box";
-    GArray *out = g_array_new(FALSE, FALSE, sizeof(LogDue));
-    Query query;
-    if (!reader_open_query(reader, &query, sql))
-        return out;
-    while (query_step(&query)) {
-        LogDue due = {(guint32)query_get_int(&query, 0), query_get_int(&query, 1)};
-        g_array_append_val(out, due);
-    }
-    reader_close_query(reader, &query);
-    return out;
 }

@@ -36,13 +36,14 @@ struct StoreTxn {
     Store *store;
     StoreReader reader; /* over the writer's connection */
     bool failed;        /* something in it failed: it can only be rolled back */
-    GArray *purge;      /* of PurgeRange: contents that go with what was removed */
+    GArray *purge;      /* of PurgeRange, in order: contents that go with what was removed */
     LogEffects effects; /* of what was removed and put on the log */
     int n_adrift;       /* ADRIFT operations; -1: not counted yet */
 };
 typedef struct {
     guint32 box, lo, hi;
     bool reused; /* the number gets a new meaning: what is left behind would be a wrong byte */
+    guint32 to_box, to_uid; /* not removed: they are contents of this message now; 0: removed */
 } PurgeRange;
 
 bool txn_open_query(StoreTxn *txn, Query *query, const char *sql, GError **error);
@@ -50,17 +51,32 @@ bool txn_run_query(StoreTxn *txn, Query *query, GError **error);
 bool txn_close_query(StoreTxn *txn, Query *query, GError **error);
 int txn_changes(StoreTxn *txn); /* rows of the last statement */
 void txn_purge(StoreTxn *txn, guint32 box, guint32 lo, guint32 hi, bool reused);
+/* Contents of a message are another's from now on (that has none). */
+void txn_pass_on(StoreTxn *txn, guint32 box, guint32 uid, guint32 to_box, guint32 to_uid);
 /* Fails the transaction for a reason of ours. Returns false. */
 bool txn_refuse(StoreTxn *txn, GError **error, int code, const char *format, ...)
     G_GNUC_PRINTF(4, 5);
 /* Removes all messages, structures, sizes of a mailbox, and has its contents purged. */
 bool txn_empty_box(StoreTxn *txn, guint32 box, GError **error);
+/* The same of one message, or of a pending one. */
+bool txn_drop_msg(StoreTxn *txn, guint32 box, guint32 uid, GError **error);
+/* Where what is kept of a message belongs now: as store_origin(), also for one that was numbered
+ * meanwhile. */
+void store_locate(StoreReader *reader, guint32 *box, guint32 *uid);
+
+/* --- numbers of ours (numbers.c) --- */
+
+bool numbers_open(Store *store, GError **error);
+/* Of pending messages and of letters in the spool: each is given once. Any thread. 0: none left. */
+guint32 store_take_number(Store *store);
+void store_number_seen(Store *store, guint32 n); /* while the store is opened: it was given */
 
 /* --- mailboxes (boxes.c, box_id.c) --- */
 
-#define BOX_COLUMNS                                                                        \
-    "id, parent, name, leaf, delimiter, attributes, uidvalidity, uidnext, highestmodseq, " \
-    "n_exists, listed, synced_ns, changed_ns, permanent_flags, read_only, mailboxid"
+#define BOX_COLUMNS                                                                           \
+    "id, parent, name, leaf, delimiter, attributes, uidvalidity, uidnext, highestmodseq, "    \
+    "n_exists, listed, synced_ns, changed_ns, permanent_flags, read_only, mailboxid, local, " \
+    "doomed"
 void box_borrow(Query *query, StoreBox *out); /* the row the query stands on */
 StoreBox box_copy(const StoreBox *box);
 /* changed_ns of a mailbox's directory (0: the top), later than it ever was. */
@@ -82,9 +98,10 @@ void box_ids_clear(BoxIds *ids);
 
 /* --- the log (log.c, log_change.c, log_server.c) --- */
 
-#define LOG_COLUMNS                                                                 \
-    "seq, kind, state, box, uid, uidvalidity, plus, minus, attempts, next_try_ns, " \
-    "logged_ns, reason, mailbox, name, message_id, emailid, internaldate, size"
+#define LOG_COLUMNS                                                                       \
+    "seq, kind, state, box, uid, uidvalidity, plus, minus, attempts, next_try_ns, "       \
+    "logged_ns, reason, mailbox, name, message_id, emailid, internaldate, size, to_box, " \
+    "to_n, target, fence_uidvalidity, fence_uidnext, after_seq, shown"
 void log_op_borrow(Query *query, LogOp *out); /* the row the query stands on */
 /* Merges later flags over earlier ones: the last value of each is kept. */
 void log_merge(Flags *set, Flags *clear, const char *later_set, const char *later_clear);
@@ -92,7 +109,8 @@ void log_merge(Flags *set, Flags *clear, const char *later_set, const char *late
 bool log_place(StoreTxn *txn, guint32 seq, guint32 box, guint32 uid, guint32 uidvalidity,
                GError **error);
 bool log_set_state(StoreTxn *txn, guint32 seq, LogState state, const char *reason, GError **error);
-bool log_delete(StoreTxn *txn, guint32 seq, GError **error);
+/* A message that was \\Deleted is not any more: it is not hidden for that. */
+bool log_undeleted(StoreTxn *txn, guint32 box, guint32 uid, GError **error);
 
 /* What the server did to the rows under the log. Before the rows go: */
 bool log_messages_removed(StoreTxn *txn, guint32 box, const UidSet *uids, GError **error);
@@ -110,9 +128,6 @@ bool entries_note(StoreTxn *txn, GError **error); /* the last thing before a com
 /* --- the spool (spool.c) --- */
 
 bool spool_store_open(Store *store, GError **error);
-/* Numbers of ours, of pending messages and of letters: each is given once. Any thread. */
-guint32 store_take_number(Store *store);
-void store_number_seen(Store *store, guint32 n); /* while the store is opened: it was given */
 
 /* --- content --- */
 
@@ -141,9 +156,9 @@ typedef struct {
 struct Store {
     guint64 cache_size;
     Dir state, cache, files, spool;
-    gint next_number; /* atomic: of pending messages and letters; see store_take_number() */
     int state_lock, cache_lock;
-    bool opened; /* wholly */
+    bool opened;         /* wholly */
+    guint64 next_number; /* atomic; store_take_number() */
     char *index_path, *content_path;
     gint index_damaged, content_damaged; /* atomic; told by SQLite while running */
 

@@ -41,18 +41,7 @@ static guint32 number_of(const char *name)
     return n > 0 && n <= G_MAXUINT32 && strcmp(end, ".eml") == 0 ? (guint32)n : 0;
 }
 
-/* --- numbers --- */
-
-guint32 store_take_number(Store *store)
-{
-    return (guint32)g_atomic_int_add(&store->next_number, 1);
-}
-
-void store_number_seen(Store *store, guint32 n)
-{
-    if (n >= (guint32)g_atomic_int_get(&store->next_number))
-        g_atomic_int_set(&store->next_number, (gint)(n + 1));
-}
+/* --- the directory --- */
 
 /* Calls f with every name in the spool. */
 static bool each_name(Store *store, void (*f)(Store *, const char *, gpointer), gpointer data,
@@ -80,7 +69,6 @@ static void see_name(Store *store, const char *name, gpointer data)
 
 bool spool_store_open(Store *store, GError **error)
 {
-    store->next_number = 1;
     return dir_open_child(&store->state, "spool", &store->spool, error) &&
            each_name(store, see_name, NULL, error);
 }
@@ -126,10 +114,13 @@ Spool *spool_new(Store *store, GError **error)
     Spool *spool = g_new0(Spool, 1);
     spool->store = store;
     spool->n = store_take_number(store);
-    spool->fd = open_unnamed(spool);
+    spool->fd = spool->n != 0 ? open_unnamed(spool) : -1;
     if (spool->fd >= 0)
         return spool;
-    fail("a file cannot be made", error);
+    if (spool->n == 0)
+        g_set_error(error, IMAPFS_ERROR, IMAPFS_ERROR_FULL, "there are no numbers left");
+    else
+        fail("a file cannot be made", error);
     g_free(spool);
     return NULL;
 }

@@ -100,6 +100,7 @@ static Store *store_new(guint64 cache_size)
 {
     Store *store = g_new0(Store, 1);
     store->cache_size = cache_size;
+    store->next_number = 1;
     store->state = store->cache = store->files = store->spool = DIR_CLOSED;
     store->state_lock = store->cache_lock = -1;
     store->readers = g_ptr_array_new();
@@ -128,7 +129,7 @@ Store *store_open(const StoreConfig *config, GError **error)
         return NULL;
     store->txn.reader.store = store;
     store->txn.reader.index = store->writer;
-    if (!entries_open(store, error) ||
+    if (!numbers_open(store, error) || !entries_open(store, error) ||
         !content_store_open(store, generation, cache_before != LOCK_CLEAN, error) ||
         !checkpointer_add(store->checkpointer, store->index_path, store->writer, error) ||
         !checkpointer_add(store->checkpointer, store->content_path, store->content.db, error))

@@ -133,7 +133,13 @@ int txn_changes(StoreTxn *txn)
 
 void txn_purge(StoreTxn *txn, guint32 box, guint32 lo, guint32 hi, bool reused)
 {
-    PurgeRange range = {box, lo, hi, reused};
+    PurgeRange range = {.box = box, .lo = lo, .hi = hi, .reused = reused};
+    g_array_append_val(txn->purge, range);
+}
+
+void txn_pass_on(StoreTxn *txn, guint32 box, guint32 uid, guint32 to_box, guint32 to_uid)
+{
+    PurgeRange range = {.box = box, .lo = uid, .hi = uid, .to_box = to_box, .to_uid = to_uid};
     g_array_append_val(txn->purge, range);
 }
 

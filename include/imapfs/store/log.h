@@ -100,6 +100,7 @@ typedef struct {
     /* INFLIGHT and UNSURE ones that place: what to_box said before they were sent. */
     guint32 fence_uidvalidity, fence_uidnext;
     guint32 after; /* of another operation, that must be done first; 0: none, or done */
+    char *shown;   /* MOVE, COPY, EXPUNGE: the flags that were shown; NULL: not recorded */
 } LogOp;
 void log_op_clear(LogOp *op);
 void log_op_free(LogOp *op);
@@ -241,7 +242,11 @@ bool log_done(StoreTxn *txn, guint32 seq, GError **error);
  * its place. The operation is done. */
 bool log_placed(StoreTxn *txn, guint32 seq, guint32 uidvalidity, guint32 uid, bool still_there,
                 GError **error);
-/* Sent, and not answered. */
+/* An EXPUNGE that could only set \\Deleted (no UIDPLUS): it is done, and the message stays hidden
+ * while it is there and has that flag. */
+bool log_hide(StoreTxn *txn, guint32 seq, GError **error);
+/* Sent, and not answered. FLAGS and EXPUNGE are QUEUED again. What is not INFLIGHT stays as it is.
+ */
 bool log_unsure(StoreTxn *txn, guint32 seq, GError **error);
 /* What is UNSURE into this mailbox, which is in sync: compared with what came there since its fence
  * (EMAILID, or Message-ID and size; each message stands for one operation only). Found: log_placed.

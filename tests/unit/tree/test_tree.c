@@ -956,7 +956,7 @@ static void test_statfs(void **state)
 static void test_numbers(void **state)
 {
     World *world = *state;
-    g_autofree char *name = tree_message_entry_name("2025-11-20 A - B", 42);
+    g_autofree char *name = tree_message_entry_name(1, "2025-11-20 A - B", 42);
     TreePlace places[TREE_VIEWS] = {{0}};
 
     assert_string_equal(name, "2025-11-20 A - B.42");

@@ -26,9 +26,7 @@ bool log_source_is_there(StoreTxn *txn, const LogOp *op)
 /* The message that a MOVE is of is known by its old number again. */
 static bool come_back(StoreTxn *txn, const LogOp *op, GError **error)
 {
-    return went_forget(txn, op->box, op->uid, error) &&
-           pending_rename(txn, op->to_n, op->box, op->uid, op->uidvalidity, error) &&
-           went_put(txn, STORE_BOX_PENDING, op->to_n, op->box, op->uid, error);
+    return pending_rename(txn, op->to_n, op->box, op->uid, op->uidvalidity, error);
 }
 
 bool log_undo_move(StoreTxn *txn, const LogOp *op, GError **error)

@@ -24,6 +24,14 @@ static bool takes(const NodeKind *kind, TreeChangeKind change)
     return kind && kind->changes & (1u << change);
 }
 
+/* A directory inside a message is told by the message's structure, not by its number. */
+static bool may_be_inside_message(guint64 number)
+{
+    Ino ino = ino_unpack(number);
+
+    return ino.box && ino.uid && ino.slot >= LAYOUT_INDEX_FIRST_PART && !(ino.slot & SLOT_RAW);
+}
+
 /* Which node it is told by the number alone; what else there is takes no change. */
 int tree_change_refusal(const TreeChange *change)
 {
@@ -31,6 +39,9 @@ int tree_change_refusal(const TreeChange *change)
 
     if (is_xattr(change) && !g_str_has_prefix(change->name, "user."))
         return EOPNOTSUPP;
+    if ((change->kind == TREE_CHANGE_UNLINK || change->kind == TREE_CHANGE_RMDIR) &&
+        may_be_inside_message(change->ino))
+        return 0;
     if (!takes(kind, change->kind))
         return EPERM;
     return (change->kind != TREE_CHANGE_RENAME && change->kind != TREE_CHANGE_LINK) ||

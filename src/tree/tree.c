@@ -365,7 +365,8 @@ bool listing_add(const Listing *listing, guint64 cookie, const char *name, const
     if (listing->full)
         node_entry(listing->call, node, &entry);
     entry.st.st_ino = node->number;
-    entry.st.st_mode = node->kind->mode;
+    if (!listing->full)
+        entry.st.st_mode = node->kind->mode;
     return listing->add(name, &entry, cookie, listing->data);
 }
 

@@ -199,33 +199,46 @@ static bool has_letters(const Call *call, guint32 box, const StoreMsg *msg, cons
     return strcmp(shown, letters) == 0;
 }
 
-/* What a name without its letters is about, if it is shown here. */
-static bool find_base(const Call *call, const Node *dir, const char *base, TreeMessage *out,
-                      StoreMsg *msg)
+/* Its row, if it is shown here, or what it became is. */
+static bool is_here(const Call *call, const Node *dir, TreeMessage *message, StoreMsg *msg)
 {
-    g_auto(GivenName) given = {0};
+    where_went(call->reader, message);
+    return where_shown(call->reader, message->box, message->uid) == dir->ino.box &&
+           store_msg_get(call->reader, message->box, message->uid, msg);
+}
+
+static bool find_own_base(const Call *call, const Node *dir, const char *base, TreeMessage *out,
+                          StoreMsg *msg)
+{
     g_autofree char *own = NULL;
     TreeMessage named;
 
-    if (parse_base(dir, base, &named)) {
-        *out = named;
-    } else if (given_find(call->tree->given, MAILDIR_PLACE(dir->ino.box, MAILDIR_FILES), base,
-                          &given)) {
-        *out = given.message;
-    } else {
+    if (!parse_base(dir, base, &named))
         return false;
-    }
-    where_went(call->reader, out);
-    if (where_shown(call->reader, out->box, out->uid) != dir->ino.box ||
-        !store_msg_get(call->reader, out->box, out->uid, msg))
+    *out = named;
+    if (!is_here(call, dir, out, msg))
         return false;
-    if (given.name)
-        return true;
     own = print_base(&dir->box, &named, msg);
     if (strcmp(own, base) == 0)
         return true;
     store_msg_clear(msg);
     return false;
+}
+
+/* What a name without its letters is about, if it is shown here. *out is set also when it is not:
+ * it may come. */
+static bool find_base(const Call *call, const Node *dir, const char *base, TreeMessage *out,
+                      StoreMsg *msg)
+{
+    g_auto(GivenName) given = {0};
+
+    if (find_own_base(call, dir, base, out, msg))
+        return true;
+    if (!given_find(call->tree->given, MAILDIR_PLACE(dir->ino.box, MAILDIR_FILES), base, &given) ||
+        !is_here(call, dir, &given.message, msg))
+        return false;
+    *out = given.message;
+    return true;
 }
 
 TreeStatus maildir_find(const Call *call, const Node *dir, const char *name, Node *out,

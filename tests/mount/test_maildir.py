@@ -307,6 +307,7 @@ class TestDelivery(Maildir):
         mounted = super().up(*options, home=home)
         for box in ("INBOX", "Other", "Trash"):
             self.files(mounted, box)
+        self.read(self.file(mounted, self.uids[3]))
         with open(mounted.path(".imapfs", "ctl"), "w") as file:
             file.write("offline\n")
         return mounted
@@ -417,7 +418,6 @@ class TestDelivery(Maildir):
     def test_move(self):
         mounted = self.up()
         path, before = self.file(mounted, self.uids[3]), self.mtime(mounted, "Other")
-        self.read(path)
         to = self.dir(mounted, "Other", "cur", os.path.basename(path) + "FS")
         os.rename(path, to)
         self.assert_fails([errno.ENOENT], os.stat, path)
@@ -429,7 +429,6 @@ class TestDelivery(Maildir):
     def test_copy_by_link(self):
         mounted = self.up()
         path = self.file(mounted, self.uids[3])
-        self.read(path)
         to = self.dir(mounted, "Other", "cur", "copy:2,S")
         os.link(path, to)
         self.assertEqual(self.read(to), mail.to_lf(self.mails[3].raw))

@@ -67,6 +67,7 @@ class Programs(Case):
         self.server.prefill("INBOX", [(mail.quick(i, SIZE), self.date(i))
                                       for i in range(1, N + 1)], flags="")
         self.server.prefill("Archive", [(mail.quick(N + 1, SIZE), self.date(N + 1))])
+        self.server.prefill("Trash", [])
         self.server.start()
         self.addCleanup(self.server.stop)
         source, options = self.server.source()

@@ -116,6 +116,11 @@ static void tell(Front *front, const TreeChange *change)
         front_forget_maildir(front, message->box);
         engine_logged(front->engine, message->box, message->uid);
     }
+    for (guint i = 0; change->names && i < change->names->len; i++) {
+        const StoreName *name = &g_array_index(change->names, StoreName, i);
+
+        front_events.box_added(name->parent, 0, name->leaf, front);
+    }
     for (guint i = 0; change->places && i < change->places->len; i++) {
         const TreePlace *place = &g_array_index(change->places, TreePlace, i);
 

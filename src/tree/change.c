@@ -77,6 +77,23 @@ void changing_note_place(Changing *changing, guint64 dir, const char *name)
     g_array_append_val(change->places, place);
 }
 
+static void name_clear(gpointer data)
+{
+    g_free(((StoreName *)data)->leaf);
+}
+
+void changing_note_name(Changing *changing, guint32 parent, const char *leaf)
+{
+    TreeChange *change = changing->change;
+    StoreName name = {parent, g_strdup(leaf)};
+
+    if (!change->names) {
+        change->names = g_array_new(FALSE, FALSE, sizeof(StoreName));
+        g_array_set_clear_func(change->names, name_clear);
+    }
+    g_array_append_val(change->names, name);
+}
+
 int changing_refuse(Changing *changing, GError *error)
 {
     int err = imapfs_error_to_errno(error);
@@ -153,6 +170,7 @@ static void take_back(TreeChange *change, int err)
 {
     g_clear_pointer(&change->messages, g_array_unref);
     g_clear_pointer(&change->places, g_array_unref);
+    g_clear_pointer(&change->names, g_array_unref);
     change->must_wait = false;
     change->made = (TreeMessage){0, 0};
     if (!change->err)
@@ -246,6 +264,7 @@ void tree_change_clear(TreeChange *change)
 {
     g_clear_pointer(&change->messages, g_array_unref);
     g_clear_pointer(&change->places, g_array_unref);
+    g_clear_pointer(&change->names, g_array_unref);
 }
 
 /* All of it, or nothing. */

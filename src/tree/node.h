@@ -271,6 +271,8 @@ int maildir_change(Changing *changing, const Node *dir); /* of names in cur/ and
 
 /* MKDIR, and RMDIR and RENAME of a name that is no message's, in the root or a mailbox. */
 int boxes_change(Changing *changing, const Node *dir);
+/* RFC 4314, as far as it is known: whether the server says that this may be done. */
+bool box_may(const StoreBox *box, char right);
 
 /* --- mailbox.c --- */
 
@@ -391,6 +393,7 @@ TreeStatus file_open_content(const Call *call, const ContentKey *key, const Layo
 void changing_note(Changing *changing, guint32 box, guint32 uid);
 /* ... and a name in a directory means something else then. */
 void changing_note_place(Changing *changing, guint64 dir, const char *name);
+void changing_note_name(Changing *changing, guint32 parent, const char *leaf); /* a mailbox's */
 /* The errno for an error of log_*(), which is freed; notes when the transaction failed with it. */
 int changing_refuse(Changing *changing, GError *error);
 

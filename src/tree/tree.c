@@ -319,7 +319,7 @@ TreeStatus call_messages_fresh(const Call *call, const StoreBox *box)
 {
     bool settled = tree_ask_is_settled(call->ask, NEED_MAILBOX);
 
-    if (!box_is_selectable(box))
+    if (!box_is_selectable(box) || box->local)
         return TREE_OK;
     if (box->listed && (settled || engine_box_fresh(call->tree->config.engine, box->id)))
         return TREE_OK;

@@ -157,10 +157,13 @@ typedef struct {
     Need need;        /* (has no strings) */
     GArray *messages; /* of TreeMessage (uid 0: of the mailbox as a whole); NULL: none */
     GArray *places;   /* of TreePlace: names that mean something else now; NULL: none */
+    GArray *names;    /* of StoreName: the same of mailboxes, wherever they are shown */
     TreeMessage made; /* what a message is now that was moved, copied or appended; or 0, 0 */
     guint before;     /* what the file remembered */
 } TreeChange;
 
+/* What has to be known before it can be tried: a question like any other. */
+TreeStatus tree_prepare(Tree *tree, TreeAsk *ask, const TreeChange *change);
 /* 0, or the errno by which such a change is refused whatever the store says. */
 int tree_change_refusal(const TreeChange *change);
 /* Applies them, in their order, in one durable transaction. One that is refused leaves the others;

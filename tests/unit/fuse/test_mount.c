@@ -343,7 +343,9 @@ static void test_eperm(void **state)
 {
     Mount *mount = *state;
     g_autofree char *dir = path_of(mount, A), *flags = path_of(mount, A "/flags");
-    g_autofree char *fresh = path_of(mount, "INBOX/new");
+    g_autofree char *fresh = path_of(mount, "INBOX/new"), *box = path_of(mount, "INBOX");
+    g_autofree char *litter = path_of(mount, "INBOX/.Trash-1000");
+    g_autofree char *below = path_of(mount, A "/new"), *other = path_of(mount, "New");
     g_autofree char *body = path_of(mount, A "/body.txt");
     const struct timespec times[2] = {{1, 0}, {1, 0}};
     const struct {
@@ -356,7 +358,10 @@ static void test_eperm(void **state)
         {"open to truncate", refused_open(body, O_WRONLY | O_TRUNC)},
         {"open to truncate alone", refused_open(body, O_RDONLY | O_TRUNC)},
         {"create", refused_open(fresh, O_CREAT | O_WRONLY)},
-        {"mkdir", CALL(mkdir(fresh, 0700))},
+        {"mkdir of a desktop", CALL(mkdir(litter, 0700))},
+        {"mkdir in a message", CALL(mkdir(below, 0700))},
+        {"rmdir of INBOX", CALL(rmdir(box))},
+        {"rename of INBOX", CALL(rename(box, other))},
         {"rename", CALL(rename(dir, fresh))},
         {"symlink", CALL(symlink("x", fresh))},
         {"link", CALL(link(flags, fresh))},

@@ -16,7 +16,7 @@
 
 #define WRITTEN_WITHIN_US (10 * 60 * G_USEC_PER_SEC) /* SELECT at once what was written lately */
 #define ODD_US (60 * G_USEC_PER_SEC)
-#define LOST_FREELY 2     /* connections lost over the same batch before it is slowed down */
+#define LOST_FREELY 2      /* connections lost over the same batch before it is slowed down */
 #define APPENDS_CLAIMED 50 /* each is UNSURE when the connection goes */
 
 /* --- may it? --- */
@@ -399,6 +399,8 @@ void replay_batch_over(Mailbox *mailbox, bool lost)
 {
     MailboxReplay *replay = &mailbox->replay;
     mailbox_ref(mailbox);
+    if (!lost && replay->batch->ops->len < LIMIT_COMMAND_UIDS)
+        gather_more(mailbox->engine);
     batch_free(g_steal_pointer(&replay->batch));
     replay->phase = REPLAY_HELD;
     replay->n_lost = lost ? replay->n_lost + 1 : 0;
@@ -516,8 +518,7 @@ void replay_tell_effects(Engine *engine, const char *mailbox, const LogEffects *
                                               conflict_words(CONFLICT_MAILBOX_GONE));
         replay_note_failed(engine, 0, 0, error);
     }
-    if (effects->dropped || effects->parked)
-        replay_note_settled(engine);
+    replay_note_settled(engine); /* a deletion of what is gone is done, and no effect */
     if (effects->followed)
         engine_post(engine, soon_run, NULL, NULL);
 }

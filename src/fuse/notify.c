@@ -139,7 +139,7 @@ static void tell_box(Notifier *notifier, const Event *event)
 
 static void tell_message(Notifier *notifier, const Event *event)
 {
-    g_autofree char *name = tree_message_entry_name(event->name, event->id);
+    g_autofree char *name = tree_message_entry_name(event->box, event->name, event->id);
     g_autofree char *uid = g_strdup_printf("%" G_GUINT32_FORMAT, event->id);
     g_autofree char *eml = g_strconcat(uid, ".eml", NULL);
     guint64 dir = tree_ino_box(event->box), raw = tree_ino_raw_box(event->box);
@@ -169,6 +169,8 @@ void front_forget_flags(Front *front, guint32 box, guint32 uid)
 
 static void tell(Notifier *notifier, const Event *event)
 {
+    Front *front = notifier->front;
+
     switch (event->kind) {
     case BOX_ADDED:
     case BOX_REMOVED:
@@ -179,8 +181,9 @@ static void tell(Notifier *notifier, const Event *event)
         tell_message(notifier, event);
         break;
     case FLAGS_CHANGED:
-        front_forget_flags(notifier->front, event->box, event->id);
-        forget_listing(notifier, tree_ino_maildir_cur(event->box));
+        front_forget_flags(front, event->box, event->id);
+        forget_listing(notifier,
+                       tree_ino_maildir_cur(tree_message_box(front->tree, event->box, event->id)));
         break;
     case NAME_CHANGED:
         forget_name(notifier, event->dir, event->name);

@@ -295,13 +295,25 @@ static bool rename_op(StoreTxn *txn, const LogOp *op, guint32 box, guint32 uid, 
     return now != NULL ? log_undo_move(txn, now, error) : !txn->failed;
 }
 
+/* Who knows it by n finds it by its new name, and from there where it was moved since. */
+static bool rename_went(StoreTxn *txn, guint32 n, guint32 box, guint32 uid, GError **error)
+{
+    guint32 on_box = STORE_BOX_PENDING, on_uid = n;
+    bool moved_on = step_went(&txn->reader, &on_box, &on_uid);
+    return log_check_reads(txn, error) &&
+           (moved_on ? went_put(txn, box, uid, on_box, on_uid, error)
+                     : went_forget(txn, box, uid, error)) &&
+           went_put(txn, STORE_BOX_PENDING, n, box, uid, error);
+}
+
 bool pending_rename(StoreTxn *txn, guint32 n, guint32 box, guint32 uid, guint32 uidvalidity,
                     GError **error)
 {
     static const char sql_local[] = "UPDATE OR REPLACE local_flag SET box = ?, uid = ?"
                                     " WHERE box = ? AND uid = ?";
     g_autoptr(GPtrArray) ops = log_ops_on(txn, STORE_BOX_PENDING, n, error);
-    if (ops == NULL || !set_from(txn, STORE_BOX_PENDING, n, box, uid, error) ||
+    if (ops == NULL || !rename_went(txn, n, box, uid, error) ||
+        !set_from(txn, STORE_BOX_PENDING, n, box, uid, error) ||
         !RUN(txn, sql_local, error, box, uid, STORE_BOX_PENDING, n))
         return false;
     for (guint i = 0; i < ops->len; i++)

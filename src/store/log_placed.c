@@ -54,8 +54,7 @@ static bool numbered(StoreTxn *txn, const LogOp *op, guint32 uidvalidity, guint3
                      GError **error)
 {
     return make_row(txn, op, uid, error) && pass_on(txn, op, uid, error) &&
-           pending_rename(txn, op->to_n, op->to_box, uid, uidvalidity, error) &&
-           went_put(txn, STORE_BOX_PENDING, op->to_n, op->to_box, uid, error);
+           pending_rename(txn, op->to_n, op->to_box, uid, uidvalidity, error);
 }
 
 /* It is there under a number that is not known: what is to be done with it waits for the listing,
@@ -129,6 +128,11 @@ bool log_placed(StoreTxn *txn, guint32 seq, guint32 uidvalidity, guint32 uid, bo
 
 bool log_done(StoreTxn *txn, guint32 seq, GError **error)
 {
+    g_autoptr(LogOp) op = log_load(txn, seq, error);
+    if (op == NULL)
+        return !txn->failed;
+    if (log_is_of_box(op->kind))
+        return log_box_done(txn, op, error);
     return log_placed(txn, seq, 0, 0, false, error);
 }
 

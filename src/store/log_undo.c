@@ -26,9 +26,7 @@ bool log_source_is_there(StoreTxn *txn, const LogOp *op)
 /* The message that a MOVE is of is known by its old number again. */
 static bool come_back(StoreTxn *txn, const LogOp *op, GError **error)
 {
-    return went_forget(txn, op->box, op->uid, error) &&
-           pending_rename(txn, op->to_n, op->box, op->uid, op->uidvalidity, error) &&
-           went_put(txn, STORE_BOX_PENDING, op->to_n, op->box, op->uid, error);
+    return pending_rename(txn, op->to_n, op->box, op->uid, op->uidvalidity, error);
 }
 
 bool log_undo_move(StoreTxn *txn, const LogOp *op, GError **error)
@@ -85,6 +83,8 @@ bool log_park(StoreTxn *txn, guint32 seq, const char *reason, GError **error)
     g_autoptr(LogOp) op = log_load(txn, seq, error);
     if (op == NULL)
         return !txn->failed;
+    if (log_is_of_box(op->kind))
+        return log_box_park(txn, op, reason, error);
     if (!log_set_state(txn, seq, LOG_FAILED, reason, error))
         return false;
     if (op->state == LOG_FAILED)
@@ -178,6 +178,8 @@ bool log_cancel(StoreTxn *txn, guint32 seq, GError **error)
                                                     : "it is being sent");
         return false;
     }
+    if (log_is_of_box(op->kind))
+        return log_box_cancel(txn, op, error);
     return op->kind == LOG_MOVE ? log_undo_move(txn, op, error) : log_drop(txn, op, error);
 }
 

@@ -10,12 +10,7 @@
 
 char *replay_wire_name(Engine *engine, guint32 box)
 {
-    StoreBox row = {0};
-    if (!store_box_by_id(store_reader(engine->store), box, &row))
-        return NULL;
-    char *name = g_steal_pointer(&row.name);
-    store_box_clear(&row);
-    return name;
+    return log_wire_name(store_reader(engine->store), box);
 }
 
 typedef struct {

@@ -17,6 +17,7 @@
 #define WRITTEN_WITHIN_US (10 * 60 * G_USEC_PER_SEC) /* SELECT at once what was written lately */
 #define ODD_US (60 * G_USEC_PER_SEC)
 #define LOST_FREELY 2      /* connections lost over the same batch before it is slowed down */
+#define TARGET_MOVES_US (200 * G_GINT64_CONSTANT(1000))
 #define APPENDS_CLAIMED 50 /* each is UNSURE when the connection goes */
 
 /* --- may it? --- */
@@ -34,7 +35,7 @@ bool replay_wants_select(Engine *engine, guint32 box)
     StoreBox row = {0};
     if (engine->config.read_only || !store_box_by_id(store_reader(engine->store), box, &row))
         return false;
-    const Mailbox *mailbox = mailbox_find(engine, row.name);
+    const Mailbox *mailbox = row.wire_name ? mailbox_find(engine, row.wire_name) : NULL;
     store_box_clear(&row);
     gint64 now = clock_mono_us();
     if (mailbox && mailbox->replay.not_before_us > now)
@@ -91,7 +92,9 @@ void replay_soon(Engine *engine)
     if (gather_is_open(engine))
         return; /* its end asks */
     g_autoptr(GArray) dues = log_due(store_reader(engine->store));
-    gint64 next_us = start_due(engine, dues);
+    gint64 next_us = start_due(engine, dues), boxes_us = box_ops_start(engine);
+    if (boxes_us >= 0 && (next_us < 0 || boxes_us < next_us))
+        next_us = boxes_us;
     engine_timer_clear(&engine->replay.due);
     if (next_us >= 0)
         arm(engine, next_us);
@@ -292,8 +295,19 @@ static void next_taking(Mailbox *mailbox, const LogNext *next)
     }
 }
 
+/* It is being renamed or removed at this moment. */
+static bool target_moves(Engine *engine, guint32 to_box)
+{
+    g_autofree char *name = to_box ? replay_wire_name(engine, to_box) : NULL;
+    return name && box_ops_hold(engine, name);
+}
+
 static void go_on(Mailbox *mailbox, const LogNext *next)
 {
+    if (target_moves(mailbox->engine, next->to_box)) {
+        replay_put_off(mailbox, TARGET_MOVES_US);
+        return;
+    }
     switch (next->kind) {
     case LOG_FLAGS:
         next_flags(mailbox);
@@ -316,7 +330,7 @@ void replay_step(Mailbox *mailbox)
     LogNext next = {0};
     if (mailbox->replay.phase != REPLAY_HELD || !mailbox->replay.holds)
         return;
-    if (!replay_may_send(mailbox->engine) || mailbox->gone) {
+    if (!replay_may_send(mailbox->engine) || mailbox->gone || mailbox->frozen) {
         replay_end(mailbox);
         return;
     }
@@ -363,7 +377,7 @@ void replay_mailbox(Mailbox *mailbox, CommandLane lane)
     LogNext next = {0};
     Engine *engine = mailbox->engine;
     bool patience = clock_mono_us() < mailbox->replay.not_before_us;
-    if (mailbox->replay.phase != REPLAY_IDLE || mailbox->gone || patience ||
+    if (mailbox->replay.phase != REPLAY_IDLE || mailbox->gone || mailbox->frozen || patience ||
         !replay_may_send(engine))
         return;
     mailbox->replay.phase = REPLAY_HELD;

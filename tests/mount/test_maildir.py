@@ -292,3 +292,158 @@ class TestFlags(Maildir):
         mounted = self.up("ro")
         old = self.file(mounted, self.uids[0])
         self.assert_fails([errno.EROFS], os.rename, old, old + "S")
+
+
+class TestDelivery(Maildir):
+    """tmp/ -> new/ or cur/, unlink, and moves to other mailboxes; offline, as the server plays no
+    part in what is seen at once."""
+
+    def setUp(self):
+        super().setUp()
+        self.server.box("Other")
+        self.server.box("Trash", attributes=["\\Trash"])
+
+    def up(self, *options, home=None):
+        mounted = super().up(*options, home=home)
+        for box in ("INBOX", "Other", "Trash"):
+            self.files(mounted, box)
+        self.read(self.file(mounted, self.uids[3]))
+        with open(mounted.path(".imapfs", "ctl"), "w") as file:
+            file.write("offline\n")
+        return mounted
+
+    def write(self, mounted, name, data, box="Other"):
+        path = self.dir(mounted, box, "tmp", name)
+        with open(path, "xb") as file:
+            file.write(data)
+        return path
+
+    def read(self, path):
+        with open(path, "rb") as file:
+            return file.read()
+
+    def only(self, mounted, box="Other"):
+        """(key, name) of the only file of a mailbox."""
+        files = self.files(mounted, box)
+        self.assertEqual(len(files), 1, files)
+        return next(iter(files.items()))
+
+    def test_by_link(self):
+        mounted = self.up()
+        data = mail.to_lf(mail.message(77).raw)
+        before = self.mtime(mounted, "Other")
+        tmp = self.write(mounted, "1.a.host", data)
+        self.assertEqual(os.stat(tmp).st_size, len(data))
+        self.assertEqual(self.read(tmp), data)
+        self.assertEqual(os.listdir(self.dir(mounted, "Other", "tmp")), [])
+        self.assertEqual(self.files(mounted, "Other"), {})
+        self.assertEqual(self.mtime(mounted, "Other"), before)
+        new = self.dir(mounted, "Other", "new", "1.a.host")
+        os.link(tmp, new)
+        one, two = os.lstat(tmp), os.lstat(new)  # as mutt makes sure of it
+        self.assertEqual((one.st_dev, one.st_ino), (two.st_dev, two.st_ino))
+        os.unlink(tmp)
+        self.assert_fails([errno.ENOENT], os.stat, tmp)
+        os.utime(new, (1_700_000_000, 1_700_000_000))
+        self.assertGreater(self.mtime(mounted, "Other"), before)
+        key, name = self.only(mounted)
+        self.assertRegex(str(key), r"^\+\d+$")
+        self.assertEqual(letters_of(name), "")
+        self.assertEqual(os.listdir(self.dir(mounted, "Other", "new")), [])
+        self.assertEqual(self.read(new), data)
+        self.assertEqual(self.read(self.dir(mounted, "Other", "cur", name)), data)
+        self.assertEqual(os.stat(new).st_size, len(data))
+        self.assertEqual(len(mounted.list("Other")), 1)
+        # the name goes on, with letters as well
+        os.rename(new, self.dir(mounted, "Other", "cur", "1.a.host:2,FS"))
+        self.assert_fails([errno.ENOENT], os.stat, new)
+        self.assertEqual(letters_of(self.only(mounted)[1]), "FS")
+        self.assertEqual(self.read(self.dir(mounted, "Other", "cur", "1.a.host:2,FS")), data)
+
+    def test_by_rename_with_letters(self):
+        mounted = self.up()
+        data = mail.to_lf(mail.message(78).raw)
+        tmp = self.write(mounted, "x", data)
+        cur = self.dir(mounted, "Other", "cur", "x:2,RS")
+        for wrong in (cur[:-5], cur + "x", cur[:-2] + "SR"):
+            self.assert_fails([errno.EINVAL], os.rename, tmp, wrong)
+        os.rename(tmp, cur)
+        self.assert_fails([errno.ENOENT], os.stat, tmp)
+        self.assertEqual(letters_of(self.only(mounted)[1]), "RS")
+        self.assertEqual(self.read(cur), data)
+
+    def test_to_another_mailbox(self):
+        mounted = self.up()
+        tmp = self.write(mounted, "x", mail.message(78).raw, "INBOX")
+        os.rename(tmp, self.dir(mounted, "Other", "new", "x"))
+        self.only(mounted)
+        self.assertEqual(len(self.files(mounted)), N)
+
+    def test_never_delivered(self):
+        mounted = self.up()
+        tmp = self.write(mounted, "x", b"Subject: x\n\nx\n")
+        self.assert_fails([errno.EEXIST], self.write, mounted, "x", b"")
+        os.unlink(tmp)
+        self.write(mounted, "x", b"Subject: x\n\nx\n")
+        self.assert_fails([errno.EPERM], self.write, mounted, ".x", b"")
+        self.assert_fails([errno.EPERM], open, self.dir(mounted, "Other", "new", "x"), "xb")
+        self.assert_fails([errno.EPERM], open, self.dir(mounted, "Other", "cur", "x:2,"), "xb")
+        mounted.unmount()
+        mounted = self.up(home=mounted.home)
+        self.assertEqual(self.files(mounted, "Other"), {})
+        self.assert_fails([errno.ENOENT], os.stat, tmp)
+
+    def test_what_is_no_message(self):
+        mounted = self.up()
+        for data in (b"", b"no header\n", b"Subject: x\n\n\0\n"):
+            tmp = self.write(mounted, "x", data)
+            self.assert_fails([errno.EINVAL], os.link, tmp, self.dir(mounted, "Other", "new", "x"))
+            os.unlink(tmp)
+        self.assertEqual(self.files(mounted, "Other"), {})
+
+    def test_unlink(self):
+        mounted = self.up()
+        path, before = self.file(mounted, self.uids[3]), self.mtime(mounted)
+        os.unlink(path)
+        self.assert_fails([errno.ENOENT], os.stat, path)
+        self.assertEqual(sorted(self.files(mounted)), sorted(set(self.uids) - {self.uids[3]}))
+        self.assertGreater(self.mtime(mounted), before)
+        self.assertEqual(len(mounted.messages("INBOX")), N - 1)
+        key, name = self.only(mounted, "Trash")
+        self.assertEqual(self.read(self.dir(mounted, "Trash", "cur", name)),
+                         mail.to_lf(self.mails[3].raw))
+        os.unlink(self.dir(mounted, "Trash", "cur", name))
+        self.assertEqual(self.files(mounted, "Trash"), {})
+
+    def test_move(self):
+        mounted = self.up()
+        path, before = self.file(mounted, self.uids[3]), self.mtime(mounted, "Other")
+        to = self.dir(mounted, "Other", "cur", os.path.basename(path) + "FS")
+        os.rename(path, to)
+        self.assert_fails([errno.ENOENT], os.stat, path)
+        self.assertNotIn(self.uids[3], self.files(mounted))
+        self.assertGreater(self.mtime(mounted, "Other"), before)
+        self.assertEqual(letters_of(self.only(mounted)[1]), "FS")
+        self.assertEqual(self.read(to), mail.to_lf(self.mails[3].raw))
+
+    def test_copy_by_link(self):
+        mounted = self.up()
+        path = self.file(mounted, self.uids[3])
+        to = self.dir(mounted, "Other", "cur", "copy:2,S")
+        os.link(path, to)
+        self.assertEqual(self.read(to), mail.to_lf(self.mails[3].raw))
+        self.assertEqual(letters_of(self.only(mounted)[1]), "S")
+        self.assertEqual(len(self.files(mounted)), N)
+        self.assertTrue(os.path.exists(path))
+
+    def test_the_next_mount(self):
+        mounted = self.up()
+        data = mail.to_lf(mail.message(77).raw)
+        os.rename(self.write(mounted, "x", data), self.dir(mounted, "Other", "new", "x"))
+        _, name = self.only(mounted)
+        changed = self.mtime(mounted, "Other")
+        mounted.unmount()
+        mounted = super().up("offline", home=mounted.home)
+        self.assertEqual(self.only(mounted)[1], name)
+        self.assertEqual(self.mtime(mounted, "Other"), changed)
+        self.assertEqual(self.read(self.dir(mounted, "Other", "cur", name)), data)

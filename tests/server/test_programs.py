@@ -2,6 +2,7 @@
 neomutt, pcmanfm."""
 import ctypes
 import datetime
+import fcntl
 import mailbox
 import os
 import pty
@@ -10,6 +11,7 @@ import select
 import shutil
 import signal
 import struct
+import termios
 import time
 import unittest
 
@@ -179,3 +181,85 @@ class TestIndexers(Programs):
         changed = self.run_program(*words, "--delete", "--fuzzy").split("\n")
         self.assertEqual(len([line for line in changed if line.startswith(">f")]), 1, changed)
         self.assertEqual(len(mailbox.Maildir(copy, create=False)), N)
+
+
+MUTTRC = """
+set folder="{folder}" spoolfile="{folder}/INBOX" mbox_type=Maildir tmpdir="{work}"
+set realname=Alice from=alice@example.org hostname=example.org
+set quit=yes delete=yes confirmappend=no confirmcreate=no wait_key=no sort=date beep=no
+set mark_old=no move=no timeout=5 mail_check=1 check_new=yes
+{more}
+"""
+
+
+class Terminal:
+    """A program in a terminal of its own, whose output is read away."""
+
+    def __init__(self, words, env, seconds):
+        self.pid, self.fd = pty.fork()
+        if self.pid == 0:
+            try:
+                os.execvpe(words[0], words, env)
+            finally:
+                os._exit(127)
+        fcntl.ioctl(self.fd, termios.TIOCSWINSZ, struct.pack("HHHH", 40, 120, 0, 0))
+        self.seconds, self.output = seconds, b""
+
+    def wait(self):
+        """Its exit code; AssertionError when it does not end."""
+        until = time.monotonic() + self.seconds
+        try:
+            while time.monotonic() < until:
+                if select.select([self.fd], [], [], 0.1)[0]:
+                    try:
+                        data = os.read(self.fd, 65536)
+                    except OSError:
+                        data = b""
+                    if not data:
+                        return os.waitstatus_to_exitcode(os.waitpid(self.pid, 0)[1])
+                    self.output = (self.output + data)[-20000:]
+            os.kill(self.pid, signal.SIGKILL)
+            os.waitpid(self.pid, 0)
+            raise AssertionError(f"it did not end:\n{self.text()}")
+        finally:
+            os.close(self.fd)
+
+    def text(self):
+        return re.sub(r"\x1b[\[(][0-9;?]*[A-Za-z]", " ", self.output.decode(errors="replace"))
+
+
+class TestMutt(Programs):
+    program, more = "mutt", ""
+
+    def setUp(self):
+        if not shutil.which(self.program):
+            self.skipTest(f"not installed: {self.program}")
+        super().setUp()
+
+    def keys(self, *keys, box="INBOX"):
+        rc = self.write("muttrc", MUTTRC.format(folder=self.maildir, work=self.work,
+                                                more=self.more))
+        flags = ["-n", "-F", rc, "-f", self.path(box), "-e", 'push "' + "".join(keys) + '"']
+        terminal = Terminal([self.program, *flags], self.env, 60)
+        code = terminal.wait()
+        self.assertEqual(code, 0, terminal.text())
+        return terminal.text()
+
+    @staticmethod
+    def message(number):
+        return f"<search>~i q{number}@example<enter>"
+
+    def test_flag_delete_save(self):
+        text = self.keys(self.message(7), "<flag-message>", self.message(1500), "<set-flag>r",
+                         "<sync-mailbox><quit>")
+        self.synced()
+        there = self.on_server()
+        self.assertEqual(there[7], {"\\Flagged"}, text)
+        self.assertEqual(there[1500], {"\\Answered", "\\Seen"}, text)
+        self.assertEqual(len(there), N)
+        self.assertFalse([flags for number, flags in there.items()
+                          if number not in (7, 1500) and flags])
+
+
+class TestNeomutt(TestMutt):
+    program = "neomutt"

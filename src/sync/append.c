@@ -41,11 +41,11 @@ static char *date_text(gint64 seconds, gint32 zone)
     if (!at)
         return NULL;
     guint minutes = (guint)ABS(zone);
-    return g_strdup_printf("%02d-%s-%04d %02d:%02d:%02d %c%02u%02u", g_date_time_get_day_of_month(at),
-                           months[g_date_time_get_month(at) - 1], g_date_time_get_year(at),
-                           g_date_time_get_hour(at), g_date_time_get_minute(at),
-                           g_date_time_get_second(at), zone < 0 ? '-' : '+', minutes / 60,
-                           minutes % 60);
+    return g_strdup_printf("%02d-%s-%04d %02d:%02d:%02d %c%02u%02u",
+                           g_date_time_get_day_of_month(at), months[g_date_time_get_month(at) - 1],
+                           g_date_time_get_year(at), g_date_time_get_hour(at),
+                           g_date_time_get_minute(at), g_date_time_get_second(at),
+                           zone < 0 ? '-' : '+', minutes / 60, minutes % 60);
 }
 
 /* Those the mailbox keeps: some servers refuse the letter for the others. */
@@ -92,10 +92,9 @@ static int open_letter(Batch *batch, Item *item, guint64 *size_out)
     if (fstat(fd, &stat) != 0 || stat.st_size <= 0) {
         refuse(item, IMAPFS_ERROR_STORE, "its bytes here are damaged");
     } else if (server->append_limit && (guint64)stat.st_size > server->append_limit) {
-        g_autofree char *why =
-            g_strdup_printf("%s: %" G_GUINT64_FORMAT " bytes, and it takes %" G_GUINT64_FORMAT,
-                            conflict_words(CONFLICT_TOO_BIG), (guint64)stat.st_size,
-                            server->append_limit);
+        g_autofree char *why = g_strdup_printf(
+            "%s: %" G_GUINT64_FORMAT " bytes, and it takes %" G_GUINT64_FORMAT,
+            conflict_words(CONFLICT_TOO_BIG), (guint64)stat.st_size, server->append_limit);
         refuse(item, IMAPFS_ERROR_TOO_BIG, why);
     } else {
         *size_out = (guint64)stat.st_size;

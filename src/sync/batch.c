@@ -288,7 +288,7 @@ static GPtrArray *groups_new(void)
 /* The server's name of where it goes to: another than ours while a RENAME is pending. */
 static char *name_of_target(Engine *engine, const LogOp *op)
 {
-    char *name = op->to_box ? log_wire_name(store_reader(engine->store), op->to_box) : NULL;
+    char *name = op->to_box ? replay_wire_name(engine, op->to_box) : NULL;
     return name ? name : g_strdup(op->target ? op->target : op->mailbox);
 }
 

@@ -15,7 +15,8 @@ typedef struct {
     /* OUTCOME_DONE, in the transaction. */
     bool (*record)(Batch *batch, StoreTxn *txn, const Item *item, GError **error);
     bool durable; /* what is recorded must outlive a loss of power before anything else is done */
-    bool takes_away; /* what the server says went may be this batch's doing: see replay_holds_back */
+    bool
+        takes_away; /* what the server says went may be this batch's doing: see replay_holds_back */
 } BatchKind;
 extern const BatchKind flags_kind, place_kind, expunge_kind, append_kind;
 
@@ -29,10 +30,11 @@ struct Batch {
     GHashTable *by_uid; /* uid -> Item; nothing of APPEND */
     guint in_flight;    /* commands */
     bool lost;
-    GSource *settle; /* the store failed: settled again later */
-    guint refs;      /* commands, and the mailbox */
-    bool look_again; /* answers did not fit together */
-    bool settled;    /* recorded: nothing is held back any more */
+    GSource *settle;    /* the store failed: settled again later */
+    guint refs;         /* commands, and the mailbox */
+    bool look_again;    /* answers did not fit together */
+    bool settled;       /* recorded: nothing is held back any more */
+    LogEffects effects; /* of recording it */
 
     /* FLAGS */
     GPtrArray *again;   /* of FlagStore: halves of what was refused */
@@ -45,12 +47,12 @@ struct Batch {
     bool asked;        /* this wave is the question what is there */
 
     /* MOVE, COPY, APPEND */
-    char *to_name;  /* canonical, or as the server knows it while it is being renamed */
-    bool by_copy;   /* UID COPY is what is sent, also for a MOVE where there is none */
+    char *to_name;    /* canonical, or as the server knows it while it is being renamed */
+    bool by_copy;     /* UID COPY is what is sent, also for a MOVE where there is none */
     bool to_trash;    /* a MOVE is a deletion */
     bool target_gone; /* the server said TRYCREATE */
-    bool uidplus;   /* EXPUNGE: there is UID EXPUNGE */
-    guint next;     /* APPEND: of the items */
+    bool uidplus;     /* EXPUNGE: there is UID EXPUNGE */
+    guint next;       /* APPEND: of the items */
     PoolLease *lease;
     Session *session;
 };

@@ -8,6 +8,11 @@
 #include "imapfs/base/log.h"
 #include "imapfs/wire/mailbox_name.h"
 
+char *replay_wire_name(Engine *engine, guint32 box)
+{
+    return log_wire_name(store_reader(engine->store), box);
+}
+
 typedef struct {
     Mailbox *mailbox; /* a reference: on whose behalf */
     guint32 to_box;
@@ -44,9 +49,11 @@ static bool record(Fence *fence, GError **error)
         return false;
     bool ok = store_box_by_id(store_txn_reader(txn), fence->to_box, &box);
     if (!ok)
-        g_set_error(error, IMAPFS_ERROR, IMAPFS_ERROR_GONE, "%s", conflict_words(CONFLICT_TARGET_GONE));
+        g_set_error(error, IMAPFS_ERROR, IMAPFS_ERROR_GONE, "%s",
+                    conflict_words(CONFLICT_TARGET_GONE));
     if (ok && box.uidvalidity && box.uidvalidity != fence->uidvalidity) {
-        g_set_error(error, IMAPFS_ERROR, IMAPFS_ERROR_LOST, "%s", conflict_words(CONFLICT_UIDVALIDITY));
+        g_set_error(error, IMAPFS_ERROR, IMAPFS_ERROR_LOST, "%s",
+                    conflict_words(CONFLICT_UIDVALIDITY));
         ok = false; /* it is listed anew when it is selected */
     }
     box.uidvalidity = fence->uidvalidity;
@@ -113,6 +120,6 @@ void fence_ask(Mailbox *mailbox, guint32 to_box, FenceThen then)
     Engine *engine = mailbox->engine;
     Fence *fence = g_new0(Fence, 1);
     *fence = (Fence){.mailbox = mailbox_ref(mailbox), .to_box = to_box, .then = then};
-    fence->name = log_wire_name(store_reader(engine->store), to_box);
+    fence->name = replay_wire_name(engine, to_box);
     pool_lease(engine->pool, NULL, LANE_FOREGROUND, on_lease, fence);
 }

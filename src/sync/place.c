@@ -211,7 +211,8 @@ static Outcome judge_unnamed(const Batch *batch, Item *item)
         return item->paired ? OUTCOME_GONE : OUTCOME_DONE;
     }
     if (!batch->by_copy && item->told) {
-        item_keep_reason(item, "the server said that it moved it, and has not", IMAPFS_ERROR_SERVER);
+        item_keep_reason(item, "the server said that it moved it, and has not",
+                         IMAPFS_ERROR_SERVER);
         return OUTCOME_UNKEPT;
     }
     if (batch->by_copy && item->silent && item->paired)

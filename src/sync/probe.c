@@ -91,6 +91,40 @@ static void ask_for_news(Mailbox *mailbox)
     session_submit(mailbox->session, command);
 }
 
+/* --- what has no number --- */
+
+static void on_unnumbered_news(Command *command, CommandResult result, const Response *tagged,
+                               gpointer data)
+{
+    Mailbox *mailbox = data;
+    if (result == COMMAND_OK && mailbox->selected) {
+        mailbox->replay.maybe_unbound = true;
+        mailbox_mark(mailbox, DIRTY_NEW | DIRTY_VERIFY);
+    }
+    mailbox_unref(mailbox);
+}
+
+static void on_unnumbered(Mailbox *mailbox, Session *session, const GError *error, gpointer data)
+{
+    if (session) {
+        mailbox_ref(mailbox);
+        Command *command = command_new(LANE_FOREGROUND, on_unnumbered_news, mailbox);
+        command_text_add(command->text, "NOOP");
+        session_submit(session, command);
+        mailbox_release(mailbox, mailbox->generation); /* it stays selected for a while */
+    }
+    mailbox_unref(mailbox);
+}
+
+void probe_unnumbered(Mailbox *mailbox, bool needed)
+{
+    engine_set_fresh(mailbox->engine, mailbox->box, 0);
+    if (needed || mailbox->selected)
+        mailbox_acquire(mailbox, LANE_BACKGROUND, on_unnumbered, mailbox_ref(mailbox));
+}
+
+/* --- what is unsure --- */
+
 typedef struct {
     guint32 box;
     bool found;

@@ -16,7 +16,8 @@
 
 #define WRITTEN_WITHIN_US (10 * 60 * G_USEC_PER_SEC) /* SELECT at once what was written lately */
 #define ODD_US (60 * G_USEC_PER_SEC)
-#define LOST_FREELY 2     /* connections lost over the same batch before it is slowed down */
+#define LOST_FREELY 2      /* connections lost over the same batch before it is slowed down */
+#define TARGET_MOVES_US (200 * G_GINT64_CONSTANT(1000))
 #define APPENDS_CLAIMED 50 /* each is UNSURE when the connection goes */
 
 /* --- may it? --- */
@@ -34,7 +35,7 @@ bool replay_wants_select(Engine *engine, guint32 box)
     StoreBox row = {0};
     if (engine->config.read_only || !store_box_by_id(store_reader(engine->store), box, &row))
         return false;
-    const Mailbox *mailbox = mailbox_find(engine, row.name);
+    const Mailbox *mailbox = row.wire_name ? mailbox_find(engine, row.wire_name) : NULL;
     store_box_clear(&row);
     gint64 now = clock_mono_us();
     if (mailbox && mailbox->replay.not_before_us > now)
@@ -294,8 +295,19 @@ static void next_taking(Mailbox *mailbox, const LogNext *next)
     }
 }
 
+/* It is being renamed or removed at this moment. */
+static bool target_moves(Engine *engine, guint32 to_box)
+{
+    g_autofree char *name = to_box ? replay_wire_name(engine, to_box) : NULL;
+    return name && box_ops_hold(engine, name);
+}
+
 static void go_on(Mailbox *mailbox, const LogNext *next)
 {
+    if (target_moves(mailbox->engine, next->to_box)) {
+        replay_put_off(mailbox, TARGET_MOVES_US);
+        return;
+    }
     switch (next->kind) {
     case LOG_FLAGS:
         next_flags(mailbox);
@@ -401,6 +413,8 @@ void replay_batch_over(Mailbox *mailbox, bool lost)
 {
     MailboxReplay *replay = &mailbox->replay;
     mailbox_ref(mailbox);
+    if (!lost && replay->batch->ops->len < LIMIT_COMMAND_UIDS)
+        gather_more(mailbox->engine);
     batch_free(g_steal_pointer(&replay->batch));
     replay->phase = REPLAY_HELD;
     replay->n_lost = lost ? replay->n_lost + 1 : 0;
@@ -518,8 +532,7 @@ void replay_tell_effects(Engine *engine, const char *mailbox, const LogEffects *
                                               conflict_words(CONFLICT_MAILBOX_GONE));
         replay_note_failed(engine, 0, 0, error);
     }
-    if (effects->dropped || effects->parked)
-        replay_note_settled(engine);
+    replay_note_settled(engine); /* a deletion of what is gone is done, and no effect */
     if (effects->followed)
         engine_post(engine, soon_run, NULL, NULL);
 }

@@ -160,10 +160,15 @@ bool batch_park_queued(Mailbox *mailbox, int kind, guint32 to_box, const GError 
 
 /* Asks what the mailbox says (UIDVALIDITY, UIDNEXT), on any session, and records it. then() is
  * called once, perhaps from inside; why: it cannot be had (LOST: for now). */
+/* The name that the server knows a mailbox by; NULL: it is gone. Caller frees. */
+char *replay_wire_name(Engine *engine, guint32 box);
 typedef void (*FenceThen)(Mailbox *mailbox, guint32 to_box, const GError *why);
 void fence_ask(Mailbox *mailbox, guint32 to_box, FenceThen then);
 /* Something is UNSURE into this mailbox. */
 void probe_mark(Engine *engine, guint32 box);
+/* Something is in this mailbox, and its number was not told: it shows when the mailbox is in sync.
+ * needed: changes wait for it, so that is made now. */
+void probe_unnumbered(Mailbox *mailbox, bool needed);
 /* Whether anything is, by the log. */
 bool probe_look(Mailbox *mailbox);
 /* In sync and held. True: it is at work, or has put it off, and replay goes on then. */
@@ -176,12 +181,15 @@ guint64 replay_count(Engine *engine, guint32 box, guint32 uid);
 void replay_note_failed(Engine *engine, guint32 box, guint32 uid, const GError *error);
 void replay_note_op_failed(Engine *engine, const LogOp *op, const GError *error);
 void replay_note_settled(Engine *engine);
+bool replay_is_awaited(Engine *engine);
 void replay_fail_waiters(Engine *engine, const GError *error);
 
 /* --- what was logged just now (gather.c) --- */
 
 /* More may come in a moment: not to be sent yet. */
 bool gather_is_open(const Engine *engine);
+/* A batch is over; if a run of changes is under way, the next one is to be larger. */
+void gather_more(Engine *engine);
 /* Somebody waits. */
 void gather_end_now(Engine *engine);
 void gather_clear(Engine *engine);

@@ -35,6 +35,18 @@ void replay_note_settled(Engine *engine)
     jobs_each(engine, NEED_REPLAYED, check_job, NULL);
 }
 
+static void note_job(Job *job, gpointer data)
+{
+    *(bool *)data |= job_is_wanted(job);
+}
+
+bool replay_is_awaited(Engine *engine)
+{
+    bool awaited = false;
+    jobs_each(engine, NEED_REPLAYED, note_job, &awaited);
+    return awaited;
+}
+
 typedef struct {
     guint32 box, uid, to_box, to_n;
     const GError *error;

@@ -40,8 +40,7 @@ static void decide(const Batch *batch, Item *item)
     bool held = item->outcome == OUTCOME_HOLD;
     if ((refused && is_last_try(item)) ||
         (here && conflict_action(row, CONFLICT_READ_ONLY) != ACTION_KEEP_HERE) ||
-        (held && (conflict_action(row, CONFLICT_QUOTA) != ACTION_HOLD ||
-                  (old && !is_flags(item)))))
+        (held && (conflict_action(row, CONFLICT_QUOTA) != ACTION_HOLD || (old && !is_flags(item)))))
         item->outcome = OUTCOME_PARK;
 }
 
@@ -135,6 +134,7 @@ static bool settle_all(Batch *batch, GError **error)
             return false;
         }
     }
+    batch->effects = *log_effects(txn);
     FAULT("replay.settle");
     return store_commit(txn, error);
 }

@@ -21,7 +21,8 @@ static bool copy_all(int fd, Sink *sink, GError **error)
         if (n < 0 && errno == EINTR)
             continue;
         if (n < 0)
-            g_set_error(error, IMAPFS_ERROR, IMAPFS_ERROR_STORE, "the spool: %s", g_strerror(errno));
+            g_set_error(error, IMAPFS_ERROR, IMAPFS_ERROR_STORE, "the spool: %s",
+                        g_strerror(errno));
         if (n <= 0)
             return n == 0;
         if (!sink_take(sink, piece, (gsize)n, error))

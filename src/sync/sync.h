@@ -21,9 +21,11 @@ typedef struct {
     GHashTable *told;   /* ... and those whose line in events is still to come */
     GSource *gather, *tell, *due;
     gint64 gather_us, logged_us; /* first and last of what is being gathered */
-    gint64 pause_us;  /* nothing is sent before this: the server asks for patience */
-    gint64 online_us; /* since when there is a connection; 0: there is none */
-    bool rehoming;    /* mailboxes are being asked for their ids */
+    gint64 gathered_us;          /* when that was last sent */
+    guint n_gathered;            /* how often, in this run of changes */
+    gint64 pause_us;             /* nothing is sent before this: the server asks for patience */
+    gint64 online_us;            /* since when there is a connection; 0: there is none */
+    bool rehoming;               /* mailboxes are being asked for their ids */
 } Replay;
 
 typedef struct Batch Batch;
@@ -55,11 +57,11 @@ typedef struct {
     ReplayPhase phase;
     guint generation; /* of the session that is held */
     bool holds;
-    bool reselecting;     /* EXAMINE is being made SELECT */
-    bool maybe_unbound;   /* look for UNBOUND operations when it is in sync */
-    bool fencing;         /* STATUS of where it goes is under way */
+    bool reselecting;   /* EXAMINE is being made SELECT */
+    bool maybe_unbound; /* look for UNBOUND operations when it is in sync */
+    bool fencing;       /* STATUS of where it goes is under way */
     ProbeStage probe;
-    gint64 probe_us; /* not before */
+    gint64 probe_us;      /* not before */
     Batch *batch;         /* while SENDING */
     guint level, n_lost;  /* of back-off: refusals for now; connections lost over a batch */
     gint64 not_before_us; /* no attempt before this */

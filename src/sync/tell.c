@@ -25,6 +25,12 @@ static void tell_placed(Engine *engine, const LogOp *op, guint32 box, guint32 ui
         events->msg_added(box, uid, op->name, data);
 }
 
+/* Its number, in the mailbox as it is known here: another UIDVALIDITY is another mailbox. */
+static guint32 numbered_uid(const Item *item)
+{
+    return item->to_uidvalidity == item->op->fence_uidvalidity ? item->to_uid : 0;
+}
+
 void tell_op_changed(Engine *engine, const LogOp *op)
 {
     const EngineEvents *events = &engine->config.events;
@@ -73,7 +79,7 @@ static void tell_done(Batch *batch, const Item *item)
         if (events->msg_removed && !item->told)
             events->msg_removed(op->box, op->uid, op->name, engine->config.events_data);
     } else {
-        tell_placed(engine, op, op->to_box, item->to_uid);
+        tell_placed(engine, op, op->to_box, numbered_uid(item));
         if (op->kind == LOG_MOVE && !batch->by_copy) /* the server says so as well, by and by */
             uidset_add(batch->mailbox->vanished, op->uid);
     }
@@ -112,13 +118,11 @@ static void look_at_target(Batch *batch)
     bool unnumbered = false;
     for (guint i = 0; i < batch->items->len; i++) {
         const Item *item = batch->items->pdata[i];
-        unnumbered |= item->placed && item->outcome == OUTCOME_DONE && !item->to_uid;
+        unnumbered |= item->placed && item->outcome == OUTCOME_DONE && !numbered_uid(item);
     }
     Mailbox *target = unnumbered ? mailbox_get(engine, first->to_box, NULL) : NULL;
-    if (target) {
-        engine_set_fresh(engine, first->to_box, 0);
-        mailbox_mark(target, DIRTY_NEW | DIRTY_VERIFY);
-    }
+    if (target)
+        probe_unnumbered(target, batch->effects.unbound > 0);
     if (batch->target_gone)
         mailboxes_refresh(engine); /* LIST tells whether it is, or was renamed */
 }
@@ -145,6 +149,7 @@ static void tell_counts(Batch *batch, const guint *n)
 void batch_tell(Batch *batch)
 {
     Mailbox *mailbox = batch->mailbox;
+    replay_tell_effects(mailbox->engine, mailbox->name, &batch->effects);
     guint n[OUTCOME_PARK + 1] = {0};
     for (guint i = 0; i < batch->items->len; i++)
         tell_item(batch, batch->items->pdata[i], n);

@@ -22,11 +22,11 @@ typedef enum {
 
 typedef struct {
     SegmentKind kind;
-    GString *text;  /* SEGMENT_TEXT */
-    GBytes *bytes;  /* SEGMENT_LITERAL */
+    GString *text;     /* SEGMENT_TEXT */
+    GBytes *bytes;     /* SEGMENT_LITERAL */
     CommandFile *file; /* SEGMENT_FILE */
-    Secret *secret; /* the last two */
-    bool quote;     /* SEGMENT_SECRET: as a quoted string */
+    Secret *secret;    /* the last two */
+    bool quote;        /* SEGMENT_SECRET: as a quoted string */
 } Segment;
 
 struct CommandText {
@@ -309,7 +309,8 @@ gsize command_text_length(const CommandText *text)
             secret_bytes(segment->secret, &length);
             total += length + (segment->quote ? 2 : 0);
         } else {
-            g_autofree char *header = g_strdup_printf("{%" G_GUINT64_FORMAT "+}", literal_size(segment));
+            g_autofree char *header =
+                g_strdup_printf("{%" G_GUINT64_FORMAT "+}", literal_size(segment));
             total += strlen(header);
         }
     }

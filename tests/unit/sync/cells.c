@@ -9,6 +9,8 @@
 #include "imapfs/base/log.h"
 #include "imapfs/store/spool.h"
 
+#define SETTLE_S 20
+
 LogCounts counts_of(World *world, guint32 box)
 {
     LogCounts counts = {0};
@@ -39,8 +41,12 @@ void check_counts(World *world, guint pending, guint failed)
 /* Nothing is pending any more; what was parked is no error here. */
 void settled(World *world)
 {
-    for (guint i = 0; i < 10 && counts_of(world, 0).pending > 0; i++)
-        g_clear_error(&(GError *){ask(world, &(Need){.kind = NEED_REPLAYED})});
+    gint64 until = g_get_monotonic_time() + SETTLE_S * G_USEC_PER_SEC;
+    while (counts_of(world, 0).pending > 0 && g_get_monotonic_time() < until) {
+        g_autoptr(GError) error = ask(world, &(Need){.kind = NEED_REPLAYED});
+        if (error) /* while there is no connection it says so at once */
+            g_usleep(10000);
+    }
 }
 
 void check_flags(World *world, const char *mailbox, guint32 uid, const char *want)

@@ -44,10 +44,10 @@ guint32 append_letter(World *world, guint32 to_box, const char *bytes, const cha
     {                                                                                        \
         .name = #f, .test_func = f, .setup_func = fake_setup, .teardown_func = fake_teardown \
     }
-#define CELL(kind, f)                                                      \
-    {                                                                      \
-        .name = kind " x " #f, .test_func = f, .setup_func = fake_setup,   \
-        .teardown_func = fake_teardown                                     \
+#define CELL(kind, f)                                                    \
+    {                                                                    \
+        .name = kind " x " #f, .test_func = f, .setup_func = fake_setup, \
+        .teardown_func = fake_teardown                                   \
     }
 /* main() of such a test. */
 int run_cells(int argc, char **argv, const struct CMUnitTest *tests, gsize n);

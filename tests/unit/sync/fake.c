@@ -213,9 +213,8 @@ static void say_message(Connection *connection, guint seq, const FakeMessage *me
                            message->flags);
     if (whole) {
         g_autofree char *id = message_id_of(message);
-        g_autofree char *header =
-            g_strdup_printf("From: a@example.org\r\nSubject: %u\r\nMessage-ID: %s\r\n\r\n",
-                            message->number, id);
+        g_autofree char *header = g_strdup_printf(
+            "From: a@example.org\r\nSubject: %u\r\nMessage-ID: %s\r\n\r\n", message->number, id);
         gsize size = message->bytes ? strlen(message->bytes) : 100 + message->number;
         if (objectid)
             g_string_append_printf(connection->out, " EMAILID (%s)", message->emailid);

@@ -22,7 +22,7 @@ typedef struct {
     const char *loses;     /* flags that it says OK to and does not keep */
     const char *says;      /* untagged, with each STORE; NULL */
     bool read_only;
-    bool noselect;         /* and no STATUS */
+    bool noselect;       /* and no STATUS */
     GPtrArray *messages; /* of FakeMessage, ascending */
 } FakeBox;
 
@@ -61,7 +61,7 @@ typedef struct {
     FakeRule rules[FAKE_MAX_RULES];
     FakeCopyUid copyuid;
     bool keeps_sources; /* hostile: a MOVE that leaves them */
-    guint n_messages; /* made so far */
+    guint n_messages;   /* made so far */
     int listener;
     char *path;
     pthread_t thread;
@@ -88,6 +88,6 @@ void fake_expunge(Fake *fake, const char *mailbox, guint32 uid);
 void fake_rule(Fake *fake, FakeRule rule);
 void fake_cut(Fake *fake);                                      /* all connections */
 char *fake_flags(Fake *fake, const char *mailbox, guint32 uid); /* caller frees; NULL: gone */
-guint fake_number(Fake *fake, const char *mailbox); /* of messages there */
+guint fake_number(Fake *fake, const char *mailbox);             /* of messages there */
 guint fake_count(Fake *fake, const char *words); /* commands that have these words in them */
 void fake_wait(Fake *fake, const char *words, guint n);

@@ -107,7 +107,8 @@ class Model:
                     (self.places[key].clients | self.places[key].appenders) - {client})
 
     def refused(self, client, key):
-        if key in self.base and not self.others_at(client, key) and \
+        renamed = any(box in self.names for box in self.base.get(key, {}))  # and not listed anew
+        if key in self.base and not self.others_at(client, key) and not renamed and \
                 not (key in self.places and self.places[key].fewer):
             self.fail(f"{client} says that a message is gone that is there", (key, ""))
 
@@ -268,8 +269,9 @@ class Model:
         for write in writes:
             if not any(self.is_after(other, write) for other in writes):
                 allowed.add(write.value)
-        # those are as if they had not been, or had been and were undone
-        if parked or any(self.others_at(write.client, key) for write in writes):
+        # those are as if they had not been, or had been and were undone; and what is deleted needs
+        # no flags, also where the deletion is parked in the end
+        if parked or self.places.get(key, Places()).fewer or any(self.others_at(write.client, key) for write in writes):
             allowed |= {base, *(write.value for write in writes)}
         if value not in allowed:
             self.fail("a flag has no last writer:" + (" set" if value else " not set"), (key, flag))

@@ -276,6 +276,11 @@ static void make_tree(Mounted *mounted)
         .gid = getgid(),
         .account = mounted->settings->account.name,
         .mounted_ns = clock_real_ns(),
+        .read_only = mounted->settings->read_only,
+        .delete_expunges = mounted->settings->delete_expunges,
+        .guard = mounted->settings->guard,
+        .append_no_id = mounted->settings->append_no_id,
+        .append_unseen = mounted->settings->append_unseen,
     };
     mounted->tree = tree_new(&config);
 }

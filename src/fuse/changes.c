@@ -40,6 +40,11 @@ static void push(Front *front, Request *request)
     pthread_mutex_unlock(&self->lock);
 }
 
+void changes_push(Request *request)
+{
+    push(request->front, request);
+}
+
 static bool find_closing(const Changer *self, guint64 ino, guint *index_out)
 {
     TreeMessage message;
@@ -111,9 +116,16 @@ static void tell(Front *front, const TreeChange *change)
         front_forget_maildir(front, message->box);
         engine_logged(front->engine, message->box, message->uid);
     }
+    for (guint i = 0; change->names && i < change->names->len; i++) {
+        const StoreName *name = &g_array_index(change->names, StoreName, i);
+
+        front_events.box_added(name->parent, 0, name->leaf, front);
+    }
     for (guint i = 0; change->places && i < change->places->len; i++) {
         const TreePlace *place = &g_array_index(change->places, TreePlace, i);
 
+        /* What a listing shows must be right at once; this waits for nobody. */
+        fuse_lowlevel_notify_inval_inode(front->session, place->dir, 0, 0);
         notifier_note_name(front->notifier, place->dir, place->name);
     }
 }
@@ -268,6 +280,7 @@ void changes_submit(Request *r)
 
 static void open_reply(Request *r)
 {
+    letters_opened(r->req, r->file);
     files_reply_open(r->front, r->req, &r->fi, g_steal_pointer(&r->file));
 }
 
@@ -338,13 +351,17 @@ static const RequestKind write_kind = {"write", changes_ask, write_reply, NULL};
 void changes_op_write(fuse_req_t req, fuse_ino_t ino, const char *bytes, size_t size, off_t offset,
                       struct fuse_file_info *fi)
 {
-    Request *r = changes_begin(req, &write_kind,
-                               (TreeChange){.kind = TREE_CHANGE_WRITE,
-                                            .ino = ino,
-                                            .file = (TreeFile *)(uintptr_t)fi->fh,
-                                            .bytes = bytes,
-                                            .size = size});
+    TreeFile *file = (TreeFile *)(uintptr_t)fi->fh;
+    Request *r;
 
+    if (tree_file_is_letter(file)) {
+        letters_write(req, file, bytes, size, offset);
+        return;
+    }
+    r = changes_begin(
+        req, &write_kind,
+        (TreeChange){
+            .kind = TREE_CHANGE_WRITE, .ino = ino, .file = file, .bytes = bytes, .size = size});
     if (r)
         changes_submit(r);
 }
@@ -379,6 +396,8 @@ void changes_op_setattr(fuse_req_t req, fuse_ino_t ino, struct stat *attr, int t
     TreeChange change = {.kind = TREE_CHANGE_TOUCH, .ino = ino};
     Request *r;
 
+    if (letters_setattr(req, ino, attr, to_set, fi ? (TreeFile *)(uintptr_t)fi->fh : NULL))
+        return;
     if (to_set & SET_OTHERS) {
         fuse_reply_err(req, front->read_only ? EROFS : EPERM);
         return;

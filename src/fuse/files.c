@@ -58,12 +58,27 @@ bool files_find(Front *front, guint64 ino, TreeEntry *out)
     return found;
 }
 
-void files_reply_open(Front *front, fuse_req_t req, struct fuse_file_info *fi, TreeFile *file)
+/* Closes are only of interest where they are what makes a message. */
+static void prepare(struct fuse_file_info *fi, TreeFile *file)
 {
     fi->fh = (uintptr_t)file;
     fi->direct_io = tree_file_volatile(file);
     fi->keep_cache = !fi->direct_io && !tree_file_corrected(file);
-    fi->noflush = 1;
+    fi->noflush = !tree_file_is_letter(file);
+}
+
+void files_reply_create(Front *front, fuse_req_t req, const struct fuse_entry_param *entry,
+                        struct fuse_file_info *fi, TreeFile *file)
+{
+    prepare(fi, file);
+    opened(front, file);
+    if (fuse_reply_create(req, entry, fi) != 0)
+        files_close(front, file);
+}
+
+void files_reply_open(Front *front, fuse_req_t req, struct fuse_file_info *fi, TreeFile *file)
+{
+    prepare(fi, file);
     opened(front, file); /* before the reply: RELEASE may be quicker than what comes after it */
     if (fuse_reply_open(req, fi) != 0)
         files_close(front, file); /* the caller was interrupted, there will be no RELEASE */
@@ -243,6 +258,10 @@ void files_op_release(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
 {
     TreeFile *file = (TreeFile *)(uintptr_t)fi->fh;
 
+    if (tree_file_owes_letter(file)) {
+        letters_release(req, ino, file);
+        return;
+    }
     if (tree_file_owes_change(file)) {
         changes_op_close(req, ino, file);
         return;

@@ -145,7 +145,9 @@ void files_op_read(fuse_req_t req, fuse_ino_t ino, size_t size, off_t offset,
                    struct fuse_file_info *fi);
 void files_op_release(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi);
 
-/* Takes the file. */
+/* Take the file. */
+void files_reply_create(Front *front, fuse_req_t req, const struct fuse_entry_param *entry,
+                        struct fuse_file_info *fi, TreeFile *file);
 void files_reply_open(Front *front, fuse_req_t req, struct fuse_file_info *fi, TreeFile *file);
 void files_close(Front *front, TreeFile *file);
 
@@ -160,6 +162,7 @@ bool changes_defer(Front *front, Request *request);
 /* Refuses at once what can be, and answers it. NULL: it was. */
 Request *changes_begin(fuse_req_t req, const RequestKind *kind, TreeChange change);
 void changes_submit(Request *request);    /* with copies of what is libfuse's. Takes. */
+void changes_push(Request *request);      /* one that changes nothing, but takes the disk's time */
 TreeStatus changes_ask(Request *request); /* what became of the change */
 void changes_reply(Request *request);     /* of one that answers with its errno only */
 /* EROFS in place of a need that will never be answered: nothing is sent from a read-only mount. */
@@ -183,6 +186,22 @@ void names_op_rmdir(fuse_req_t req, fuse_ino_t parent, const char *name);
 void names_op_mkdir(fuse_req_t req, fuse_ino_t parent, const char *name, mode_t mode);
 void names_op_rename(fuse_req_t req, fuse_ino_t parent, const char *name, fuse_ino_t new_parent,
                      const char *new_name, unsigned int flags);
+
+/* --- letters.c --- */
+
+void letters_op_create(fuse_req_t req, fuse_ino_t parent, const char *name, mode_t mode,
+                       struct fuse_file_info *fi);
+void letters_op_flush(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi);
+void letters_op_link(fuse_req_t req, fuse_ino_t ino, fuse_ino_t new_parent, const char *new_name);
+void letters_op_copy_file_range(fuse_req_t req, fuse_ino_t from, off_t from_offset,
+                                struct fuse_file_info *from_fi, fuse_ino_t to, off_t to_offset,
+                                struct fuse_file_info *to_fi, size_t length, int flags);
+/* Of what others have found to be one: a file that was opened, written, released. */
+void letters_opened(fuse_req_t req, TreeFile *file);
+void letters_write(fuse_req_t req, TreeFile *file, const char *bytes, size_t size, off_t offset);
+void letters_release(fuse_req_t req, fuse_ino_t ino, TreeFile *file);
+/* False: it is none. */
+bool letters_setattr(fuse_req_t req, fuse_ino_t ino, struct stat *attr, int to_set, TreeFile *file);
 
 /* --- ops.c --- */
 

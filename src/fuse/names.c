@@ -27,9 +27,35 @@ void names_op_unlink(fuse_req_t req, fuse_ino_t parent, const char *name)
     change(req, &name_kind, (TreeChange){.kind = TREE_CHANGE_UNLINK, .ino = parent, .name = name});
 }
 
+/* First what has to be known for it, which may have to be waited for. */
+static TreeStatus rmdir_ask(Request *r)
+{
+    r->change.name = r->name;
+    return tree_prepare(r->front->tree, &r->ask, &r->change);
+}
+
+static void rmdir_reply(Request *r)
+{
+    change(r->req, &name_kind, r->change);
+}
+
+static const RequestKind rmdir_kind = {"rmdir", rmdir_ask, rmdir_reply, NULL};
+
 void names_op_rmdir(fuse_req_t req, fuse_ino_t parent, const char *name)
 {
-    change(req, &name_kind, (TreeChange){.kind = TREE_CHANGE_RMDIR, .ino = parent, .name = name});
+    Front *front = fuse_req_userdata(req);
+    TreeChange what = {.kind = TREE_CHANGE_RMDIR, .ino = parent, .name = name};
+    int err = front->read_only ? EROFS : tree_change_refusal(&what);
+    Request *r;
+
+    if (err) {
+        fuse_reply_err(req, err);
+        return;
+    }
+    r = request_new(req, &rmdir_kind, parent);
+    r->name = name;
+    r->change = what;
+    request_start(r);
 }
 
 void names_op_rename(fuse_req_t req, fuse_ino_t parent, const char *name, fuse_ino_t new_parent,

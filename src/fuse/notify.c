@@ -139,7 +139,7 @@ static void tell_box(Notifier *notifier, const Event *event)
 
 static void tell_message(Notifier *notifier, const Event *event)
 {
-    g_autofree char *name = tree_message_entry_name(event->name, event->id);
+    g_autofree char *name = tree_message_entry_name(event->box, event->name, event->id);
     g_autofree char *uid = g_strdup_printf("%" G_GUINT32_FORMAT, event->id);
     g_autofree char *eml = g_strconcat(uid, ".eml", NULL);
     guint64 dir = tree_ino_box(event->box), raw = tree_ino_raw_box(event->box);

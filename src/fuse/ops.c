@@ -286,17 +286,6 @@ static void op_symlink(fuse_req_t req, const char *target, fuse_ino_t parent, co
     refuse(req);
 }
 
-static void op_link(fuse_req_t req, fuse_ino_t ino, fuse_ino_t parent, const char *name)
-{
-    refuse(req);
-}
-
-static void op_create(fuse_req_t req, fuse_ino_t parent, const char *name, mode_t mode,
-                      struct fuse_file_info *fi)
-{
-    refuse(req);
-}
-
 /* --- the table --- */
 
 #define READAHEAD (16u * 1024)
@@ -316,11 +305,7 @@ static void op_init(void *userdata, struct fuse_conn_info *connection)
     connection->want |= connection->capable & FUSE_CAP_CACHE_SYMLINKS;
 }
 
-/* No flush: what is written is answered when it is on disk, and a close brings nothing more but,
- * once in a while, what RELEASE is for (a shell closes the file it redirects to before anything is
- * written to it, so FLUSH could not tell). The answer ENOSYS that libfuse gives without it also
- * spares kernels that do not know FOPEN_NOFLUSH a request per close. No access: the kernel checks
- * modes itself (allow_other), or nobody but the owner gets in. */
+/* No access: the kernel checks modes itself (allow_other), or nobody but the owner gets in. */
 const struct fuse_lowlevel_ops front_ops = {
     .init = op_init,
     .lookup = op_lookup,
@@ -343,8 +328,10 @@ const struct fuse_lowlevel_ops front_ops = {
     .rmdir = names_op_rmdir,
     .symlink = op_symlink,
     .rename = names_op_rename,
-    .link = op_link,
-    .create = op_create,
+    .link = letters_op_link,
+    .create = letters_op_create,
+    .flush = letters_op_flush,
+    .copy_file_range = letters_op_copy_file_range,
     .setattr = changes_op_setattr,
     .setxattr = changes_op_setxattr,
     .removexattr = changes_op_removexattr,

@@ -192,6 +192,12 @@ void member_select(Member *member)
     session_select(member->session, &params);
 }
 
+void member_leave(Member *member)
+{
+    tell_unselected(member);
+    session_unselect(member->session);
+}
+
 void member_switch(Member *member, const char *mailbox)
 {
     tell_unselected(member);

@@ -93,6 +93,10 @@ static const char twin_words[] =
 
 static bool renewed(StoreTxn *txn, const LogOp *op, const Match *old, guint32 box, GError **error)
 {
+    if (op->kind == LOG_RMBOX && op->state == LOG_QUEUED) /* it was meant for the other one */
+        return log_park(txn, op->seq, "the mailbox was replaced on the server (UIDVALIDITY)",
+                        error) &&
+               log_set_message(txn, op->seq, box, 0, error);
     if (op->kind > LOG_EXPUNGE) /* APPEND: only its target is another. MKBOX, ...: the same one */
         return log_set_message(txn, op->seq, box, op->uid, error);
     if (op->state == LOG_FAILED)

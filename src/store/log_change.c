@@ -240,6 +240,8 @@ bool log_retry(StoreTxn *txn, guint32 seq, gint64 now_ns, GError **error)
     g_autoptr(LogOp) op = log_load(txn, seq, error);
     if (op == NULL || op->state != LOG_FAILED)
         return !txn->failed && log_gone(txn, "no such failed operation", error);
+    if (log_is_of_box(op->kind))
+        return log_box_retry(txn, op, now_ns, error);
     return op->kind == LOG_FLAGS ? retry_flags(txn, op, now_ns, error)
                                  : log_retry_message(txn, op, now_ns, error);
 }

@@ -128,6 +128,11 @@ bool log_placed(StoreTxn *txn, guint32 seq, guint32 uidvalidity, guint32 uid, bo
 
 bool log_done(StoreTxn *txn, guint32 seq, GError **error)
 {
+    g_autoptr(LogOp) op = log_load(txn, seq, error);
+    if (op == NULL)
+        return !txn->failed;
+    if (log_is_of_box(op->kind))
+        return log_box_done(txn, op, error);
     return log_placed(txn, seq, 0, 0, false, error);
 }
 

@@ -38,6 +38,18 @@ static inline bool log_has_source(LogKind kind)
     return kind == LOG_MOVE || kind == LOG_COPY;
 }
 
+/* --- mailboxes (log_boxes.c, box_undo.c) --- */
+
+static inline bool log_is_of_box(LogKind kind)
+{
+    return kind == LOG_MKBOX || kind == LOG_RMBOX || kind == LOG_RENBOX;
+}
+bool log_box_done(StoreTxn *txn, const LogOp *op, GError **error); /* the server has it */
+bool log_box_park(StoreTxn *txn, const LogOp *op, const char *reason, GError **error);
+/* BUSY: something that is pending builds on it. */
+bool log_box_cancel(StoreTxn *txn, const LogOp *op, GError **error);
+bool log_box_retry(StoreTxn *txn, const LogOp *op, gint64 now_ns, GError **error);
+
 /* --- pending messages (log_pending.c) --- */
 
 /* What places a pending message; false: nothing does. */

@@ -83,6 +83,8 @@ bool log_park(StoreTxn *txn, guint32 seq, const char *reason, GError **error)
     g_autoptr(LogOp) op = log_load(txn, seq, error);
     if (op == NULL)
         return !txn->failed;
+    if (log_is_of_box(op->kind))
+        return log_box_park(txn, op, reason, error);
     if (!log_set_state(txn, seq, LOG_FAILED, reason, error))
         return false;
     if (op->state == LOG_FAILED)
@@ -176,6 +178,8 @@ bool log_cancel(StoreTxn *txn, guint32 seq, GError **error)
                                                     : "it is being sent");
         return false;
     }
+    if (log_is_of_box(op->kind))
+        return log_box_cancel(txn, op, error);
     return op->kind == LOG_MOVE ? log_undo_move(txn, op, error) : log_drop(txn, op, error);
 }
 

@@ -40,6 +40,7 @@ struct StoreTxn {
     GArray *spooled;    /* of guint32: letters that nothing names any more, once it is committed */
     LogEffects effects; /* of what was removed and put on the log */
     int n_adrift;       /* ADRIFT operations; -1: not counted yet */
+    GArray *names;      /* of StoreName: store_txn_take_names(); NULL: none */
 };
 typedef struct {
     guint32 box, lo, hi;
@@ -54,6 +55,8 @@ int txn_changes(StoreTxn *txn); /* rows of the last statement */
 void txn_purge(StoreTxn *txn, guint32 box, guint32 lo, guint32 hi, bool reused);
 /* Contents of a message are another's from now on (that has none). */
 void txn_pass_on(StoreTxn *txn, guint32 box, guint32 uid, guint32 to_box, guint32 to_uid);
+/* Something in this directory has become another mailbox's name, or nobody's. */
+void txn_note_name(StoreTxn *txn, guint32 parent, const char *leaf);
 /* Fails the transaction for a reason of ours. Returns false. */
 bool txn_refuse(StoreTxn *txn, GError **error, int code, const char *format, ...)
     G_GNUC_PRINTF(4, 5);
@@ -77,7 +80,7 @@ void store_number_seen(Store *store, guint32 n); /* while the store is opened: i
 #define BOX_COLUMNS                                                                           \
     "id, parent, name, leaf, delimiter, attributes, uidvalidity, uidnext, highestmodseq, "    \
     "n_exists, listed, synced_ns, changed_ns, permanent_flags, read_only, mailboxid, local, " \
-    "doomed"
+    "doomed, wire_name, rights"
 void box_borrow(Query *query, StoreBox *out); /* the row the query stands on */
 StoreBox box_copy(const StoreBox *box);
 /* changed_ns of a mailbox's directory (0: the top), later than it ever was. */

@@ -83,7 +83,20 @@ static const char index_3[] =
 static const char index_entries[] =
     "CREATE TABLE entries(box INTEGER PRIMARY KEY, changed_ns INTEGER NOT NULL);";
 
-static const char *const index_steps[] = {index_1, index_2, index_3, index_entries};
+/* Version 5: mailboxes that are made, removed and renamed here. What is doomed has its name no more.
+ * 5 and above: MKBOX, RMBOX, RENBOX. */
+static const char index_names[] =
+    "ALTER TABLE box ADD COLUMN wire_name TEXT;"
+    "ALTER TABLE box ADD COLUMN rights TEXT;"
+    "UPDATE box SET wire_name = name;"
+    "DROP INDEX box_name;"
+    "DROP INDEX box_leaf;"
+    "CREATE UNIQUE INDEX box_name ON box(name) WHERE doomed = 0;"
+    "CREATE UNIQUE INDEX box_leaf ON box(parent, leaf) WHERE doomed = 0;"
+    "CREATE INDEX box_wire_name ON box(wire_name);"
+    "CREATE INDEX log_boxes ON log(kind) WHERE kind >= 5;";
+
+static const char *const index_steps[] = {index_1, index_2, index_3, index_entries, index_names};
 const Schema schema_index = {0x696d6678 /* "imfx" */, index_steps, G_N_ELEMENTS(index_steps)};
 
 /* Version 1. state.generation ties the file to one index: ids of another mean other messages.

@@ -153,6 +153,7 @@ void store_close(Store *store)
     db_close(store->writer);
     g_array_unref(store->txn.purge);
     g_array_unref(store->txn.spooled);
+    g_clear_pointer(&store->txn.names, g_array_unref);
     dir_unlock(store->cache_lock, store->opened && !store->content_damaged);
     dir_unlock(store->state_lock, store->opened && !store->index_damaged);
     dir_close(&store->spool);

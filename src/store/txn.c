@@ -33,6 +33,8 @@ StoreTxn *store_begin(Store *store, bool durable, GError **error)
     store->txn.n_adrift = -1;
     g_array_set_size(store->txn.purge, 0);
     g_array_set_size(store->txn.spooled, 0);
+    if (store->txn.names != NULL)
+        g_array_set_size(store->txn.names, 0);
     return &store->txn;
 }
 
@@ -104,6 +106,32 @@ bool store_commit(StoreTxn *txn, GError **error)
 StoreReader *store_txn_reader(StoreTxn *txn)
 {
     return &txn->reader;
+}
+
+static void name_clear(gpointer data)
+{
+    g_free(((StoreName *)data)->leaf);
+}
+
+static GArray *names_new(void)
+{
+    GArray *names = g_array_new(FALSE, FALSE, sizeof(StoreName));
+    g_array_set_clear_func(names, name_clear);
+    return names;
+}
+
+GArray *store_txn_take_names(StoreTxn *txn)
+{
+    GArray *names = g_steal_pointer(&txn->names);
+    return names != NULL ? names : names_new();
+}
+
+void txn_note_name(StoreTxn *txn, guint32 parent, const char *leaf)
+{
+    StoreName name = {parent, g_strdup(leaf)};
+    if (txn->names == NULL)
+        txn->names = names_new();
+    g_array_append_val(txn->names, name);
 }
 
 bool txn_open_query(StoreTxn *txn, Query *query, const char *sql, GError **error)

@@ -308,6 +308,7 @@ static gpointer thread_main(gpointer data)
     cancel_all_jobs(engine);
     ranged_free_all(engine);
     mailbox_free_all(engine);
+    box_ops_clear(engine);
     replay_clear(engine);
     local_forget(engine);
     engine_timer_clear(&engine->tick);

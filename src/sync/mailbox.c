@@ -66,7 +66,7 @@ static Mailbox *mailbox_new(Engine *engine, const StoreBox *box)
     Mailbox *mailbox = g_new0(Mailbox, 1);
     mailbox->engine = engine;
     mailbox->refs = 1;
-    mailbox->name = g_strdup(box->name);
+    mailbox->name = g_strdup(box->wire_name);
     mailbox->box = box->id;
     mailbox->uidvalidity = box->uidvalidity;
     mailbox->uidnext = box->uidnext;
@@ -78,6 +78,7 @@ static Mailbox *mailbox_new(Engine *engine, const StoreBox *box)
     mailbox->structure_window = 1;
     mailbox->replay.maybe_unbound = true;
     g_queue_init(&mailbox->waiting);
+    mailbox->frozen = box_ops_hold(engine, mailbox->name);
     g_hash_table_insert(engine->mailboxes, mailbox->name, mailbox);
     return mailbox;
 }
@@ -89,7 +90,13 @@ Mailbox *mailbox_get(Engine *engine, guint32 id, GError **error)
         g_set_error(error, IMAPFS_ERROR, IMAPFS_ERROR_GONE, "the mailbox is no longer there");
         return NULL;
     }
-    Mailbox *mailbox = mailbox_find(engine, box.name);
+    if (!box.wire_name) {
+        g_set_error(error, IMAPFS_ERROR, IMAPFS_ERROR_BUSY,
+                    "the mailbox is still to be made on the server");
+        store_box_clear(&box);
+        return NULL;
+    }
+    Mailbox *mailbox = mailbox_find(engine, box.wire_name);
     if (!mailbox)
         mailbox = mailbox_new(engine, &box);
     mailbox->box = box.id;
@@ -144,20 +151,55 @@ void mailbox_free_all(Engine *engine)
 
 /* --- the session --- */
 
+static void ask_lease(Mailbox *mailbox, CommandLane lane);
+
+/* A lease that is waited for: under which name. */
+typedef struct {
+    Mailbox *mailbox; /* a reference */
+    char *name;
+    CommandLane lane;
+} Asked;
+
+/* It has another name by now, or is about to: that session is to have nothing selected under it. */
+static bool is_outdated(const Asked *asked)
+{
+    return asked->mailbox->frozen || strcmp(asked->name, asked->mailbox->name) != 0;
+}
+
 static void on_lease(PoolLease *lease, Session *session, const GError *error, gpointer data)
 {
-    Mailbox *mailbox = data; /* a reference */
-    mailbox->lease = lease;
-    mailbox->session = session;
-    if (session)
-        answer_waiting(mailbox, session, NULL);
-    else {
-        lease_end(mailbox);
-        answer_waiting(mailbox, NULL, error);
+    Asked *asked = data;
+    Mailbox *mailbox = asked->mailbox;
+    mailbox->leasing = false;
+    if (session && !mailbox->gone && is_outdated(asked)) {
+        pool_release(lease);
+        pool_forget(mailbox->engine->pool, asked->name);
+        ask_lease(mailbox, asked->lane);
+    } else {
+        mailbox->lease = lease;
+        mailbox->session = session;
+        if (session)
+            answer_waiting(mailbox, session, NULL);
+        else {
+            lease_end(mailbox);
+            answer_waiting(mailbox, NULL, error);
+        }
+        if (session && mailbox->users == 0 && mailbox->lease)
+            lease_end(mailbox);
     }
-    if (session && mailbox->users == 0 && mailbox->lease)
-        lease_end(mailbox);
     mailbox_unref(mailbox);
+    g_free(asked->name);
+    g_free(asked);
+}
+
+static void ask_lease(Mailbox *mailbox, CommandLane lane)
+{
+    if (mailbox->frozen || mailbox->leasing)
+        return; /* asked for when it is not any more */
+    Asked *asked = g_new(Asked, 1);
+    *asked = (Asked){mailbox_ref(mailbox), g_strdup(mailbox->name), lane};
+    mailbox->leasing = true;
+    pool_lease(mailbox->engine->pool, asked->name, lane, on_lease, asked); /* may free it */
 }
 
 void mailbox_acquire(Mailbox *mailbox, CommandLane lane, MailboxReady ready, gpointer data)
@@ -180,7 +222,7 @@ void mailbox_acquire(Mailbox *mailbox, CommandLane lane, MailboxReady ready, gpo
     bool first = g_queue_is_empty(&mailbox->waiting);
     g_queue_push_tail(&mailbox->waiting, acquire);
     if (first)
-        pool_lease(mailbox->engine->pool, mailbox->name, lane, on_lease, mailbox_ref(mailbox));
+        ask_lease(mailbox, lane);
 }
 
 void mailbox_release(Mailbox *mailbox, guint generation)
@@ -214,7 +256,7 @@ void mailbox_select_params(Engine *engine, const char *name, SelectParams *param
 {
     StoreBox box = {0};
     params->examine = true; /* what is only read cannot be changed by us, and stays \\Recent */
-    if (!store_box_by_name(store_reader(engine->store), name, &box))
+    if (!store_box_by_wire_name(store_reader(engine->store), name, &box))
         return;
     params->examine = !replay_wants_select(engine, box.id);
     if (box.uidvalidity && box.highestmodseq &&
@@ -270,7 +312,7 @@ static bool adopt(Mailbox *mailbox, const SelectResult *result, GError **error)
 {
     Engine *engine = mailbox->engine;
     StoreBox box = {0};
-    if (!store_box_by_name(store_reader(engine->store), mailbox->name, &box)) {
+    if (!store_box_by_wire_name(store_reader(engine->store), mailbox->name, &box)) {
         g_set_error(error, IMAPFS_ERROR, IMAPFS_ERROR_GONE, "the mailbox is no longer there");
         return false;
     }
@@ -325,6 +367,34 @@ static void mailbox_left(Mailbox *mailbox, const GError *refused)
     forget_news(mailbox);
     lease_end(mailbox);
     replay_on_unselected(mailbox, refused);
+}
+
+/* What was begun is answered; a resync begins anew when it is selected again. */
+void mailbox_freeze(Mailbox *mailbox)
+{
+    if (mailbox->frozen)
+        return;
+    mailbox->frozen = true;
+    pool_forget(mailbox->engine->pool, mailbox->name);
+    if (mailbox->lease)
+        mailbox_left(mailbox, NULL);
+}
+
+void mailbox_thaw(Mailbox *mailbox, const char *name)
+{
+    GHashTable *table = mailbox->engine->mailboxes;
+    if (strcmp(name, mailbox->name) != 0) {
+        Mailbox *other = g_hash_table_lookup(table, name);
+        if (other)
+            mailbox_drop(other);
+        g_hash_table_steal(table, mailbox->name);
+        g_free(mailbox->name);
+        mailbox->name = g_strdup(name);
+        g_hash_table_insert(table, mailbox->name, mailbox);
+    }
+    mailbox->frozen = false;
+    if (!g_queue_is_empty(&mailbox->waiting))
+        ask_lease(mailbox, LANE_FOREGROUND);
 }
 
 static void select_failed(Mailbox *mailbox, const GError *error)

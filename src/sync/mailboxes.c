@@ -28,6 +28,7 @@ typedef struct {
     GHashTable *found;   /* canonical name -> StoreListing *, owned */
     GPtrArray *prefixes; /* char *: namespaces still to be asked for, wire form */
     guint in_flight;
+    guint changes; /* of mailboxes, when it was asked */
     bool extended; /* the LIST had a RETURN part */
     GError *error;
 } Lister;
@@ -75,7 +76,7 @@ static void tell_boxes(Engine *engine, GArray *boxes, bool added)
             events_add(engine, word, "%s", box->name);
         if (tell)
             tell(box->parent, box->id, box->leaf, engine->config.events_data);
-        Mailbox *mailbox = added ? NULL : mailbox_find(engine, box->name);
+        Mailbox *mailbox = added || !box->wire_name ? NULL : mailbox_find(engine, box->wire_name);
         if (mailbox)
             mailbox_drop(mailbox);
     }
@@ -108,11 +109,13 @@ static bool lister_store(Lister *lister, GError **error)
         return false;
     }
     LogEffects effects = *log_effects(txn);
+    g_autoptr(GArray) names = store_txn_take_names(txn);
     if (!store_commit(txn, error))
         return false;
     log_debug("sync", "%u mailboxes, %u new, %u gone", listings->len, added->len, removed->len);
     tell_boxes(engine, removed, false);
     tell_boxes(engine, added, true);
+    box_names_tell(engine, names);
     replay_tell_effects(engine, "mailboxes", &effects);
     return true;
 }
@@ -121,6 +124,12 @@ static void lister_end(Lister *lister)
 {
     Engine *engine = lister->engine;
     engine->listing = false;
+    if (!lister->error && (engine->boxes.now || lister->changes != engine->boxes.changes)) {
+        lister_free(lister); /* of before, or from the middle: nothing is known by it */
+        engine->boxes.list_again = true;
+        replay_soon(engine);
+        return;
+    }
     if (!lister->error && lister_store(lister, &lister->error))
         engine_set_listed(engine, clock_mono_us());
     if (lister->error)
@@ -128,8 +137,10 @@ static void lister_end(Lister *lister)
     finish_jobs(engine, lister->error);
     bool ok = !lister->error;
     lister_free(lister);
-    if (ok)
-        rehome_homeless(engine);
+    if (!ok)
+        return;
+    rehome_homeless(engine);
+    replay_soon(engine); /* it may have decided what came of something */
 }
 
 /* --- LIST --- */
@@ -281,8 +292,10 @@ void mailboxes_refresh(Engine *engine)
     if (engine->listing)
         return;
     engine->listing = true;
+    engine->boxes.list_again = false;
     Lister *lister = g_new0(Lister, 1);
     lister->engine = engine;
+    lister->changes = engine->boxes.changes;
     lister->found = g_hash_table_new_full(g_str_hash, g_str_equal, NULL, listing_free);
     lister->prefixes = g_ptr_array_new_with_free_func(g_free);
     pool_lease(engine->pool, NULL, LANE_FOREGROUND, lister_ready, lister); /* may free lister */

@@ -125,7 +125,7 @@ static void found(Search *search, const char *mailboxid, const char *name, guint
     StoreBox box = {0};
     g_autoptr(GError) error = NULL;
     if (!g_hash_table_contains(search->wanted, mailboxid) || !uidvalidity ||
-        !store_box_by_name(store_reader(engine->store), name, &box))
+        !store_box_by_wire_name(store_reader(engine->store), name, &box))
         return;
     if (!rehouse(engine, mailboxid, box.id, uidvalidity, &error)) {
         log_error("replay", "%s: %s", name, error ? error->message : "it is gone");
@@ -242,13 +242,13 @@ static void box_free(gpointer data)
 static bool each_box(const StoreBox *box, gpointer data)
 {
     Candidates *candidates = data;
-    if (box->attributes & (LIST_NOSELECT | LIST_NONEXISTENT))
+    if (box->attributes & (LIST_NOSELECT | LIST_NONEXISTENT) || !box->wire_name)
         return true;
     if (!box->mailboxid)
-        g_hash_table_add(candidates->search->ask, g_strdup(box->name));
+        g_hash_table_add(candidates->search->ask, g_strdup(box->wire_name));
     else if (g_hash_table_contains(candidates->search->wanted, box->mailboxid)) {
         StoreBox *copy = g_new0(StoreBox, 1);
-        copy->name = g_strdup(box->name);
+        copy->name = g_strdup(box->wire_name);
         copy->mailboxid = g_strdup(box->mailboxid);
         copy->uidvalidity = box->uidvalidity;
         g_ptr_array_add(candidates->known, copy);

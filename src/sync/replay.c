@@ -22,7 +22,7 @@
 
 /* What was asked to be offline sends nothing from then on, though its session may still be there.
  */
-static bool may_send(Engine *engine)
+bool replay_may_send(Engine *engine)
 {
     return !engine->config.read_only && engine->pool && pool_state(engine->pool) == POOL_ONLINE &&
            clock_mono_us() >= engine->replay.pause_us && !engine_is_offline(engine);
@@ -156,7 +156,9 @@ void replay_soon(Engine *engine)
         return;
     }
     g_autoptr(GArray) dues = log_due(store_reader(engine->store));
-    gint64 next_us = start_due(engine, dues);
+    gint64 next_us = start_due(engine, dues), boxes_us = box_ops_start(engine);
+    if (boxes_us >= 0 && (next_us < 0 || boxes_us < next_us))
+        next_us = boxes_us;
     engine_timer_clear(&engine->replay.due);
     if (next_us >= 0)
         arm(engine, next_us);
@@ -268,7 +270,7 @@ static void replay_step(Mailbox *mailbox)
 {
     if (mailbox->replay.phase != REPLAY_HELD || !mailbox->replay.holds)
         return;
-    if (!may_send(mailbox->engine) || mailbox->gone) {
+    if (!replay_may_send(mailbox->engine) || mailbox->gone || mailbox->frozen) {
         replay_end(mailbox);
         return;
     }
@@ -311,8 +313,8 @@ static void on_session(Mailbox *mailbox, Session *session, const GError *error, 
 void replay_mailbox(Mailbox *mailbox, CommandLane lane)
 {
     bool patience = clock_mono_us() < mailbox->replay.not_before_us;
-    if (mailbox->replay.phase != REPLAY_IDLE || mailbox->gone || patience ||
-        !may_send(mailbox->engine))
+    if (mailbox->replay.phase != REPLAY_IDLE || mailbox->gone || mailbox->frozen || patience ||
+        !replay_may_send(mailbox->engine))
         return;
     mailbox->replay.phase = REPLAY_HELD;
     mailbox_acquire(mailbox, lane, on_session, mailbox_ref(mailbox));

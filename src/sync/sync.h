@@ -26,6 +26,14 @@ typedef struct {
 } Replay;
 
 typedef struct Batch Batch;
+typedef struct BoxOp BoxOp;
+
+/* Changes of mailboxes (box_ops.c). */
+typedef struct {
+    BoxOp *now;      /* the one that is under way */
+    guint changes;   /* counts what may make the answer of a LIST an old one */
+    bool list_again; /* the list is to be asked for when nothing is under way */
+} BoxOps;
 
 typedef enum {
     REPLAY_IDLE,
@@ -71,6 +79,7 @@ struct Engine {
     GSource *local_end;
     gint64 connecting_us; /* when the attempt to connect that is under way began */
     Replay replay;
+    BoxOps boxes;
 
     struct {
         pthread_mutex_t lock; /* a leaf but for a Ranged's; not GMutex, as ThreadSanitizer does not
@@ -176,9 +185,11 @@ typedef struct {
 
 struct Mailbox {
     Engine *engine;
-    char *name;  /* canonical */
-    guint32 box; /* its id now */
-    bool gone;   /* left the table; freed with the last reference */
+    char *name;   /* canonical; the one that the server knows it by */
+    guint32 box;  /* its id now */
+    bool gone;    /* left the table; freed with the last reference */
+    bool frozen;  /* it is being renamed or removed: no session has it */
+    bool leasing; /* a lease is waited for */
     guint refs;
 
     /* the session, if it is selected or being selected */
@@ -227,6 +238,10 @@ Mailbox *mailbox_ref(Mailbox *mailbox);
 void mailbox_unref(Mailbox *mailbox);
 void mailbox_drop(Mailbox *mailbox); /* it is no longer on the server */
 void mailbox_free_all(Engine *engine);
+/* From the one to the other nobody gets a session with it. name: that the server knows it by then.
+ */
+void mailbox_freeze(Mailbox *mailbox);
+void mailbox_thaw(Mailbox *mailbox, const char *name);
 
 /* A session with it selected, or being selected with the caller's commands behind it. ready is
  * called exactly once, perhaps from inside. Every call with a session is paid back by one
@@ -267,6 +282,7 @@ void replay_soon(Engine *engine); /* looks for what is due */
 void replay_poll(Engine *engine); /* now and then */
 /* Sends what is due in a mailbox, whenever that can be. */
 void replay_mailbox(Mailbox *mailbox, CommandLane lane);
+bool replay_may_send(Engine *engine); /* anything that changes something */
 bool replay_wants_select(Engine *engine, guint32 box);
 void replayed_job_start(Job *job); /* NEED_REPLAYED */
 
@@ -278,6 +294,16 @@ void replay_on_dropped(Mailbox *mailbox);
 
 /* Tells what a transaction did to the log, once it is committed. */
 void replay_tell_effects(Engine *engine, const char *mailbox, const LogEffects *effects);
+
+/* --- mailboxes that are made, removed, renamed (box_ops.c, box_commands.c) --- */
+
+/* Sends what is next, unless something is under way; in how many us something is due, or -1. */
+gint64 box_ops_start(Engine *engine);
+/* It is being renamed or removed, or is below such a one: nothing is to be begun with it. */
+bool box_ops_hold(const Engine *engine, const char *name);
+void box_ops_clear(Engine *engine); /* at the end */
+/* Names that mean something else now (of StoreName). */
+void box_names_tell(Engine *engine, const GArray *names);
 
 void rehome_unbound(Mailbox *mailbox); /* in sync: binds to messages what waits for the listing */
 void rehome_homeless(Engine *engine);  /* after LIST */

@@ -10,7 +10,7 @@
 #include "imapfs/base/error.h"
 #include "imapfs/base/log.h"
 #include "imapfs/sync/ranged.h"
-#include "node.h"
+#include "letter.h"
 
 struct TreeFile {
     gint refs; /* atomic */
@@ -20,9 +20,11 @@ struct TreeFile {
     bool is_volatile, is_corrected;
     Tree *flags_of;    /* NULL unless it is a flags file */
     Engine *events_of; /* NULL unless it is the events file */
+    Letter *letter;    /* NULL unless it becomes a message */
     bool changes;      /* it was opened to be changed */
     gint memory;       /* atomic: FILE_* */
     guint32 box, uid;
+    guint64 owner;
     guint64 size; /* when it was opened */
     guint64 told; /* atomic */
     TreeEntry entry;
@@ -86,6 +88,45 @@ TreeFile *file_of_events(Engine *engine)
     return file;
 }
 
+TreeFile *file_of_letter(Letter *letter)
+{
+    TreeFile *file = file_new();
+
+    file->letter = letter;
+    file->is_volatile = true;
+    return file;
+}
+
+Letter *file_letter(const TreeFile *file)
+{
+    return file->letter;
+}
+
+bool tree_file_is_letter(const TreeFile *file)
+{
+    return file->letter;
+}
+
+bool tree_file_owes_letter(const TreeFile *file)
+{
+    return file->letter && letter_owes(file->letter);
+}
+
+void tree_file_set_owner(TreeFile *file, guint64 owner)
+{
+    file->owner = owner;
+}
+
+guint64 tree_file_owner(const TreeFile *file)
+{
+    return file->owner;
+}
+
+int tree_file_write(TreeFile *file, const void *bytes, gsize size, guint64 offset)
+{
+    return letter_write(file->letter, bytes, size, offset);
+}
+
 TreeStatus file_open_content(const Call *call, const ContentKey *key, const LayoutNode *part,
                              gint64 encoded_size, TreeFile **file_out)
 {
@@ -145,6 +186,9 @@ void tree_file_close(TreeFile *file)
 {
     if (!file || !g_atomic_int_dec_and_test(&file->refs))
         return;
+    if (file->letter)
+        letter_closed(file->letter);
+    g_clear_pointer(&file->letter, letter_unref);
     g_clear_pointer(&file->content, content_unref);
     g_clear_pointer(&file->ranged, ranged_close);
     g_clear_pointer(&file->text, g_bytes_unref);
@@ -153,6 +197,8 @@ void tree_file_close(TreeFile *file)
 
 guint64 tree_file_size(const TreeFile *file)
 {
+    if (file->letter)
+        return letter_size(file->letter);
     return file->ranged ? ranged_size(file->ranged) : file->size;
 }
 
@@ -214,6 +260,8 @@ gssize tree_file_read(TreeFile *file, void *buffer, gsize size, guint64 offset, 
     g_autoptr(GError) error = NULL;
     gssize n;
 
+    if (file->letter)
+        return letter_read(file->letter, buffer, size, offset, err_out);
     if (file->flags_of)
         return read_flags(file, buffer, size, offset, err_out);
     if (file->events_of)

@@ -9,15 +9,23 @@
 #include "imapfs/store/log.h"
 #include "imapfs/tree/ino.h"
 #include "imapfs/tree/tree.h"
+#include "given.h"
 
 #define NODE_TTL 3600.0       /* the notifier takes back what changes sooner */
+#define NODE_PENDING_TTL 1.0  /* names of what the server is about to number, and old names */
 #define NODE_NEGATIVE_TTL 5.0 /* "no such name" in a mailbox whose rows are the server's */
+
+typedef struct Unlinked Unlinked;
+typedef struct Guard Guard;
 
 struct Tree {
     TreeConfig config;
     char *account;
     guint64 serial; /* tells the entries of two trees in a thread's cache apart */
     Layout *bare;   /* layout_new(NULL): headers.txt, flags, message.eml, PROBLEM.txt */
+    Given *given;
+    Unlinked *unlinked;
+    Guard *guard; /* of the thread that applies changes */
 };
 
 /* One call of tree.h. */
@@ -60,6 +68,9 @@ enum {
     SLOT_OP_EML,
     SLOT_OP_RETRY,
     SLOT_OP_DISCARD,
+    SLOT_OP_LETTER,
+    SLOT_GIVEN,  /* a name that a person gave, its number in the place of the UID */
+    SLOT_LETTER, /* the same while it is being written */
 };
 
 /* Slots of a message: the index of a node in its layout, or that plus SLOT_RAW for the exact bytes
@@ -78,6 +89,7 @@ typedef struct {
     StoreBox box;           /* nodes of a mailbox */
     StoreMsg msg;           /* nodes of a message */
     LogOp op;               /* nodes of a logged operation */
+    GivenName given;        /* names that a person gave */
     const Layout *layout;   /* nodes in a message's directory: borrowed from the thread's cache, */
     const LayoutNode *part; /* good until the next layout_load() */
 } Node;
@@ -99,6 +111,7 @@ typedef struct {
 #define COOKIE_DOTDOT 2
 #define COOKIE_BOX (1ull << 33)     /* + id of a child mailbox */
 #define COOKIE_MESSAGE (2ull << 33) /* + UID, or what else a directory counts by */
+#define COOKIE_PENDING (3ull << 33) /* + n */
 
 /* What a file that was opened to be changed remembers between two changes. */
 enum {
@@ -111,6 +124,15 @@ enum {
     FILE_TRIED = 1 << 6,     /* to write, well or not: closing it changes nothing more */
 };
 
+typedef struct LetterReady LetterReady; /* letter.h */
+
+/* What the changes of one transaction share. */
+typedef struct {
+    bool trash_known;
+    guint32 trash; /* the mailbox; 0: none */
+    guint n_held;
+} Batch;
+
 /* A change being applied. */
 typedef struct {
     const Call *call;
@@ -118,7 +140,9 @@ typedef struct {
     TreeChange *change;
     guint memory;   /* of the file, FILE_* */
     GError **error; /* of the transaction */
-    bool failed;    /* set when the transaction has */
+    Batch *batch;
+    const LetterReady *ready; /* of TREE_CHANGE_LETTER */
+    bool failed;              /* set when the transaction has */
 } Changing;
 
 /* What a node can do; NULL: ENOTDIR, EISDIR, EINVAL or EPERM, whichever fits. A regular file with
@@ -158,11 +182,13 @@ extern const NodeKind kind_control, kind_status, kind_log;          /* control.c
 extern const NodeKind kind_events, kind_ctl, kind_sync;             /* control.c */
 extern const NodeKind kind_queue, kind_queued;                      /* logged.c */
 extern const NodeKind kind_failed, kind_parked, kind_reason;        /* logged.c */
-extern const NodeKind kind_op_message, kind_op_eml;                 /* logged.c */
+extern const NodeKind kind_op_message, kind_op_eml, kind_op_letter; /* logged.c */
 extern const NodeKind kind_retry, kind_discard;                     /* logged.c */
 extern const NodeKind kind_raw_top, kind_raw_box;                   /* raw.c */
 extern const NodeKind kind_raw_dir, kind_raw_eml, kind_raw_section; /* raw.c */
 extern const NodeKind kind_mailbox, kind_uid_dir, kind_uid_link;    /* mailbox.c */
+extern const NodeKind kind_given;                                   /* where.c */
+extern const NodeKind kind_letter;                                  /* letter.c */
 extern const NodeKind kind_message;                                 /* message.c */
 extern const NodeKind kind_maildir_top, kind_maildir_box;           /* maildir.c */
 extern const NodeKind kind_maildir_cur, kind_maildir_new;           /* maildir.c */
@@ -245,13 +271,87 @@ int maildir_change(Changing *changing, const Node *dir); /* of names in cur/ and
 
 /* MKDIR, and RMDIR and RENAME of a name that is no message's, in the root or a mailbox. */
 int boxes_change(Changing *changing, const Node *dir);
+/* RFC 4314, as far as it is known: whether the server says that this may be done. */
+bool box_may(const StoreBox *box, char right);
 
 /* --- mailbox.c --- */
 
-/* A message of a mailbox, also when it came while it was looked for; else what there is to wait
- * for, or ENOENT. */
+/* A message that is shown in a mailbox (box: that, or STORE_BOX_PENDING), also when it came while
+ * it was looked for; else what there is to wait for, or ENOENT. */
+TreeStatus message_find_in(const Call *call, const Node *dir, guint32 box, guint32 uid,
+                           StoreMsg *msg, TreeEntry *out);
+/* One that has a UID. */
 TreeStatus message_find(const Call *call, const Node *dir, guint32 uid, StoreMsg *msg,
                         TreeEntry *out);
+/* The entry of a message's node; that of a pending one is not believed for long. */
+void message_entry(const Call *call, Node *node, TreeEntry *out);
+/* The messages that are shown in a mailbox, then the pending ones. False: the buffer is full. */
+typedef bool (*MessageAdd)(const Listing *listing, guint32 box, const StoreMsg *msg);
+typedef struct MessageWalk MessageWalk;
+bool messages_list(const Listing *listing, guint32 box, MessageAdd add);
+guint64 message_cookie(guint32 box, guint32 uid);
+
+/* --- where.c: where a message is shown, and under which name --- */
+
+/* The mailbox; 0: nowhere, as it is hidden, or what places it was parked. */
+guint32 where_shown(StoreReader *reader, guint32 box, guint32 uid);
+/* "A/B/NAME.7" as it is reached from another mailbox (0: the root); NULL when it is not shown.
+ * Caller frees. */
+char *where_path(const Call *call, guint32 from, guint32 box, guint32 uid);
+/* What a message's name is about: "NAME.7" or "NAME.+7" in a mailbox, well formed. */
+typedef struct {
+    guint32 box, uid;
+    gsize length; /* of NAME */
+} NameParts;
+bool where_parse(guint32 dir, const char *name, NameParts *out);
+bool where_is_named(const StoreMsg *msg, const char *name, gsize length);
+/* A name of a message that is not, or no longer, its own: an old one, or one that a person gave.
+ * False: there is none. */
+bool where_old_name(const Call *call, guint32 dir, const char *name, Node *out);
+TreeStatus where_load_given(const Call *call, Node *node); /* of SLOT_GIVEN and SLOT_LETTER */
+/* The message that is meant when this one is named: itself, or what it was moved to. */
+void where_went(StoreReader *reader, TreeMessage *message);
+/* The mailbox for what is deleted; 0: none. */
+guint32 where_trash(StoreReader *reader);
+
+/* --- unlinked.c: parts of messages that were unlinked, for a while --- */
+
+Unlinked *unlinked_new(void);
+void unlinked_free(Unlinked *unlinked);
+void unlinked_add(Unlinked *unlinked, guint64 dir, guint64 ino);
+bool unlinked_has(Unlinked *unlinked, guint64 ino);
+/* When the last part of a directory (message, or one inside it) was unlinked; 0: none is. */
+gint64 unlinked_since(Unlinked *unlinked, guint64 dir);
+
+/* --- message.c --- */
+
+/* Index of the child of that name in a message's directory; 0: none. */
+guint message_child(const Layout *layout, guint parent, const char *name);
+
+/* --- message_changes.c --- */
+
+/* RMDIR and RENAME of a message in a mailbox. */
+int message_change_name(Changing *changing, const Node *dir);
+/* LINK of its bytes. */
+int message_change_link(Changing *changing, const Node *node);
+/* Its xattrs; and UNLINK and RMDIR of what is in its directory. */
+int message_change(Changing *changing, const Node *node);
+/* Deletes one that is shown in a mailbox, as the options say. */
+int message_delete(Changing *changing, guint32 shown, const TreeMessage *message);
+int message_copy(Changing *changing, const TreeMessage *message, guint32 to_box);
+int letter_name_problem(const char *name); /* 0, or EPERM */
+/* Notes all that the kernel knows of a message's name and of what stands for it elsewhere. */
+void changing_note_names(Changing *changing, guint32 dir, guint32 box, const StoreMsg *msg);
+/* The same of what this change has made. */
+void changing_note_made(Changing *changing);
+
+/* --- guard.c --- */
+
+Guard *guard_new(guint most);
+void guard_free(Guard *guard);
+/* One more deletion. True: it is one too many for this minute, and has to be confirmed. */
+bool guard_exceeds(Guard *guard, gint64 now_us);
+void guard_tell(Tree *tree, guint n); /* that so many more wait to be confirmed */
 
 /* --- layouts.c --- */
 
@@ -276,6 +376,8 @@ int flags_change(Changing *changing, const Node *node); /* of flags, and a messa
 TreeFile *file_of_content(Content *content);          /* takes */
 TreeFile *file_of_text(char *text, bool is_volatile); /* takes */
 TreeFile *file_of_events(Engine *engine);
+TreeFile *file_of_letter(Letter *letter);  /* takes */
+Letter *file_letter(const TreeFile *file); /* NULL: it is none */
 TreeFile *file_of_flags(Tree *tree, guint32 box, const StoreMsg *msg);
 void file_set_entry(TreeFile *file, const TreeEntry *entry);
 void file_set_changes(TreeFile *file, guint memory); /* opened to be changed */
@@ -291,6 +393,7 @@ TreeStatus file_open_content(const Call *call, const ContentKey *key, const Layo
 void changing_note(Changing *changing, guint32 box, guint32 uid);
 /* ... and a name in a directory means something else then. */
 void changing_note_place(Changing *changing, guint64 dir, const char *name);
+void changing_note_name(Changing *changing, guint32 parent, const char *leaf); /* a mailbox's */
 /* The errno for an error of log_*(), which is freed; notes when the transaction failed with it. */
 int changing_refuse(Changing *changing, GError *error);
 

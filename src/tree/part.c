@@ -68,7 +68,11 @@ static TreeStatus problem_open(const Call *call, const Node *node, TreeFile **fi
 static char *eml_target(const Call *call, const Node *node)
 {
     guint ups = 0;
-    const char *path = boxes_raw_path(call, node->ino.box, &ups);
+    guint32 shown = node->ino.box == STORE_BOX_PENDING
+                        ? where_shown(call->reader, node->ino.box, node->ino.uid)
+                        : node->ino.box;
+    const char *path = shown ? boxes_raw_path(call, shown, &ups) : NULL;
+    g_autofree char *uid = tree_uid_name(node->ino.box, node->ino.uid, "");
     GString *target;
 
     if (!path)
@@ -81,7 +85,7 @@ static char *eml_target(const Call *call, const Node *node)
     target = g_string_new(NULL);
     for (ups++; ups; ups--)
         g_string_append(target, "../");
-    g_string_append_printf(target, ".imapfs/raw/%s/%" G_GUINT32_FORMAT, path, node->ino.uid);
+    g_string_append_printf(target, ".imapfs/raw/%s/%s", path, uid);
     if (*node->part->section)
         g_string_append_printf(target, "/%s", node->part->section);
     else
@@ -94,6 +98,8 @@ static void eml_fill(const Call *call, const Node *node, TreeEntry *out)
     g_autofree char *target = eml_target(call, node);
 
     entry_set_size(out, target ? strlen(target) : 0);
+    if (node->ino.box == STORE_BOX_PENDING)
+        out->entry_ttl = out->attr_ttl = NODE_PENDING_TTL; /* it will point elsewhere soon */
 }
 
 static TreeStatus eml_readlink(const Call *call, const Node *node, char **target_out)
@@ -125,4 +131,6 @@ const NodeKind kind_eml = {
     .mode = MODE_LINK,
     .fill = eml_fill,
     .readlink = eml_readlink,
+    .changes = 1 << TREE_CHANGE_LINK,
+    .change = message_change_link,
 };

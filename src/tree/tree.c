@@ -21,6 +21,9 @@ Tree *tree_new(const TreeConfig *config)
     tree->config.account = tree->account;
     tree->serial = (guint64)g_atomic_int_add(&serials, 1) + 1;
     tree->bare = layout_new(NULL);
+    tree->given = given_new();
+    tree->unlinked = unlinked_new();
+    tree->guard = guard_new(config->guard);
     return tree;
 }
 
@@ -30,6 +33,9 @@ void tree_free(Tree *tree)
         return;
     layouts_forget(tree);
     layout_free(tree->bare);
+    given_free(tree->given);
+    unlinked_free(tree->unlinked);
+    guard_free(tree->guard);
     g_free(tree->account);
     g_free(tree);
 }
@@ -59,6 +65,7 @@ void node_clear(Node *node)
     store_box_clear(&node->box);
     store_msg_clear(&node->msg);
     log_op_clear(&node->op);
+    given_name_clear(&node->given);
     memset(node, 0, sizeof(*node));
 }
 
@@ -79,7 +86,8 @@ static const NodeKind *const op_kinds[] = {
     [SLOT_OP_QUEUED] = &kind_queued,   [SLOT_OP_FAILED] = &kind_parked,
     [SLOT_OP_REASON] = &kind_reason,   [SLOT_OP_MESSAGE] = &kind_op_message,
     [SLOT_OP_EML] = &kind_op_eml,      [SLOT_OP_RETRY] = &kind_retry,
-    [SLOT_OP_DISCARD] = &kind_discard,
+    [SLOT_OP_DISCARD] = &kind_discard, [SLOT_OP_LETTER] = &kind_op_letter,
+    [SLOT_GIVEN] = &kind_given,        [SLOT_LETTER] = &kind_letter,
 };
 static const NodeKind *const box_kinds[] = {
     [SLOT_BOX] = &kind_mailbox,
@@ -134,11 +142,26 @@ static TreeStatus load_from_layout(const Call *call, Node *node)
     return TREE_OK;
 }
 
+/* The row; of a message that has another number by now, the row of that: who has a directory open,
+ * or a file that the kernel moved to another mailbox by its old number, goes on as if nothing was.
+ */
+static bool load_message(const Call *call, Node *node)
+{
+    TreeMessage now = {node->ino.box, node->ino.uid};
+
+    if (store_msg_get(call->reader, now.box, now.uid, &node->msg))
+        return true;
+    where_went(call->reader, &now);
+    node->ino.box = now.box;
+    node->ino.uid = now.uid;
+    return store_msg_get(call->reader, now.box, now.uid, &node->msg);
+}
+
 static TreeStatus load_of_message(const Call *call, Node *node)
 {
     guint slot = node->ino.slot;
 
-    if (!store_msg_get(call->reader, node->ino.box, node->ino.uid, &node->msg))
+    if (!load_message(call, node))
         return call_error(call, ESTALE);
     if (slot & SLOT_RAW)
         node->kind = KIND_AT(raw_kinds, slot - SLOT_RAW);
@@ -151,6 +174,8 @@ static TreeStatus load_of_message(const Call *call, Node *node)
 static TreeStatus load_of_op(const Call *call, Node *node)
 {
     node->kind = KIND_AT(op_kinds, node->ino.slot);
+    if (node->ino.slot == SLOT_GIVEN || node->ino.slot == SLOT_LETTER)
+        return where_load_given(call, node);
     if (!node->kind || !log_get(call->reader, node->ino.uid, &node->op) ||
         (node->op.state == LOG_FAILED) != (node->ino.slot != SLOT_OP_QUEUED))
         return call_error(call, ESTALE);
@@ -201,6 +226,8 @@ static void node_entry_begin(const Call *call, const Node *node, TreeEntry *out)
     out->entry_ttl = out->attr_ttl = NODE_TTL;
     out->st.st_ino = node->number;
     out->st.st_mode = node->kind->mode;
+    if (config->read_only && !S_ISLNK(out->st.st_mode))
+        out->st.st_mode &= ~(mode_t)0222;
     out->st.st_nlink = 1;
     out->st.st_uid = config->uid;
     out->st.st_gid = config->gid;
@@ -292,7 +319,7 @@ TreeStatus call_messages_fresh(const Call *call, const StoreBox *box)
 {
     bool settled = tree_ask_is_settled(call->ask, NEED_MAILBOX);
 
-    if (!box_is_selectable(box))
+    if (!box_is_selectable(box) || box->local)
         return TREE_OK;
     if (box->listed && (settled || engine_box_fresh(call->tree->config.engine, box->id)))
         return TREE_OK;
@@ -338,7 +365,8 @@ bool listing_add(const Listing *listing, guint64 cookie, const char *name, const
     if (listing->full)
         node_entry(listing->call, node, &entry);
     entry.st.st_ino = node->number;
-    entry.st.st_mode = node->kind->mode;
+    if (!listing->full)
+        entry.st.st_mode = node->kind->mode;
     return listing->add(name, &entry, cookie, listing->data);
 }
 
@@ -566,9 +594,16 @@ gint64 tree_ino_listed_box(guint64 ino)
                : -1;
 }
 
-char *tree_message_entry_name(const char *name, guint32 uid)
+#define PLUS(box) ((box) == STORE_BOX_PENDING ? "+" : "")
+
+char *tree_message_entry_name(guint32 box, const char *name, guint32 uid)
 {
-    return g_strdup_printf("%s.%" G_GUINT32_FORMAT, name, uid);
+    return g_strdup_printf("%s.%s%" G_GUINT32_FORMAT, name, PLUS(box), uid);
+}
+
+char *tree_uid_name(guint32 box, guint32 uid, const char *suffix)
+{
+    return g_strdup_printf("%s%" G_GUINT32_FORMAT "%s", PLUS(box), uid, suffix);
 }
 
 char *tree_box_entry_name(const char *leaf, TreeView view)

@@ -31,6 +31,7 @@
 #define LIMIT_IDLE_RENEW_S (9 * 60)
 #define LIMIT_PASSCMD_MS 30000
 #define LIMIT_PASSCMD_BYTES (64u * 1024)
+#define LIMIT_GIVEN_NAMES 100000   /* names remembered that messages were written or moved to */
 #define LIMIT_NAME 255             /* bytes of a file name */
 #define LIMIT_EVENTS (1024 * 1024) /* bytes of .imapfs/events */
 #define LIMIT_SERVER_TEXT 500      /* characters of server text in log or status */

@@ -59,11 +59,15 @@ typedef struct {
     char *mailboxid;       /* RFC 8474, or NULL when not known */
     bool local;            /* not made on the server yet (log_mkbox) */
     bool doomed;           /* to be removed there (log_rmbox): shown to nobody */
+    char *wire_name;       /* canonical name that the server knows it by: `name`, but for what is
+                              pending (log_renbox); NULL: it does not know it */
+    char *rights;          /* MYRIGHTS (RFC 4314) when it was last selected, or NULL */
 } StoreBox;
 void store_box_clear(StoreBox *box);
 
 bool store_box_by_id(StoreReader *reader, guint32 id, StoreBox *out);
 bool store_box_by_name(StoreReader *reader, const char *name, StoreBox *out);
+bool store_box_by_wire_name(StoreReader *reader, const char *name, StoreBox *out);
 bool store_box_by_leaf(StoreReader *reader, guint32 parent, const char *leaf, StoreBox *out);
 /* Calls f for the children of parent with id > after, ascending by id, until it returns false. */
 typedef bool (*StoreBoxFunc)(const StoreBox *box, gpointer data);
@@ -152,8 +156,8 @@ bool store_boxes_reconcile(StoreTxn *txn, const StoreListing *listings, guint n,
 bool store_box_renew(StoreTxn *txn, guint32 box, guint32 uidvalidity, gint64 now_ns,
                      guint32 *new_id_out, GError **error);
 /* uidvalidity (only from 0; another one than the row's is an error), uidnext, highestmodseq,
- * exists, listed, synced_ns, permanent_flags, read_only and mailboxid (unless NULL) of the row with
- * box->id. */
+ * exists, listed, synced_ns, permanent_flags, read_only, mailboxid and rights (these unless NULL)
+ * of the row with box->id. */
 bool store_box_update(StoreTxn *txn, const StoreBox *box, GError **error);
 bool store_box_touch(StoreTxn *txn, guint32 box, gint64 now_ns, GError **error); /* changed_ns */
 
@@ -174,7 +178,17 @@ bool store_structure_put(StoreTxn *txn, guint32 box, guint32 uid, const char *te
 bool store_size_put(StoreTxn *txn, guint32 box, guint32 uid, ContentKind kind, const char *section,
                     guint64 size, GError **error);
 
+/* Names in directories of mailboxes (parent 0: the top) that mean something else after this
+ * transaction, for reasons of the log: since it began, or since this was called. Of StoreName;
+ * caller unrefs. */
+typedef struct {
+    guint32 parent;
+    char *leaf;
+} StoreName;
+GArray *store_txn_take_names(StoreTxn *txn);
+
 /* Small facts by name, of the account: last good mechanism, capabilities, schema notes. */
+#define STORE_META_NAMESPACES "namespaces" /* one's own: the prefix of each, and LF */
 char *store_meta_get(StoreReader *reader, const char *key); /* caller frees */
 /* value NULL: forget it. */
 bool store_meta_put(StoreTxn *txn, const char *key, const char *value, GError **error);

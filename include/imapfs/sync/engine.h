@@ -93,6 +93,9 @@ bool engine_box_fresh(Engine *engine, guint32 box);
  * committed: tells flags_changed, and sends what is to be sent, within 50 ms when online. */
 void engine_logged(Engine *engine, guint32 box, guint32 uid);
 
+/* [any] Adds a line to .imapfs/events. words are printed escaped. */
+void engine_tell(Engine *engine, const char *word, const char *words);
+
 /* [any] The text of .imapfs/events: a line for each thing that happened since the mount began
  * ("2026-11-22T07:20:01Z WORD words..."). Only grows, but that it begins anew when it has become
  * LIMIT_EVENTS long. Caller frees. */

@@ -19,6 +19,11 @@ typedef struct {
     gid_t gid;
     const char *account;
     gint64 mounted_ns;
+    bool read_only;       /* nothing can be changed: no w in any mode */
+    bool delete_expunges; /* never to the mailbox for trash first */
+    guint guard;          /* deletions in a minute that go without being confirmed; 0: any number */
+    bool append_no_id;    /* no Message-ID is put into letters that have none */
+    bool append_unseen;   /* letters are not marked \\Seen */
 } TreeConfig;
 Tree *tree_new(const TreeConfig *config);
 void tree_free(Tree *tree);
@@ -122,6 +127,8 @@ typedef enum {
     TREE_CHANGE_RMDIR,
     TREE_CHANGE_MKDIR,
     TREE_CHANGE_RENAME, /* name in a directory to new_name in new_ino; flags of renameat2(2) */
+    TREE_CHANGE_LINK,   /* ino as new_name in new_ino: a copy there */
+    TREE_CHANGE_LETTER, /* a file of tree_create() is closed: it becomes a message */
 } TreeChangeKind;
 
 typedef struct {
@@ -150,9 +157,13 @@ typedef struct {
     Need need;        /* (has no strings) */
     GArray *messages; /* of TreeMessage (uid 0: of the mailbox as a whole); NULL: none */
     GArray *places;   /* of TreePlace: names that mean something else now; NULL: none */
+    GArray *names;    /* of StoreName: the same of mailboxes, wherever they are shown */
+    TreeMessage made; /* what a message is now that was moved, copied or appended; or 0, 0 */
     guint before;     /* what the file remembered */
 } TreeChange;
 
+/* What has to be known before it can be tried: a question like any other. */
+TreeStatus tree_prepare(Tree *tree, TreeAsk *ask, const TreeChange *change);
 /* 0, or the errno by which such a change is refused whatever the store says. */
 int tree_change_refusal(const TreeChange *change);
 /* Applies them, in their order, in one durable transaction. One that is refused leaves the others;
@@ -165,6 +176,30 @@ typedef struct {
 } TreeChangeTimes;
 bool tree_change_all(Tree *tree, TreeChange *const *changes, guint n, TreeChangeTimes *times_out);
 void tree_change_clear(TreeChange *change);
+
+/* --- letters: files that become messages --- */
+
+/* Makes a file in a mailbox: only NAME.eml, else EPERM. What is written to it is kept aside and
+ * becomes a message by TREE_CHANGE_LETTER; without that, or without a byte, it is gone when it is
+ * closed. Takes the disk's time, not the network's. */
+TreeStatus tree_create(Tree *tree, TreeAsk *ask, guint64 parent, const char *name,
+                       TreeEntry *entry_out, TreeFile **file_out);
+bool tree_file_is_letter(const TreeFile *file); /* of tree_create(), or a draft being replaced */
+/* It has bytes, or stands for a copy, and did not become a message yet. */
+bool tree_file_owes_letter(const TreeFile *file);
+/* Who may make a message of it; the front's own, 0 at first. */
+void tree_file_set_owner(TreeFile *file, guint64 owner);
+guint64 tree_file_owner(const TreeFile *file);
+/* 0, or an errno. Any thread. */
+int tree_file_write(TreeFile *file, const void *bytes, gsize size, guint64 offset);
+bool tree_ino_is_letter(guint64 ino); /* of one that tree_create() made */
+/* file: or NULL. */
+int tree_letter_truncate(Tree *tree, guint64 ino, TreeFile *file, guint64 size);
+int tree_letter_touch(Tree *tree, guint64 ino, gint64 seconds); /* its INTERNALDATE is to be that */
+/* The whole of a message's bytes into an empty letter, without reading them: what becomes of it is
+ * a copy. 0, or EOPNOTSUPP: not the whole of a message, so read and write. */
+int tree_file_copy(Tree *tree, guint64 from, guint64 offset, guint64 length, TreeFile *to,
+                   guint64 to_offset, guint64 *copied_out);
 
 /* fsync: nothing is pending of a message, of a mailbox, or for other nodes at all. EIO: a change of
  * this message was refused by the server, and is kept in .imapfs/failed. */
@@ -179,8 +214,10 @@ guint64 tree_ino_message(guint32 box, guint32 uid); /* a message's directory */
 guint64 tree_ino_flags(guint32 box, guint32 uid);   /* its flags file */
 guint64 tree_ino_raw_box(guint32 box);              /* .imapfs/raw/MAILBOX */
 guint64 tree_ino_uid_dir(guint32 box);              /* MAILBOX/.uid */
-char *tree_message_entry_name(const char *name, guint32 uid); /* "NAME.UID"; caller frees */
-guint64 tree_ino_maildir(guint32 box);                        /* .imapfs/maildir/MAILBOX */
+/* "NAME.UID", of a pending one "NAME.+n"; caller frees. */
+char *tree_message_entry_name(guint32 box, const char *name, guint32 uid);
+char *tree_uid_name(guint32 box, guint32 uid, const char *suffix); /* "UID" or "+n"; caller frees */
+guint64 tree_ino_maildir(guint32 box);                             /* .imapfs/maildir/MAILBOX */
 guint64 tree_ino_maildir_cur(guint32 box);
 /* The places where mailboxes are directories. */
 typedef enum { TREE_VIEW_TREE, TREE_VIEW_RAW, TREE_VIEW_MAILDIR } TreeView;

@@ -42,6 +42,13 @@ typedef struct {
     bool cancelled;
 } FakeWant;
 
+void engine_tell(Engine *engine, const char *word, const char *words)
+{
+    pthread_mutex_lock(&engine->lock);
+    g_string_append_printf(engine->events, "%s %s\n", word, words);
+    pthread_mutex_unlock(&engine->lock);
+}
+
 static Engine *fake_engine_new(void)
 {
     Engine *engine = g_new0(Engine, 1);

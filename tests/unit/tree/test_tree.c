@@ -34,7 +34,7 @@ static const struct {
     {"/.imapfs/log", 0, S_IFREG | 0400},
     {"/.imapfs/nothing", ENOENT, 0},
     {RAW, 0, S_IFDIR | 0500},
-    {A, 0, S_IFDIR | 0500},
+    {A, 0, S_IFDIR | 0700},
     {"/INBOX/2025-11-20 Alice Doe - Quarterly repor.7", ENOENT, 0},
     {"/INBOX/2025-11-20 Alice Doe - Quarterly report!.7", ENOENT, 0},
     {"/INBOX/2025-11-20 Alice Doe - Quarterly report.9", ENOENT, 0},
@@ -54,12 +54,12 @@ static const struct {
     {A "/attachments", ENOENT, 0},
     {A "/body.txt/more", ENOTDIR, 0},
     {B "/body.html", 0, S_IFREG | 0400},
-    {B "/attachments", 0, S_IFDIR | 0500},
+    {B "/attachments", 0, S_IFDIR | 0700},
     {B "/attachments/report.pdf", 0, S_IFREG | 0400},
     {B "/attachments/report (2).pdf", 0, S_IFREG | 0400},
     {B "/attachments/report (3).pdf", ENOENT, 0},
     {B "/attachments/body.html", ENOENT, 0},
-    {NESTED, 0, S_IFDIR | 0500},
+    {NESTED, 0, S_IFDIR | 0700},
     {NESTED "/headers.txt", 0, S_IFREG | 0400},
     {NESTED "/flags", ENOENT, 0},
     {NESTED "/message.eml", 0, S_IFLNK | 0777},
@@ -68,7 +68,7 @@ static const struct {
     {NO_STRUCTURE "/PROBLEM.txt", 0, S_IFREG | 0400},
     {NO_STRUCTURE "/message.eml", 0, S_IFLNK | 0777},
     {NO_STRUCTURE "/body.txt", ENOENT, 0},
-    {UNKNOWN, 0, S_IFDIR | 0500},
+    {UNKNOWN, 0, S_IFDIR | 0700},
     {UNKNOWN "/headers.txt", 0, S_IFREG | 0400}, /* without the structure */
     {UNKNOWN "/flags", 0, S_IFREG | 0600},
     {UNKNOWN "/message.eml", 0, S_IFLNK | 0777},
@@ -956,7 +956,7 @@ static void test_statfs(void **state)
 static void test_numbers(void **state)
 {
     World *world = *state;
-    g_autofree char *name = tree_message_entry_name("2025-11-20 A - B", 42);
+    g_autofree char *name = tree_message_entry_name(1, "2025-11-20 A - B", 42);
     TreePlace places[TREE_VIEWS] = {{0}};
 
     assert_string_equal(name, "2025-11-20 A - B.42");

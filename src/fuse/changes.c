@@ -126,6 +126,8 @@ static void tell(Front *front, const TreeChange *change)
 
         /* What a listing shows must be right at once; this waits for nobody. */
         fuse_lowlevel_notify_inval_inode(front->session, place->dir, 0, 0);
+        if (tree_ino_listed_box(place->dir) > 0)
+            front_forget_maildir(front, (guint32)tree_ino_listed_box(place->dir));
         notifier_note_name(front->notifier, place->dir, place->name);
     }
 }

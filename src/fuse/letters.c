@@ -206,11 +206,9 @@ void letters_op_copy_file_range(fuse_req_t req, fuse_ino_t from, off_t from_offs
 static TreeStatus link_ask(Request *r)
 {
     TreeStatus status = changes_ask(r);
-    const TreeMessage *made = &r->change.made;
 
     if (status == TREE_OK)
-        status = tree_getattr(r->front->tree, &r->ask,
-                              ino_pack(made->box, made->uid, ino_unpack(r->ino).slot), &r->entry);
+        status = tree_getattr(r->front->tree, &r->ask, tree_ino_made(&r->change), &r->entry);
     r->entry.entry_ttl = r->entry.attr_ttl = 0;
     return status;
 }

@@ -169,6 +169,8 @@ void front_forget_flags(Front *front, guint32 box, guint32 uid)
 
 static void tell(Notifier *notifier, const Event *event)
 {
+    Front *front = notifier->front;
+
     switch (event->kind) {
     case BOX_ADDED:
     case BOX_REMOVED:
@@ -179,8 +181,9 @@ static void tell(Notifier *notifier, const Event *event)
         tell_message(notifier, event);
         break;
     case FLAGS_CHANGED:
-        front_forget_flags(notifier->front, event->box, event->id);
-        forget_listing(notifier, tree_ino_maildir_cur(event->box));
+        front_forget_flags(front, event->box, event->id);
+        forget_listing(notifier,
+                       tree_ino_maildir_cur(tree_message_box(front->tree, event->box, event->id)));
         break;
     case NAME_CHANGED:
         forget_name(notifier, event->dir, event->name);

@@ -4,7 +4,7 @@
  * the directory. The rule: it is that of the transaction in which a name came, went, or became
  * another, and of no other. Triggers note whose rows a transaction touched, whoever wrote them;
  * before the commit what is shown of these is compared with what was shown before. */
-#include "private.h"
+#include "log_private.h"
 
 #include <string.h>
 #include "imapfs/base/clock.h"
@@ -21,6 +21,12 @@ static const struct {
     {"DELETE", "log", "", "OLD.box", "OLD.uid"},
     {"UPDATE", "log", "", "OLD.box", "OLD.uid"},
     {"UPDATE", "log", "", "NEW.box", "NEW.uid"},
+    {"INSERT", "log", "", LOG_SQL_PENDING, "NEW.to_n"}, /* and what it places */
+    {"DELETE", "log", "", LOG_SQL_PENDING, "OLD.to_n"},
+    {"UPDATE", "log", "", LOG_SQL_PENDING, "OLD.to_n"},
+    {"UPDATE", "log", "", LOG_SQL_PENDING, "NEW.to_n"},
+    {"INSERT", "hidden", "", "NEW.box", "NEW.uid"},
+    {"DELETE", "hidden", "", "OLD.box", "OLD.uid"},
     {"INSERT", "local_flag", "", "NEW.box", "NEW.uid"},
     {"DELETE", "local_flag", "", "OLD.box", "OLD.uid"},
     {"UPDATE", "local_flag", "", "NEW.box", "NEW.uid"},
@@ -75,17 +81,27 @@ typedef struct {
     char letters[FLAGS_LETTERS_MAX];
 } Entry;
 
+/* The mailbox that a message is shown in; 0: none. */
+static guint32 shown_in(StoreReader *reader, guint32 box, guint32 uid)
+{
+    LogPending pending = {0};
+    if (box == STORE_BOX_PENDING)
+        return log_pending_get(reader, uid, &pending) ? pending.box : 0;
+    return log_is_hidden(reader, box, uid) ? 0 : box;
+}
+
 static Entry entry_of(StoreReader *reader, guint32 box, guint32 uid)
 {
     Entry entry = {0};
     StoreMsg msg = {0};
-    if (!store_msg_get(reader, box, uid, &msg))
+    guint32 shown_box = shown_in(reader, box, uid);
+    if (shown_box == 0 || !store_msg_get(reader, box, uid, &msg))
         return entry;
     g_auto(Flags) flags = {0};
     g_autofree char *shown = log_shown_flags(reader, box, uid, msg.flags);
     flags_parse(&flags, shown);
     flags_letters(&flags, entry.letters);
-    entry.box = box;
+    entry.box = shown_box;
     store_msg_clear(&msg);
     return entry;
 }

@@ -226,8 +226,10 @@ static bool is_foreseeable(const Need *need)
 {
     if (need->uid == 0 || !need->section)
         return false;
+    /* Nobody walks single parts as they were sent; and what is needed to make others of it is no
+     * sign that somebody reads. */
     if (is_whole(need->content))
-        return *need->section == '\0'; /* single parts as they were sent: nobody walks these */
+        return *need->section == '\0' && !need->whole;
     return need->content < G_N_ELEMENTS(layout_kind_of) && layout_kind_of[need->content];
 }
 

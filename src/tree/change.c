@@ -202,8 +202,12 @@ static void prepare(Work *work)
     work->ready = g_new0(LetterReady *, work->n);
     for (guint i = 0; i < work->n; i++) {
         TreeChange *change = work->changes[i];
-        if (change->kind == TREE_CHANGE_LETTER)
-            work->ready[i] = letter_prepare(change, &change->err);
+        Letter *letter = change->kind == TREE_CHANGE_LETTER
+                             ? letter_ref(file_letter(change->file))
+                             : maildir_letter_of(work->tree, change, &change->err);
+        if (letter)
+            work->ready[i] = letter_prepare(letter, &change->err);
+        letter_unref(letter);
     }
 }
 
@@ -212,8 +216,10 @@ static void finish_one(Tree *tree, TreeChange *change, bool committed)
 {
     GivenKind kind = change->kind == TREE_CHANGE_LINK ? GIVEN_EML : GIVEN_DIR;
 
-    if (committed && change->made.box &&
-        (change->kind == TREE_CHANGE_LINK || change->kind == TREE_CHANGE_RENAME))
+    if (committed && maildir_is_target(change))
+        maildir_changed(tree, change);
+    else if (committed && change->made.box &&
+             (change->kind == TREE_CHANGE_LINK || change->kind == TREE_CHANGE_RENAME))
         given_add(tree->given, kind, ino_unpack(change->new_ino).box, change->new_name,
                   &change->made);
 }
@@ -222,7 +228,7 @@ static void finish(Work *work, bool committed)
 {
     for (guint i = 0; i < work->n; i++) {
         finish_one(work->tree, work->changes[i], committed);
-        if (work->changes[i]->kind == TREE_CHANGE_LETTER)
+        if (work->ready[i])
             letter_finish(work->changes[i], work->ready[i], committed);
     }
     g_free(work->ready);
@@ -258,6 +264,14 @@ bool tree_change_all(Tree *tree, TreeChange *const *changes, guint n, TreeChange
         refuse_all(&work, error);
     finish(&work, committed);
     return committed;
+}
+
+guint64 tree_ino_made(const TreeChange *change)
+{
+    guint slot =
+        maildir_is_target(change) ? (guint)SLOT_MAILDIR_FILE : ino_unpack(change->ino).slot;
+
+    return ino_pack(change->made.box, change->made.uid, slot);
 }
 
 void tree_change_clear(TreeChange *change)

@@ -12,6 +12,7 @@ typedef enum {
     GIVEN_OLD,    /* the same, wherever the message is */
     GIVEN_EML,    /* of its message.eml, as long as it is in this mailbox */
     GIVEN_LETTER, /* of a file that is being written */
+    GIVEN_FILE,   /* of its file in a Maildir */
 } GivenKind;
 
 typedef struct {

@@ -29,6 +29,7 @@ void letter_unref(Letter *letter)
         return;
     spool_free(letter->spool);
     pthread_mutex_destroy(&letter->lock);
+    g_free(letter->flags);
     g_free(letter);
 }
 
@@ -52,6 +53,8 @@ void letter_closed(Letter *letter)
 {
     guint32 given;
 
+    if (letter->kept)
+        return;
     pthread_mutex_lock(&letter->lock);
     letter->settled = true;
     given = letter->given;
@@ -83,7 +86,7 @@ bool letter_owes(Letter *letter)
     bool owes;
 
     pthread_mutex_lock(&letter->lock);
-    owes = !letter->settled && (letter->copied.box || spooled_size(letter) > 0);
+    owes = !letter->settled && !letter->kept && (letter->copied.box || spooled_size(letter) > 0);
     pthread_mutex_unlock(&letter->lock);
     return owes;
 }
@@ -164,7 +167,8 @@ int letter_copy(Letter *letter, const TreeMessage *message, guint64 size)
     int err;
 
     pthread_mutex_lock(&letter->lock);
-    err = check(letter) || letter->replaces.box || spooled_size(letter) ? EOPNOTSUPP : 0;
+    err = check(letter) || letter->kept || letter->replaces.box || spooled_size(letter) ? EOPNOTSUPP
+                                                                                        : 0;
     if (!err) {
         letter->copied = *message;
         letter->copied_size = size;
@@ -244,13 +248,31 @@ static int store_errno(GError *error)
     return err;
 }
 
+/* In tmp/ any name does. */
+static int check_tmp(const Call *call, const Node *dir, const char *name)
+{
+    g_auto(GivenName) there = {0};
+
+    if (*name == '.')
+        return EPERM;
+    if (dir->box.read_only)
+        return EACCES;
+    return given_find(call->tree->given, MAILDIR_PLACE(dir->ino.box, MAILDIR_TMP), name, &there)
+               ? EEXIST
+               : 0;
+}
+
 /* Whether a letter can be made there at all: 0 or an errno. */
 static int check_place(const Call *call, const Node *dir, const char *name)
 {
     g_auto(Node) old = {0};
     g_auto(StoreBox) box = {0};
-    int err = dir->kind == &kind_mailbox && box_is_selectable(&dir->box) ? letter_name_problem(name)
-                                                                         : EPERM;
+    int err;
+
+    if (dir->kind == &kind_maildir_tmp)
+        return check_tmp(call, dir, name);
+    err = dir->kind == &kind_mailbox && box_is_selectable(&dir->box) ? letter_name_problem(name)
+                                                                     : EPERM;
 
     if (!err && dir->box.read_only)
         err = EACCES;
@@ -276,7 +298,10 @@ TreeStatus tree_create(Tree *tree, TreeAsk *ask, guint64 parent, const char *nam
     letter = letter_new(tree, dir.ino.box, &error);
     if (!letter)
         return call_error(&call, store_errno(error));
-    letter->given = given_add_letter(tree->given, dir.ino.box, name, letter);
+    letter->kept = dir.kind == &kind_maildir_tmp;
+    letter->given = given_add_letter(
+        tree->given, letter->kept ? MAILDIR_PLACE(dir.ino.box, MAILDIR_TMP) : dir.ino.box, name,
+        letter);
     status = node_load(&call, ino_pack(0, letter->given, SLOT_LETTER), &node);
     g_assert(status == TREE_OK);
     node_entry(&call, &node, entry_out);
@@ -338,6 +363,10 @@ static void letter_fill(const Call *call, const Node *node, TreeEntry *out)
 
 static TreeStatus letter_open(const Call *call, const Node *node, TreeFile **file_out)
 {
+    if (node->given.letter->kept) {
+        *file_out = file_of_letter(letter_ref(node->given.letter));
+        return TREE_OK;
+    }
     return call_error(call, EBUSY); /* whoever writes it has it open */
 }
 
@@ -346,4 +375,6 @@ const NodeKind kind_letter = {
     .mode = S_IFREG | 0600,
     .fill = letter_fill,
     .open = letter_open,
+    .changes = 1 << TREE_CHANGE_LINK,
+    .change = maildir_letter_change,
 };

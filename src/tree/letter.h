@@ -11,8 +11,9 @@
 struct Letter {
     gint refs; /* atomic */
     Tree *tree;
-    guint32 dir;          /* the mailbox where it goes */
-    guint32 given;        /* number of its name; 0: none */
+    guint32 dir;   /* the mailbox where it goes */
+    guint32 given; /* number of its name; 0: none */
+    bool kept;     /* is in a Maildir's tmp/: not its close but its next name makes a message */
     TreeMessage replaces; /* the draft that goes when this one is there; or 0, 0 */
     pthread_mutex_t lock; /* of what follows */
     Spool *spool;
@@ -20,6 +21,7 @@ struct Letter {
     guint64 copied_size;
     bool settled; /* it became a message, or will not: nothing more is taken */
     gint64 mtime; /* seconds; 0: not set */
+    char *flags;  /* that the message is to have, in their text form; NULL: the usual */
 };
 Letter *letter_ref(Letter *letter);
 void letter_unref(Letter *letter); /* NULL is fine */
@@ -39,7 +41,7 @@ TreeStatus letter_open_draft(const Call *call, const Node *node, TreeFile **file
 /* --- letter_log.c --- */
 
 /* Before the transaction: the bytes are whole and on disk, and what is to be known of them is. */
-LetterReady *letter_prepare(TreeChange *change, int *err_out);
+LetterReady *letter_prepare(Letter *letter, int *err_out);
 /* In it. 0 or an errno. */
 int letter_log(Changing *changing, const LetterReady *ready);
 /* After it. Takes. */

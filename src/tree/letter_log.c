@@ -97,9 +97,8 @@ static bool settle(Letter *letter)
     return first;
 }
 
-LetterReady *letter_prepare(TreeChange *change, int *err_out)
+LetterReady *letter_prepare(Letter *letter, int *err_out)
 {
-    Letter *letter = file_letter(change->file);
     LetterReady *ready;
 
     if (!settle(letter))
@@ -121,7 +120,7 @@ static bool append(Changing *changing, const LetterReady *ready, guint32 *seq_ou
     const LetterHead *head = &ready->head;
     g_autofree char *name =
         name_message(ready->internaldate, ready->zone, head->from, head->subject);
-    g_autofree char *flags = g_strconcat(letter->replaces.box ? "\\Draft" : "",
+    g_autofree char *usual = g_strconcat(letter->replaces.box ? "\\Draft" : "",
                                          letter->replaces.box && !config->append_unseen ? " " : "",
                                          config->append_unseen ? "" : "\\Seen", NULL);
     const StoreMsg msg = {.uid = ready->n,
@@ -132,7 +131,7 @@ static bool append(Changing *changing, const LetterReady *ready, guint32 *seq_ou
                           .internaldate = ready->internaldate,
                           .zone = ready->zone,
                           .size = ready->size,
-                          .flags = flags};
+                          .flags = letter->flags ? letter->flags : usual};
 
     return log_append(changing->txn, letter->dir, &msg, clock_real_ns(), seq_out, error);
 }
@@ -190,7 +189,7 @@ static void keep_name(const TreeChange *change, Letter *letter)
 {
     g_auto(GivenName) given = {0};
 
-    if (!letter->given || !given_get(letter->tree->given, letter->given, &given))
+    if (!letter->given || letter->kept || !given_get(letter->tree->given, letter->given, &given))
         return;
     letter->given = 0;
     given_add(letter->tree->given, GIVEN_EML, given.dir, given.name, &change->made);

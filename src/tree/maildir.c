@@ -2,14 +2,17 @@
  *
  * Every message is a file in cur/, called DATE.UIDVALIDITY_UID.imapfs:2,LETTERS; new/ and tmp/ are
  * listed empty. The rule: a name is compared whole, so the one with the old letters is gone at the
- * moment when the flags change, and the kernel keeps no name of cur/: it asks for each. */
+ * moment when the flags change, and the kernel keeps no name of cur/: it asks for each.
+ *
+ * A file that a program brought keeps the name that it got from that, besides, as long as the mount
+ * lives; and the name of what the server has numbered meanwhile resolves on. */
 #include <string.h>
 
 #include "imapfs/wire/flags.h"
 #include "node.h"
 
 #define FLAGS_MARK ":2,"
-#define FILE_TAIL ".imapfs" FLAGS_MARK
+#define FILE_TAIL ".imapfs"
 
 /* --- names --- */
 
@@ -52,50 +55,37 @@ static void shown_letters(StoreReader *reader, guint32 box, const StoreMsg *msg,
     flags_letters(&flags, out);
 }
 
-/* A message's name in the cur/ of a mailbox, where it may be by a number of ours. */
-static void print_name(StoreReader *reader, const StoreBox *dir, guint32 box, const StoreMsg *msg,
-                       GString *out)
+/* BASE: what of a name never changes. number: as in the name. */
+static char *print_base(const StoreBox *dir, const TreeMessage *number, const StoreMsg *msg)
 {
-    char letters[FLAGS_LETTERS_MAX];
-
-    shown_letters(reader, box, msg, letters);
-    g_string_printf(
-        out, "%" G_GINT64_FORMAT ".%" G_GUINT32_FORMAT "_%s%" G_GUINT32_FORMAT FILE_TAIL "%s",
-        msg->internaldate, dir->uidvalidity, box == STORE_BOX_PENDING ? "+" : "", msg->uid,
-        letters);
+    return g_strdup_printf("%" G_GINT64_FORMAT ".%" G_GUINT32_FORMAT
+                           "_%s%" G_GUINT32_FORMAT FILE_TAIL,
+                           msg->internaldate, dir->uidvalidity,
+                           number->box == STORE_BOX_PENDING ? "+" : "", number->uid);
 }
 
-/* The number that stands in such a name; 0: it is none. */
-static guint32 parse_name(const char *name, bool *pending_out)
+/* The number that stands in a base. False: it is none of ours. */
+static bool parse_base(const Node *dir, const char *base, TreeMessage *out)
 {
-    const char *tail = strstr(name, FILE_TAIL), *mark = strchr(name, '_');
-    g_autofree char *digits = NULL;
-
-    if (!tail || !mark || mark > tail)
-        return 0;
-    mark++;
-    *pending_out = *mark == '+';
-    mark += *pending_out;
-    digits = g_strndup(mark, (gsize)(tail - mark));
-    return uid_parse(digits, "");
-}
-
-/* A name without letters, as it may stand in new/, with them: there are none. Caller frees. */
-static char *complete_name(guint slot, const char *name)
-{
-    bool bare = slot == SLOT_MAILDIR_NEW && !strstr(name, FLAGS_MARK);
-
-    return g_strconcat(name, bare ? FLAGS_MARK : "", NULL);
-}
-
-bool maildir_split(const char *name, char **base_out, const char **letters_out)
-{
-    const char *mark = g_strrstr(name, FLAGS_MARK);
+    const char *mark = strchr(base, '_');
+    bool pending;
 
     if (!mark)
         return false;
-    *base_out = g_strndup(name, (gsize)(mark - name));
-    *letters_out = mark + strlen(FLAGS_MARK);
+    pending = *++mark == '+';
+    *out = (TreeMessage){pending ? STORE_BOX_PENDING : dir->ino.box,
+                         uid_parse(mark + pending, FILE_TAIL)};
+    return out->uid;
+}
+
+bool maildir_split(const Node *dir, const char *name, char **base_out, const char **letters_out)
+{
+    const char *mark = g_strrstr(name, FLAGS_MARK);
+
+    if (!mark && dir->ino.slot != SLOT_MAILDIR_NEW)
+        return false;
+    *base_out = mark ? g_strndup(name, (gsize)(mark - name)) : g_strdup(name);
+    *letters_out = mark ? mark + strlen(FLAGS_MARK) : "";
     return true;
 }
 
@@ -109,7 +99,7 @@ static Node dir_node(const StoreBox *box, guint slot)
                   .box = *box};
 }
 
-static Node file_node(guint32 box, const StoreMsg *msg)
+Node maildir_file_node(guint32 box, const StoreMsg *msg)
 {
     return (Node){.number = ino_pack(box, msg->uid, SLOT_MAILDIR_FILE),
                   .ino = {box, msg->uid, SLOT_MAILDIR_FILE},
@@ -201,26 +191,79 @@ static void cur_fill(const Call *call, const Node *node, TreeEntry *out)
     out->attr_ttl = CUR_TTL;
 }
 
+static bool has_letters(const Call *call, guint32 box, const StoreMsg *msg, const char *letters)
+{
+    char shown[FLAGS_LETTERS_MAX];
+
+    shown_letters(call->reader, box, msg, shown);
+    return strcmp(shown, letters) == 0;
+}
+
+/* Its row, if it is shown here, or what it became is. */
+static bool is_here(const Call *call, const Node *dir, TreeMessage *message, StoreMsg *msg)
+{
+    where_went(call->reader, message);
+    return where_shown(call->reader, message->box, message->uid) == dir->ino.box &&
+           store_msg_get(call->reader, message->box, message->uid, msg);
+}
+
+static bool find_own_base(const Call *call, const Node *dir, const char *base, TreeMessage *out,
+                          StoreMsg *msg)
+{
+    g_autofree char *own = NULL;
+    TreeMessage named;
+
+    if (!parse_base(dir, base, &named))
+        return false;
+    *out = named;
+    if (!is_here(call, dir, out, msg))
+        return false;
+    own = print_base(&dir->box, &named, msg);
+    if (strcmp(own, base) == 0)
+        return true;
+    store_msg_clear(msg);
+    return false;
+}
+
+/* What a name without its letters is about, if it is shown here. *out is set also when it is not:
+ * it may come. */
+static bool find_base(const Call *call, const Node *dir, const char *base, TreeMessage *out,
+                      StoreMsg *msg)
+{
+    g_auto(GivenName) given = {0};
+
+    if (find_own_base(call, dir, base, out, msg))
+        return true;
+    if (!given_find(call->tree->given, MAILDIR_PLACE(dir->ino.box, MAILDIR_FILES), base, &given) ||
+        !is_here(call, dir, &given.message, msg))
+        return false;
+    *out = given.message;
+    return true;
+}
+
 TreeStatus maildir_find(const Call *call, const Node *dir, const char *name, Node *out,
                         TreeEntry *entry_out)
 {
-    g_autofree char *wanted = complete_name(dir->ino.slot, name);
-    g_autoptr(GString) now = g_string_new(NULL);
+    g_autofree char *base = NULL;
     g_auto(StoreMsg) msg = {0};
-    bool pending = false;
-    guint32 uid = parse_name(wanted, &pending);
-    TreeStatus status;
+    TreeMessage message = {0};
+    const char *letters;
+    TreeStatus status = TREE_OK;
 
-    if (!uid || pending)
+    if (!maildir_split(dir, name, &base, &letters))
         return call_negative(call, 0, entry_out);
-    status = message_find(call, dir, uid, &msg, entry_out);
-    entry_out->entry_ttl = 0;
-    if (status != TREE_OK)
-        return status;
-    print_name(call->reader, &dir->box, dir->ino.box, &msg, now);
-    if (strcmp(now->str, wanted) != 0)
+    if (!find_base(call, dir, base, &message, &msg)) {
+        /* It may be new, and come while it is waited for. */
+        if (message.uid && message.box == dir->ino.box)
+            status = call_messages_fresh(call, &dir->box);
+        if (status != TREE_OK)
+            return status;
+        if (!find_base(call, dir, base, &message, &msg))
+            return call_negative(call, 0, entry_out);
+    }
+    if (!has_letters(call, message.box, &msg, letters))
         return call_negative(call, 0, entry_out);
-    *out = file_node(dir->ino.box, &msg);
+    *out = maildir_file_node(message.box, &msg);
     memset(&msg, 0, sizeof(msg)); /* it is the node's now */
     return TREE_OK;
 }
@@ -235,40 +278,25 @@ static TreeStatus file_lookup(const Call *call, const Node *dir, const char *nam
     return status;
 }
 
-typedef struct {
-    const Listing *listing;
-    const StoreBox *dir;
-    guint32 box;
-    guint64 cookie; /* of number 0 */
-    GString *name;
-    bool more;
-} FileWalk;
-
-static bool list_file(const StoreMsg *msg, gpointer data)
+static bool list_file(const Listing *listing, guint32 box, const StoreMsg *msg)
 {
-    FileWalk *walk = data;
-    Node node = file_node(walk->box, msg);
+    Node node = maildir_file_node(box, msg);
+    const TreeMessage number = {box, msg->uid};
+    g_autofree char *base = print_base(listing->box, &number, msg), *name = NULL;
+    char letters[FLAGS_LETTERS_MAX];
 
-    print_name(walk->listing->call->reader, walk->dir, walk->box, msg, walk->name);
-    walk->more = listing_add(walk->listing, walk->cookie + msg->uid, walk->name->str, &node);
-    return walk->more;
+    shown_letters(listing->call->reader, box, msg, letters);
+    name = g_strconcat(base, FLAGS_MARK, letters, NULL);
+    return listing_add(listing, message_cookie(box, msg->uid), name, &node);
 }
 
 static TreeStatus cur_readdir(const Node *dir, Listing *listing)
 {
-    g_autoptr(GString) name = g_string_new(NULL);
-    FileWalk walk = {.listing = listing,
-                     .dir = &dir->box,
-                     .box = dir->ino.box,
-                     .cookie = COOKIE_MESSAGE,
-                     .name = name,
-                     .more = true};
-    guint64 after = listing->after > COOKIE_MESSAGE ? listing->after - COOKIE_MESSAGE : 0;
     TreeStatus status = listing->after ? TREE_OK : call_messages_fresh(listing->call, &dir->box);
 
-    if (status == TREE_OK && listing_add_dots(listing, dir, tree_ino_maildir(dir->ino.box)) &&
-        after < G_MAXUINT32)
-        store_msg_each(listing->call->reader, dir->ino.box, (guint32)after, list_file, &walk);
+    listing->box = &dir->box;
+    if (status == TREE_OK && listing_add_dots(listing, dir, tree_ino_maildir(dir->ino.box)))
+        messages_list(listing, dir->ino.box, list_file);
     return status;
 }
 
@@ -276,11 +304,6 @@ static TreeStatus cur_readdir(const Node *dir, Listing *listing)
 static void empty_fill(const Call *call, const Node *node, TreeEntry *out)
 {
     entry_set_seconds(out, node->box.uidvalidity);
-}
-
-static TreeStatus empty_lookup(const Call *call, const Node *dir, const char *name, TreeEntry *out)
-{
-    return call_negative(call, 0, out);
 }
 
 static TreeStatus empty_readdir(const Node *dir, Listing *listing)
@@ -291,16 +314,18 @@ static TreeStatus empty_readdir(const Node *dir, Listing *listing)
 
 /* --- a message --- */
 
-static ContentKey letter_key(const Node *node)
+static ContentKey letter_key(const Call *call, const Node *node)
 {
-    return (ContentKey){
-        .box = node->ino.box, .uid = node->ino.uid, .kind = CONTENT_LETTER, .section = ""};
+    guint32 box, uid;
+
+    store_origin(call->reader, node->ino.box, node->ino.uid, &box, &uid);
+    return (ContentKey){.box = box, .uid = uid, .kind = CONTENT_LETTER, .section = ""};
 }
 
 /* RFC822.SIZE counts two bytes for the end of a line: a little more than there will be. */
 static void file_fill(const Call *call, const Node *node, TreeEntry *out)
 {
-    ContentKey key = letter_key(node);
+    ContentKey key = letter_key(call, node);
 
     entry_set_content_size(call, &key, MAX(node->msg.size, 1), true, out);
     out->entry_ttl = 0;
@@ -308,7 +333,7 @@ static void file_fill(const Call *call, const Node *node, TreeEntry *out)
 
 static TreeStatus file_open(const Call *call, const Node *node, TreeFile **file_out)
 {
-    ContentKey key = letter_key(node);
+    ContentKey key = letter_key(call, node);
     guint64 told = node->msg.size;
 
     return file_open_content(call, &key, NULL, told ? (gint64)told : -1, file_out);
@@ -350,8 +375,10 @@ const NodeKind kind_maildir_tmp = {
     .name = "maildir-tmp",
     .mode = S_IFDIR | 0700,
     .fill = empty_fill,
-    .lookup = empty_lookup,
+    .lookup = maildir_tmp_lookup,
     .readdir = empty_readdir,
+    .changes = 1 << TREE_CHANGE_RENAME | 1 << TREE_CHANGE_UNLINK,
+    .change = maildir_tmp_change,
 };
 const NodeKind kind_maildir_file = {
     .name = "maildir-file",
@@ -359,4 +386,6 @@ const NodeKind kind_maildir_file = {
     .xattrs = XATTR_OF_MESSAGE | XATTR_OF_CONTENT,
     .fill = file_fill,
     .open = file_open,
+    .changes = 1 << TREE_CHANGE_LINK | 1 << TREE_CHANGE_TOUCH,
+    .change = maildir_file_change,
 };

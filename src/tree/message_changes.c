@@ -112,7 +112,7 @@ static int check_new_name(Changing *changing, const Node *dir, const Node *to, c
     return 0;
 }
 
-static int move(Changing *changing, const TreeMessage *message, guint32 to_box, bool held)
+int message_move(Changing *changing, const TreeMessage *message, guint32 to_box, bool held)
 {
     TreeChange *change = changing->change;
     GError *error = NULL;
@@ -147,7 +147,7 @@ static int rename_message(Changing *changing, const Node *dir)
         return err;
     changing_note_names(changing, dir->ino.box, message.box, &msg);
     changing_note_place(changing, change->new_ino, change->new_name);
-    return move(changing, &message, to.ino.box, false);
+    return message_move(changing, &message, to.ino.box, false);
 }
 
 /* --- rm --- */
@@ -179,7 +179,7 @@ int message_delete(Changing *changing, guint32 shown, const TreeMessage *message
     guint32 trash = config->delete_expunges ? 0 : trash_of(changing);
     bool held = guard_exceeds(changing->call->tree->guard, clock_mono_us());
     int err = !trash || trash == shown ? expunge(changing, message, held)
-                                       : move(changing, message, trash, held);
+                                       : message_move(changing, message, trash, held);
 
     changing->batch->n_held += held && !err;
     return err;

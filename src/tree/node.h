@@ -9,6 +9,7 @@
 #include "imapfs/store/log.h"
 #include "imapfs/tree/ino.h"
 #include "imapfs/tree/tree.h"
+#include "imapfs/wire/flags.h"
 #include "given.h"
 
 #define NODE_TTL 3600.0       /* the notifier takes back what changes sooner */
@@ -106,6 +107,7 @@ typedef struct {
     bool full;
     TreeAdd add;
     gpointer data;
+    const StoreBox *box; /* whose names need it */
 } Listing;
 #define COOKIE_DOT 1
 #define COOKIE_DOTDOT 2
@@ -170,7 +172,8 @@ enum {
 #define CHANGES_OF_A_FILE \
     (1 << TREE_CHANGE_WRITE | 1 << TREE_CHANGE_CLOSE | 1 << TREE_CHANGE_TRUNCATE)
 #define CHANGES_OF_NAMES (1 << TREE_CHANGE_MKDIR | 1 << TREE_CHANGE_RMDIR | 1 << TREE_CHANGE_RENAME)
-#define CHANGES_OF_MAILDIR (1 << TREE_CHANGE_RENAME)
+#define CHANGES_OF_MAILDIR \
+    (1 << TREE_CHANGE_RENAME | 1 << TREE_CHANGE_UNLINK | 1 << TREE_CHANGE_LINK)
 #define CHANGES_OF_XATTRS (1 << TREE_CHANGE_SETXATTR | 1 << TREE_CHANGE_REMOVEXATTR)
 
 #define MODE_DIR (S_IFDIR | 0500)
@@ -260,12 +263,41 @@ char *maildir_leaf_decode(const char *name);
  * what there is to wait for. */
 TreeStatus maildir_find(const Call *call, const Node *dir, const char *name, Node *out,
                         TreeEntry *entry_out);
-/* "BASE:2,LETTERS"; base is the caller's, letters are in name. False: it has no letters. */
-bool maildir_split(const char *name, char **base_out, const char **letters_out);
+/* "BASE:2,LETTERS", in new/ also "BASE"; base is the caller's, letters are in name. False: it has
+ * no letters. */
+bool maildir_split(const Node *dir, const char *name, char **base_out, const char **letters_out);
+Node maildir_file_node(guint32 box, const StoreMsg *msg); /* borrows msg */
+
+/* Names that programs gave there, as `dir` of given.h: of files of a mailbox, without the letters,
+ * and of those in its tmp/. */
+enum { MAILDIR_FILES = 1, MAILDIR_TMP };
+#define MAILDIR_PLACE(box, what) ((box) | (guint32)(what) << 20)
 
 /* --- maildir_change.c --- */
 
 int maildir_change(Changing *changing, const Node *dir); /* of names in cur/ and new/ */
+int maildir_file_change(Changing *changing, const Node *node);
+/* Where a change brings a file: its directory, base and flags. 0 or an errno. */
+typedef struct {
+    Node dir;
+    char *base;
+    Flags flags;
+} MaildirTarget;
+void maildir_target_clear(MaildirTarget *target);
+G_DEFINE_AUTO_CLEANUP_CLEAR_FUNC(MaildirTarget, maildir_target_clear)
+int maildir_target_of(const Call *call, const TreeChange *change, MaildirTarget *out);
+
+/* --- maildir_tmp.c: files that are being delivered --- */
+
+TreeStatus maildir_tmp_lookup(const Call *call, const Node *dir, const char *name, TreeEntry *out);
+int maildir_tmp_change(Changing *changing, const Node *dir);
+int maildir_letter_change(Changing *changing, const Node *node); /* LINK of what is in tmp/ */
+/* The letter that a change makes a message of, a new reference, told where it goes; NULL: it is
+ * about none, or *err_out is why it cannot be. */
+Letter *maildir_letter_of(Tree *tree, const TreeChange *change, int *err_out);
+/* It was done: the names by which its message is found. */
+void maildir_changed(Tree *tree, const TreeChange *change);
+bool maildir_is_target(const TreeChange *change); /* it brings a file to a cur/ or new/ */
 
 /* --- box_changes.c --- */
 
@@ -338,6 +370,7 @@ int message_change_link(Changing *changing, const Node *node);
 int message_change(Changing *changing, const Node *node);
 /* Deletes one that is shown in a mailbox, as the options say. */
 int message_delete(Changing *changing, guint32 shown, const TreeMessage *message);
+int message_move(Changing *changing, const TreeMessage *message, guint32 to_box, bool held);
 int message_copy(Changing *changing, const TreeMessage *message, guint32 to_box);
 int letter_name_problem(const char *name); /* 0, or EPERM */
 /* Notes all that the kernel knows of a message's name and of what stands for it elsewhere. */

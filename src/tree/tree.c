@@ -576,6 +576,11 @@ guint64 tree_ino_maildir(guint32 box)
     return box ? ino_pack(box, 0, SLOT_MAILDIR_BOX) : ino_pack(0, 0, SLOT_MAILDIR_TOP);
 }
 
+guint32 tree_message_box(Tree *tree, guint32 box, guint32 uid)
+{
+    return where_shown(store_reader(tree->config.store), box, uid);
+}
+
 guint64 tree_ino_maildir_cur(guint32 box)
 {
     return ino_pack(box, 0, SLOT_MAILDIR_CUR);

@@ -5,6 +5,7 @@ import re
 
 import fakeimap
 import mail
+import servers
 from case import Case
 
 NAME = re.compile(r"^(-?\d+)\.(\d+)_(\+?\d+)\.imapfs:2,([A-Z]*)$")
@@ -292,3 +293,267 @@ class TestFlags(Maildir):
         mounted = self.up("ro")
         old = self.file(mounted, self.uids[0])
         self.assert_fails([errno.EROFS], os.rename, old, old + "S")
+
+
+class TestDelivery(Maildir):
+    """tmp/ -> new/ or cur/, unlink, and moves to other mailboxes; offline, as the server plays no
+    part in what is seen at once."""
+
+    def setUp(self):
+        super().setUp()
+        self.server.box("Other")
+        self.server.box("Trash", attributes=["\\Trash"])
+
+    def up(self, *options, home=None):
+        mounted = super().up(*options, home=home)
+        for box in ("INBOX", "Other", "Trash"):
+            self.files(mounted, box)
+        self.read(self.file(mounted, self.uids[3]))
+        with open(mounted.path(".imapfs", "ctl"), "w") as file:
+            file.write("offline\n")
+        return mounted
+
+    def write(self, mounted, name, data, box="Other"):
+        path = self.dir(mounted, box, "tmp", name)
+        with open(path, "xb") as file:
+            file.write(data)
+        return path
+
+    def read(self, path):
+        with open(path, "rb") as file:
+            return file.read()
+
+    def only(self, mounted, box="Other"):
+        """(key, name) of the only file of a mailbox."""
+        files = self.files(mounted, box)
+        self.assertEqual(len(files), 1, files)
+        return next(iter(files.items()))
+
+    def test_by_link(self):
+        mounted = self.up()
+        data = mail.to_lf(mail.message(77).raw)
+        before = self.mtime(mounted, "Other")
+        tmp = self.write(mounted, "1.a.host", data)
+        self.assertEqual(os.stat(tmp).st_size, len(data))
+        self.assertEqual(self.read(tmp), data)
+        self.assertEqual(os.listdir(self.dir(mounted, "Other", "tmp")), [])
+        self.assertEqual(self.files(mounted, "Other"), {})
+        self.assertEqual(self.mtime(mounted, "Other"), before)
+        new = self.dir(mounted, "Other", "new", "1.a.host")
+        os.link(tmp, new)
+        one, two = os.lstat(tmp), os.lstat(new)  # as mutt makes sure of it
+        self.assertEqual((one.st_dev, one.st_ino), (two.st_dev, two.st_ino))
+        os.unlink(tmp)
+        self.assert_fails([errno.ENOENT], os.stat, tmp)
+        os.utime(new, (1_700_000_000, 1_700_000_000))
+        self.assertGreater(self.mtime(mounted, "Other"), before)
+        key, name = self.only(mounted)
+        self.assertRegex(str(key), r"^\+\d+$")
+        self.assertEqual(letters_of(name), "")
+        self.assertEqual(os.listdir(self.dir(mounted, "Other", "new")), [])
+        self.assertEqual(self.read(new), data)
+        self.assertEqual(self.read(self.dir(mounted, "Other", "cur", name)), data)
+        self.assertEqual(os.stat(new).st_size, len(data))
+        self.assertEqual(len(mounted.list("Other")), 1)
+        # the name goes on, with letters as well
+        os.rename(new, self.dir(mounted, "Other", "cur", "1.a.host:2,FS"))
+        self.assert_fails([errno.ENOENT], os.stat, new)
+        self.assertEqual(letters_of(self.only(mounted)[1]), "FS")
+        self.assertEqual(self.read(self.dir(mounted, "Other", "cur", "1.a.host:2,FS")), data)
+
+    def test_by_rename_with_letters(self):
+        mounted = self.up()
+        data = mail.to_lf(mail.message(78).raw)
+        tmp = self.write(mounted, "x", data)
+        cur = self.dir(mounted, "Other", "cur", "x:2,RS")
+        for wrong in (cur[:-5], cur + "x", cur[:-2] + "SR"):
+            self.assert_fails([errno.EINVAL], os.rename, tmp, wrong)
+        os.rename(tmp, cur)
+        self.assert_fails([errno.ENOENT], os.stat, tmp)
+        self.assertEqual(letters_of(self.only(mounted)[1]), "RS")
+        self.assertEqual(self.read(cur), data)
+
+    def test_to_another_mailbox(self):
+        mounted = self.up()
+        tmp = self.write(mounted, "x", mail.message(78).raw, "INBOX")
+        os.rename(tmp, self.dir(mounted, "Other", "new", "x"))
+        self.only(mounted)
+        self.assertEqual(len(self.files(mounted)), N)
+
+    def test_never_delivered(self):
+        mounted = self.up()
+        tmp = self.write(mounted, "x", b"Subject: x\n\nx\n")
+        self.assert_fails([errno.EEXIST], self.write, mounted, "x", b"")
+        os.unlink(tmp)
+        self.write(mounted, "x", b"Subject: x\n\nx\n")
+        self.assert_fails([errno.EPERM], self.write, mounted, ".x", b"")
+        self.assert_fails([errno.EPERM], open, self.dir(mounted, "Other", "new", "x"), "xb")
+        self.assert_fails([errno.EPERM], open, self.dir(mounted, "Other", "cur", "x:2,"), "xb")
+        mounted.unmount()
+        mounted = self.up(home=mounted.home)
+        self.assertEqual(self.files(mounted, "Other"), {})
+        self.assert_fails([errno.ENOENT], os.stat, tmp)
+
+    def test_what_is_no_message(self):
+        mounted = self.up()
+        for data in (b"", b"no header\n", b"Subject: x\n\n\0\n"):
+            tmp = self.write(mounted, "x", data)
+            self.assert_fails([errno.EINVAL], os.link, tmp, self.dir(mounted, "Other", "new", "x"))
+            os.unlink(tmp)
+        self.assertEqual(self.files(mounted, "Other"), {})
+
+    def test_unlink(self):
+        mounted = self.up()
+        path, before = self.file(mounted, self.uids[3]), self.mtime(mounted)
+        os.unlink(path)
+        self.assert_fails([errno.ENOENT], os.stat, path)
+        self.assertEqual(sorted(self.files(mounted)), sorted(set(self.uids) - {self.uids[3]}))
+        self.assertGreater(self.mtime(mounted), before)
+        self.assertEqual(len(mounted.messages("INBOX")), N - 1)
+        key, name = self.only(mounted, "Trash")
+        self.assertEqual(self.read(self.dir(mounted, "Trash", "cur", name)),
+                         mail.to_lf(self.mails[3].raw))
+        os.unlink(self.dir(mounted, "Trash", "cur", name))
+        self.assertEqual(self.files(mounted, "Trash"), {})
+
+    def test_move(self):
+        mounted = self.up()
+        path, before = self.file(mounted, self.uids[3]), self.mtime(mounted, "Other")
+        to = self.dir(mounted, "Other", "cur", os.path.basename(path) + "FS")
+        os.rename(path, to)
+        self.assert_fails([errno.ENOENT], os.stat, path)
+        self.assertNotIn(self.uids[3], self.files(mounted))
+        self.assertGreater(self.mtime(mounted, "Other"), before)
+        self.assertEqual(letters_of(self.only(mounted)[1]), "FS")
+        self.assertEqual(self.read(to), mail.to_lf(self.mails[3].raw))
+
+    def test_copy_by_link(self):
+        mounted = self.up()
+        path = self.file(mounted, self.uids[3])
+        to = self.dir(mounted, "Other", "cur", "copy:2,S")
+        os.link(path, to)
+        self.assertEqual(self.read(to), mail.to_lf(self.mails[3].raw))
+        self.assertEqual(letters_of(self.only(mounted)[1]), "S")
+        self.assertEqual(len(self.files(mounted)), N)
+        self.assertTrue(os.path.exists(path))
+
+    def test_the_next_mount(self):
+        mounted = self.up()
+        data = mail.to_lf(mail.message(77).raw)
+        os.rename(self.write(mounted, "x", data), self.dir(mounted, "Other", "new", "x"))
+        _, name = self.only(mounted)
+        changed = self.mtime(mounted, "Other")
+        mounted.unmount()
+        mounted = super().up("offline", home=mounted.home)
+        self.assertEqual(self.only(mounted)[1], name)
+        self.assertEqual(self.mtime(mounted, "Other"), changed)
+        self.assertEqual(self.read(self.dir(mounted, "Other", "cur", name)), data)
+
+
+class TestOnServer(Case):
+    """What the changes are on a real server, and that names go on when it has numbered them."""
+    timeout = 90
+
+    def setUp(self):
+        self.server = servers.Tunnel()
+        self.mails = [mail.message(number) for number in range(4)]
+        self.server.prefill("INBOX", [(made.raw, made.date) for made in self.mails], flags="")
+        for box in ("Other", "Trash"):
+            self.server.prefill(box, [])
+        self.server.start()
+        self.addCleanup(self.server.stop)
+        source, options = self.server.source()
+        self.mounted = self.mount(source, options)
+        for box in ("INBOX", "Other", "Trash"):
+            self.files(box)
+
+    def dir(self, *parts):
+        return self.mounted.path(".imapfs", "maildir", *parts)
+
+    def files(self, box):
+        return sorted(os.listdir(self.dir(box, "cur")))
+
+    def mtime(self, box):
+        return os.stat(self.dir(box, "cur")).st_mtime_ns
+
+    def read(self, *parts):
+        with open(self.dir(*parts), "rb") as file:
+            return file.read()
+
+    def flags(self, box):
+        with self.server.client() as client:
+            return client.flags(box)
+
+    def numbered(self, box):
+        """The only name of a mailbox, when the server has numbered it."""
+        return self.soon(lambda: [name for name in self.files(box) if "_+" not in name])[0]
+
+    def deliver(self, name, to, data):
+        tmp = self.dir("Other", "tmp", name)
+        with open(tmp, "xb") as file:
+            file.write(data)
+        os.link(tmp, self.dir("Other", to))
+        os.unlink(tmp)
+
+    def test_delivery(self):
+        data = mail.to_lf(mail.message(55).raw)
+        self.deliver("x", "new/x", data)
+        first = self.files("Other")[0]
+        self.assertEqual(self.read("Other", "cur", first), data)
+        second = self.numbered("Other")
+        self.assertEqual(self.flags("Other"), {1: frozenset()})
+        changed = self.mtime("Other")
+        for name in ("new/x", f"cur/{first}", f"cur/{second}"):
+            self.assertEqual(self.read("Other", name), data)
+        self.assertEqual(self.files("Other"), [second])
+        os.rename(self.dir("Other", "new/x"), self.dir("Other", "cur/x:2,FS"))
+        self.assertEqual(self.files("Other"), [second + "FS"])
+        self.assertGreater(self.mtime("Other"), changed)
+        self.soon(lambda: self.flags("Other") == {1: frozenset(["\\Flagged", "\\Seen"])})
+        self.assertEqual(self.read("Other", "cur/x:2,FS"), data)
+        with self.server.client() as client:
+            client.select("Other")
+            self.assertEqual(client.imap.uid("FETCH", "1", "(BODY.PEEK[])")[1][0][1],
+                             data.replace(b"\n", b"\r\n"))
+
+    def test_letters_of_a_delivery(self):
+        self.deliver("x", "cur/x:2,DFRS", mail.message(56).raw)
+        self.numbered("Other")
+        self.assertEqual(self.flags("Other"),
+                         {1: frozenset(["\\Draft", "\\Flagged", "\\Answered", "\\Seen"])})
+
+    def test_move(self):
+        old = self.files("INBOX")[0]
+        data = self.read("INBOX", "cur", old)
+        os.rename(self.dir("INBOX", "cur", old), self.dir("Other", "cur", old + "FS"))
+        self.numbered("Other")
+        self.soon(lambda: self.flags("Other") == {1: frozenset(["\\Flagged", "\\Seen"])})
+        self.assertEqual(len(self.flags("INBOX")), 3)
+        self.assertEqual(len(self.files("INBOX")), 3)
+        self.assertEqual(self.read("Other", "cur", old + "FS"), data)
+
+    def test_copy(self):
+        old = self.files("INBOX")[0]
+        os.link(self.dir("INBOX", "cur", old), self.dir("Other", "new", "copy"))
+        self.numbered("Other")
+        self.assertEqual(len(self.flags("INBOX")), 4)
+        self.assertEqual(self.read("Other", "new", "copy"), self.read("INBOX", "cur", old))
+
+    def test_unlink(self):
+        old = self.files("INBOX")[0]
+        os.unlink(self.dir("INBOX", "cur", old))
+        trashed = self.numbered("Trash")
+        self.soon(lambda: len(self.flags("INBOX")) == 3)
+        os.unlink(self.dir("Trash", "cur", trashed))
+        self.soon(lambda: self.flags("Trash") == {})
+
+    def test_time_is_of_the_last_change(self):
+        """What the server does with a change, and says of it, changes no name again."""
+        old = self.files("INBOX")[0]
+        os.unlink(self.dir("INBOX", "cur", old))
+        changed = self.mtime("INBOX")
+        self.numbered("Trash")
+        self.soon(lambda: len(self.flags("INBOX")) == 3)
+        self.mounted.text(".imapfs", "sync")
+        self.files("INBOX")
+        self.assertEqual(self.mtime("INBOX"), changed)

@@ -175,6 +175,7 @@ typedef struct {
     gint64 whole_us, commit_us;
 } TreeChangeTimes;
 bool tree_change_all(Tree *tree, TreeChange *const *changes, guint n, TreeChangeTimes *times_out);
+guint64 tree_ino_made(const TreeChange *change); /* of a LINK that was done: what is there now */
 void tree_change_clear(TreeChange *change);
 
 /* --- letters: files that become messages --- */
@@ -219,6 +220,8 @@ char *tree_message_entry_name(guint32 box, const char *name, guint32 uid);
 char *tree_uid_name(guint32 box, guint32 uid, const char *suffix); /* "UID" or "+n"; caller frees */
 guint64 tree_ino_maildir(guint32 box);                             /* .imapfs/maildir/MAILBOX */
 guint64 tree_ino_maildir_cur(guint32 box);
+/* The mailbox that a message is shown in; 0: none. */
+guint32 tree_message_box(Tree *tree, guint32 box, guint32 uid);
 /* The places where mailboxes are directories. */
 typedef enum { TREE_VIEW_TREE, TREE_VIEW_RAW, TREE_VIEW_MAILDIR } TreeView;
 #define TREE_VIEWS 3

@@ -38,15 +38,16 @@ char *oplist_line(const char *name, const char *text)
     g_autofree char *message = value_of(lines, "message"), *reason = value_of(lines, "reason");
     g_autofree char *next = value_of(lines, "next try"), *to = value_of(lines, "to");
     g_autoptr(GString) out = g_string_new(NULL);
+    const char *kind = strchr(name, '-');
 
     g_string_append_printf(out, "%.*s  %s ", (int)strcspn(name, "-"), name, state ? state : "?");
-    if (!g_str_has_suffix(name, "-flags"))
-        g_string_append_printf(out, " %s", name + strcspn(name, "-") + (strchr(name, '-') != NULL));
+    if (kind && strcmp(kind, "-flags") != 0)
+        g_string_append_printf(out, " %s", kind + 1);
     add_flags(out, '+', set);
     add_flags(out, '-', clear);
     g_string_append_printf(out, "  %s", mailbox ? mailbox : "?");
-    if (message)
-        g_string_append_printf(out, "/%s", message);
+    if (message || !to)
+        g_string_append_printf(out, "/%s", message ? message : "?");
     if (to)
         g_string_append_printf(out, " -> %s", to);
     if (reason)

@@ -232,6 +232,16 @@ static TreeStatus uid_link_readlink(const Call *call, const Node *node, char **t
     return TREE_OK;
 }
 
+/* What is there besides messages and mailboxes: .uid, and names that a person gave. */
+static bool is_no_entry(Changing *changing, const Node *dir, const char *name)
+{
+    g_auto(Node) other = {0};
+
+    return strcmp(name, ".uid") == 0 ||
+           (g_str_has_suffix(name, ".eml") &&
+            where_old_name(changing->call, dir->ino.box, name, &other));
+}
+
 /* What a change of names is about is told by the name, as in a lookup. */
 static int mailbox_change(Changing *changing, const Node *dir)
 {
@@ -241,6 +251,8 @@ static int mailbox_change(Changing *changing, const Node *dir)
         return EPERM; /* what is linked is in its directory, never a mailbox */
     if (change->kind != TREE_CHANGE_MKDIR && name_looks_like_message(change->name))
         return message_change_name(changing, dir);
+    if (change->kind != TREE_CHANGE_MKDIR && is_no_entry(changing, dir, change->name))
+        return EPERM;
     return boxes_change(changing, dir);
 }
 

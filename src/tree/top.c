@@ -1,6 +1,7 @@
 /* top.c - the root: the mailboxes of the top level, and .imapfs, which is not listed.
  *
  * What is in it is as good as the list of mailboxes. */
+#include <errno.h>
 #include <string.h>
 
 #include "node.h"
@@ -37,6 +38,11 @@ static TreeStatus root_readdir(const Node *dir, Listing *listing)
     return TREE_OK;
 }
 
+static int root_change(Changing *changing, const Node *dir)
+{
+    return strcmp(changing->change->name, ".imapfs") == 0 ? EPERM : boxes_change(changing, dir);
+}
+
 const NodeKind kind_root = {
     .name = "root",
     .mode = S_IFDIR | 0700,
@@ -44,5 +50,5 @@ const NodeKind kind_root = {
     .lookup = root_lookup,
     .readdir = root_readdir,
     .changes = CHANGES_OF_NAMES,
-    .change = boxes_change,
+    .change = root_change,
 };

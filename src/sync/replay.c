@@ -16,7 +16,7 @@
 
 #define WRITTEN_WITHIN_US (10 * 60 * G_USEC_PER_SEC) /* SELECT at once what was written lately */
 #define ODD_US (60 * G_USEC_PER_SEC)
-#define LOST_FREELY 2      /* connections lost over the same batch before it is slowed down */
+#define LOST_FREELY 2 /* connections lost over the same batch before it is slowed down */
 #define TARGET_MOVES_US (200 * G_GINT64_CONSTANT(1000))
 #define APPENDS_CLAIMED 50 /* each is UNSURE when the connection goes */
 

@@ -50,7 +50,7 @@ static void content_start(Job *job)
     g_autoptr(GError) error = NULL;
     if (content_exists(store_reader(job->engine->store), &key)) {
         job_finish(job, NULL);
-    } else if (need->content == CONTENT_RAW && !*section) {
+    } else if ((need->content == CONTENT_RAW || need->content == CONTENT_LETTER) && !*section) {
         make_content(job, &error);
         job_finish(job, error);
     } else {

@@ -149,7 +149,6 @@ static void tell_counts(Batch *batch, const guint *n)
 void batch_tell(Batch *batch)
 {
     Mailbox *mailbox = batch->mailbox;
-    replay_tell_effects(mailbox->engine, mailbox->name, &batch->effects);
     guint n[OUTCOME_PARK + 1] = {0};
     for (guint i = 0; i < batch->items->len; i++)
         tell_item(batch, batch->items->pdata[i], n);
@@ -157,6 +156,7 @@ void batch_tell(Batch *batch)
     if (batch->kind == &append_kind)
         append_forget_spool(batch);
     look_at_target(batch);
+    replay_tell_effects(mailbox->engine, mailbox->name, &batch->effects);
     if (n[OUTCOME_LATER] == 0 && n[OUTCOME_DONE] > 0)
         mailbox->replay.level = 0;
     else if (n[OUTCOME_LATER] > 0)

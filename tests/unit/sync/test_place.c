@@ -386,7 +386,7 @@ static const Answered answers[] = {
      0,
      0,
      "1,4",
-     "2,3",
+     "3,2",
      NULL},
     {"MOVE: of one",
      DO_MOVE,

@@ -161,8 +161,9 @@ struct Store {
     guint64 cache_size;
     Dir state, cache, files, spool;
     int state_lock, cache_lock;
-    bool opened;         /* wholly */
-    guint64 next_number; /* atomic; store_take_number() */
+    bool opened;          /* wholly */
+    guint64 next_number;  /* atomic; store_take_number() */
+    guint64 first_number; /* ... when it was opened */
     char *index_path, *content_path;
     gint index_damaged, content_damaged; /* atomic; told by SQLite while running */
 

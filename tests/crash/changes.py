@@ -391,11 +391,11 @@ MEANWHILE = rows(
              {**ACL, "acl": {"INBOX": ALL_RIGHTS, "Work": ALL_RIGHTS, "Board": ALL_RIGHTS}},
              stores=2, sends={MOVE: 1, EXPUNGE: 2},
              failed=[Failed("Board", kind="expunge"), Failed("Board", kind="move")]),
-    Scenario("over quota, then there is room", TWO,
-             ["offline", "append Work n", "copy INBOX a Work", "other full", "online", "sync *",
-              "other room", "offline", "online"],
-             {**TWO, "Work": "w:S n a"}, {"full": quota(4), "room": quota(100)},
-             QUOTA, stores=0, sends={APPEND: 3, COPY: 3}),
+    Scenario("over quota, taken back", TWO,
+             ["offline", "append Work n", "copy INBOX a Work", "flag INBOX a +\\Seen", "other full",
+              "online", "sync *", "offline", "cancel Work append", "cancel INBOX copy", "online"],
+             {"INBOX": "a:S b:S c:F", "Work": "w:S"}, {"full": quota(4)}, QUOTA, stores=2,
+             sends={APPEND: 2, COPY: 2}),
 )
 
 # --- many ---------------------------------------------------------------------------------------

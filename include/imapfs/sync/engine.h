@@ -48,6 +48,8 @@ typedef struct {
     void (*msg_added)(guint32 box, guint32 uid, const char *name, gpointer data);
     void (*msg_removed)(guint32 box, guint32 uid, const char *name, gpointer data);
     void (*flags_changed)(guint32 box, guint32 uid, gpointer data);
+    /* It has another name, or another parent: it is elsewhere, and so are those below it. */
+    void (*box_moved)(guint32 box, gpointer data);
     /* More than it makes sense to tell one by one: forget all of this directory. */
     void (*box_changed)(guint32 box, gpointer data);
 } EngineEvents;

@@ -140,9 +140,10 @@ static void open_reply(Request *r)
 {
     TreeFile *file = g_steal_pointer(&r->file);
     Opening opening = {r->req, r->ino, r->fi, file};
-    bool estimated = estimates_take(&r->front->estimates, r->ino) || tree_file_corrected(file);
+    bool exact = tree_file_volatile(file) ||
+                 (!estimates_take(&r->front->estimates, r->ino) && !tree_file_corrected(file));
 
-    if (tree_file_volatile(file) || !estimated) {
+    if (exact) {
         files_reply_open(r->front, r->req, &r->fi, file);
         return;
     }

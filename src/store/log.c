@@ -154,12 +154,29 @@ static bool has_local(StoreReader *reader, guint32 box, guint32 uid)
     return reader_close_query(reader, &query) && found;
 }
 
+/* Something was sent that may have been done or not. */
+static bool is_unsure(StoreReader *reader, guint32 box, guint32 uid)
+{
+    static const char sql[] =
+        "SELECT 1 FROM log WHERE box = ?1 AND uid = ?2 AND state = 6 UNION ALL"
+        " SELECT 1 FROM log WHERE to_n != 0 AND to_n = ?2 AND ?1 = " LOG_SQL_PENDING
+        " AND state = 6 LIMIT 1";
+    G_STATIC_ASSERT(LOG_UNSURE == 6);
+    Query query;
+    if (!reader_open_query(reader, &query, sql))
+        return false;
+    query_int(&query, box);
+    query_int(&query, uid);
+    bool found = query_step(&query);
+    return reader_close_query(reader, &query) && found;
+}
+
 LogMsgState log_msg_state(StoreReader *reader, guint32 box, guint32 uid)
 {
     LogCounts counts;
     log_count(reader, box, uid, &counts);
     if (counts.pending > 0)
-        return LOG_MSG_QUEUED;
+        return is_unsure(reader, box, uid) ? LOG_MSG_UNSURE : LOG_MSG_QUEUED;
     if (counts.failed > 0)
         return LOG_MSG_FAILED;
     return has_local(reader, box, uid) ? LOG_MSG_LOCAL : LOG_MSG_SYNCED;
@@ -208,7 +225,11 @@ void log_each(StoreReader *reader, bool failed, guint32 after, LogFunc f, gpoint
 
 /* What a count is of, from the whole to the one. */
 static const char sql_count_all[] = "SELECT state = 5, count(*) FROM log GROUP BY 1";
-static const char sql_count_box[] = "SELECT state = 5, count(*) FROM log WHERE box = ? GROUP BY 1";
+static const char sql_count_box[] =
+    "SELECT state = 5, count(*) FROM log WHERE seq IN (SELECT seq FROM log WHERE box = ?1"
+    " UNION SELECT seq FROM log WHERE to_box != 0 AND to_box = ?1"
+    " UNION SELECT o.seq FROM log AS p JOIN log AS o ON o.box = " LOG_SQL_PENDING
+    " AND o.uid = p.to_n WHERE p.to_box != 0 AND p.to_box = ?1) GROUP BY 1";
 static const char sql_count_msg[] =
     "SELECT state = 5, count(*) FROM log WHERE box = ? AND uid = ? GROUP BY 1";
 static const char sql_count_pending[] =

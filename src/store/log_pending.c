@@ -273,7 +273,11 @@ bool pending_drop(StoreTxn *txn, guint32 n, GError **error)
     for (guint i = 0; i < ops->len; i++)
         if (!drop_dependent(txn, ops->pdata[i], error))
             return false;
-    return pending_adopt(txn, STORE_BOX_PENDING, n, error) &&
+    guint32 from_box, from_uid;
+    guint64 spooled;
+    if (read_from(&txn->reader, n, &from_box, &from_uid, &spooled) && from_box == 0)
+        g_array_append_val(txn->spooled, n);
+    return log_check_reads(txn, error) && pending_adopt(txn, STORE_BOX_PENDING, n, error) &&
            txn_drop_msg(txn, STORE_BOX_PENDING, n, error) && RUN(txn, sql, error, n);
 }
 

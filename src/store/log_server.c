@@ -107,6 +107,22 @@ static bool flags_lost(StoreTxn *txn, const LogOp *op, GError **error)
     return log_end(txn, op->seq, true, error);
 }
 
+/* Goes to the \\Trash. */
+static bool is_thrown_away(StoreTxn *txn, const LogOp *op)
+{
+    StoreBox to = {0};
+    bool trash = op->kind == LOG_MOVE && store_box_by_id(&txn->reader, op->to_box, &to) &&
+                 (to.attributes & LIST_TRASH) != 0;
+    store_box_clear(&to);
+    return trash;
+}
+
+static bool drop_thrown_away(StoreTxn *txn, const LogOp *op, GError **error)
+{
+    txn->effects.dropped++;
+    return log_drop(txn, op, error);
+}
+
 /* A MOVE does not go after one that was elsewhere all along: that may be another copy, which nobody
  * asked to move. */
 static bool source_lost(StoreTxn *txn, const LogOp *op, GError **error)
@@ -117,6 +133,8 @@ static bool source_lost(StoreTxn *txn, const LogOp *op, GError **error)
         return false;
     if (at_target != 0)
         return follow(txn, op, op->to_box, at_target, error);
+    if (is_thrown_away(txn, op))
+        return drop_thrown_away(txn, op, error);
     if (op->emailid == NULL || op->state == LOG_HELD)
         return park_gone(txn, op, "the message is no longer on the server", error);
     if (!find_elsewhere(txn, op->box, op->emailid, &box, &uid, &n, error))
@@ -180,18 +198,11 @@ static bool count_adrift(StoreTxn *txn, GError **error)
     return true;
 }
 
-/* What was to be thrown away, and another put elsewhere, stays there. */
+/* What was to be thrown away is gone, or another put it elsewhere: it stays there. */
 static bool turned_up(StoreTxn *txn, const LogOp *op, guint32 box, guint32 uid, GError **error)
 {
-    StoreBox to = {0};
-    bool trash = op->kind == LOG_MOVE && op->to_box != box &&
-                 store_box_by_id(&txn->reader, op->to_box, &to) &&
-                 (to.attributes & LIST_TRASH) != 0;
-    store_box_clear(&to);
-    if (!trash)
-        return follow(txn, op, box, uid, error);
-    txn->effects.dropped++;
-    return log_drop(txn, op, error);
+    return is_thrown_away(txn, op) && op->to_box != box ? drop_thrown_away(txn, op, error)
+                                                        : follow(txn, op, box, uid, error);
 }
 
 bool log_message_added(StoreTxn *txn, guint32 box, const StoreMsg *msg, GError **error)

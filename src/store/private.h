@@ -37,6 +37,7 @@ struct StoreTxn {
     StoreReader reader; /* over the writer's connection */
     bool failed;        /* something in it failed: it can only be rolled back */
     GArray *purge;      /* of PurgeRange, in order: contents that go with what was removed */
+    GArray *spooled;    /* of guint32: letters that nothing names any more, once it is committed */
     LogEffects effects; /* of what was removed and put on the log */
     int n_adrift;       /* ADRIFT operations; -1: not counted yet */
     GArray *names;      /* of StoreName: store_txn_take_names(); NULL: none */

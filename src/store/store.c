@@ -108,6 +108,7 @@ static Store *store_new(guint64 cache_size)
     pthread_mutex_init(&store->writer_lock, NULL);
     store->txn.store = store;
     store->txn.purge = g_array_new(FALSE, FALSE, sizeof(PurgeRange));
+    store->txn.spooled = g_array_new(FALSE, FALSE, sizeof(guint32));
     return store;
 }
 
@@ -151,6 +152,7 @@ void store_close(Store *store)
     entries_close(store);
     db_close(store->writer);
     g_array_unref(store->txn.purge);
+    g_array_unref(store->txn.spooled);
     g_clear_pointer(&store->txn.names, g_array_unref);
     dir_unlock(store->cache_lock, store->opened && !store->content_damaged);
     dir_unlock(store->state_lock, store->opened && !store->index_damaged);

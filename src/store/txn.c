@@ -8,6 +8,7 @@
 #include "imapfs/base/error.h"
 #include "imapfs/base/fault.h"
 #include "imapfs/base/log.h"
+#include "imapfs/store/spool.h"
 
 static bool begin(Store *store, bool durable, GError **error)
 {
@@ -32,6 +33,7 @@ StoreTxn *store_begin(Store *store, bool durable, GError **error)
     store->txn.n_adrift = -1;
     store->txn.moves = false;
     g_array_set_size(store->txn.purge, 0);
+    g_array_set_size(store->txn.spooled, 0);
     if (store->txn.names != NULL)
         g_array_set_size(store->txn.names, 0);
     return &store->txn;
@@ -68,6 +70,8 @@ static bool purge_contents(StoreTxn *txn, GError **error)
 
 static bool commit(StoreTxn *txn, GError **error)
 {
+    if (!txn->failed && !store_reader_check(&txn->reader, error))
+        return false; /* what was written rests on something that could not be read */
     if (txn->failed) {
         g_set_error(error, IMAPFS_ERROR, IMAPFS_ERROR_STORE,
                     "index: a write of this transaction has failed");
@@ -95,6 +99,8 @@ bool store_commit(StoreTxn *txn, GError **error)
     if (store->writer->full_sync)
         FAULT("store.committed"); /* it is done, and nobody knows yet */
     checkpointer_committed(store->checkpointer, store->writer);
+    for (guint i = 0; i < txn->spooled->len; i++)
+        spool_unlink(store, g_array_index(txn->spooled, guint32, i));
     g_clear_error(&txn->reader.failure);
     pthread_mutex_unlock(&store->writer_lock);
     return true;

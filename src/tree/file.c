@@ -12,6 +12,14 @@
 #include "imapfs/sync/ranged.h"
 #include "letter.h"
 
+/* content and ranged of the file are set once, under the lock. */
+typedef struct {
+    pthread_mutex_t lock;
+    Tree *tree;
+    ContentKey key;
+    bool arrived, wrong;
+} Later;
+
 struct TreeFile {
     gint refs; /* atomic */
     Content *content;
@@ -21,6 +29,7 @@ struct TreeFile {
     Tree *flags_of;    /* NULL unless it is a flags file */
     Engine *events_of; /* NULL unless it is the events file */
     Letter *letter;    /* NULL unless it becomes a message */
+    Later *later;      /* NULL unless it is fetched when it is read */
     bool changes;      /* it was opened to be changed */
     gint memory;       /* atomic: FILE_* */
     guint32 box, uid;
@@ -142,6 +151,85 @@ TreeStatus file_open_content(const Call *call, const ContentKey *key, const Layo
     return TREE_OK;
 }
 
+/* --- fetched when it is read --- */
+
+void file_note_told(Tree *tree, guint64 told, guint64 is)
+{
+    if (told != is)
+        g_atomic_int_set(&tree->told_sizes, TOLD_WRONG);
+    else
+        g_atomic_int_compare_and_exchange(&tree->told_sizes, TOLD_UNKNOWN, TOLD_RIGHT);
+}
+
+TreeFile *file_of_later(Tree *tree, const ContentKey *key, guint64 told)
+{
+    TreeFile *file = file_new();
+    Later *later = g_new0(Later, 1);
+
+    pthread_mutex_init(&later->lock, NULL);
+    later->tree = tree;
+    later->key = (ContentKey){key->box, key->uid, CONTENT_RAW, ""};
+    file->later = later;
+    file->size = told;
+    file->is_volatile = true; /* what the kernel keeps of it, it keeps by a size that is exact */
+    return file;
+}
+
+static void later_free(Later *later)
+{
+    pthread_mutex_destroy(&later->lock);
+    g_free(later);
+}
+
+/* It may have been moved since it was opened. */
+static void follow(Later *later, StoreReader *reader)
+{
+    TreeMessage now = {later->key.box, later->key.uid};
+    g_auto(StoreMsg) msg = {0};
+
+    if (store_msg_get(reader, now.box, now.uid, &msg))
+        return;
+    where_went(reader, &now);
+    later->key.box = now.box;
+    later->key.uid = now.uid;
+}
+
+static void take(TreeFile *file, Later *later)
+{
+    const TreeConfig *config = &later->tree->config;
+    StoreReader *reader = store_reader(config->store);
+
+    follow(later, reader);
+    file->content = content_open(reader, &later->key);
+    if (file->content && content_is_first_use(file->content))
+        engine_read(config->engine, later->key.box, later->key.uid, CONTENT_RAW, "");
+    if (!file->content)
+        file->ranged = engine_ranged(config->engine, &later->key);
+    later->arrived = file->content || file->ranged;
+    if (!later->arrived)
+        return;
+    later->wrong =
+        (file->content ? content_size(file->content) : ranged_size(file->ranged)) != file->size;
+    if (later->wrong) {
+        file_note_told(later->tree, 0, 1);
+        log_warn("tree", "UID %" G_GUINT32_FORMAT ": the server told a wrong size", later->key.uid);
+    }
+}
+
+/* 0 when its bytes are here; EAGAIN: not yet; EIO: never for this file. */
+static int arrive(TreeFile *file)
+{
+    Later *later = file->later;
+    int err;
+
+    pthread_mutex_lock(&later->lock);
+    if (!later->arrived)
+        take(file, later);
+    err = later->wrong ? EIO : later->arrived ? 0 : EAGAIN;
+    pthread_mutex_unlock(&later->lock);
+    return err;
+}
+
 void file_set_entry(TreeFile *file, const TreeEntry *entry)
 {
     file->entry = *entry;
@@ -189,6 +277,7 @@ void tree_file_close(TreeFile *file)
     if (file->letter)
         letter_closed(file->letter);
     g_clear_pointer(&file->letter, letter_unref);
+    g_clear_pointer(&file->later, later_free);
     g_clear_pointer(&file->content, content_unref);
     g_clear_pointer(&file->ranged, ranged_close);
     g_clear_pointer(&file->text, g_bytes_unref);
@@ -199,6 +288,8 @@ guint64 tree_file_size(const TreeFile *file)
 {
     if (file->letter)
         return letter_size(file->letter);
+    if (file->later)
+        return file->size;
     return file->ranged ? ranged_size(file->ranged) : file->size;
 }
 
@@ -271,6 +362,8 @@ gssize tree_file_read(TreeFile *file, void *buffer, gsize size, guint64 offset, 
         const char *bytes = g_bytes_get_data(file->text, &length);
         return copy_out(bytes, length, buffer, size, offset);
     }
+    if (file->later && (*err_out = arrive(file)))
+        return -1;
     n = file->ranged ? ranged_read(file->ranged, buffer, size, offset, &error)
                      : content_read(file->content, buffer, size, offset, &error);
     if (n == RANGED_ABSENT) {
@@ -289,16 +382,40 @@ bool tree_file_last(const TreeFile *file, char *byte_out)
     guint64 size = tree_file_size(file);
     int err = 0;
 
+    if (file->later)
+        return false; /* nobody goes by its size */
     if (file->ranged)
         return ranged_last(file->ranged, byte_out);
     return size > 0 && tree_file_read((TreeFile *)file, byte_out, 1, size - 1, &err) == 1;
 }
 
+/* False: only a range of it is needed. */
+static bool need_whole(const TreeFile *file, Need *out)
+{
+    Later *later = file->later;
+    bool whole;
+
+    pthread_mutex_lock(&later->lock);
+    whole = !file->ranged;
+    if (whole)
+        *out = (Need){.kind = NEED_CONTENT,
+                      .box = later->key.box,
+                      .uid = later->key.uid,
+                      .content = CONTENT_RAW,
+                      .section = g_strdup(""),
+                      .encoded_size = (gint64)file->size};
+    pthread_mutex_unlock(&later->lock);
+    return whole;
+}
+
 void tree_file_need(const TreeFile *file, gsize size, guint64 offset, TreeAsk *ask)
 {
-    const ContentKey *key = ranged_key(file->ranged);
+    const ContentKey *key;
 
     need_clear(&ask->need);
+    if (file->later && need_whole(file, &ask->need))
+        return;
+    key = ranged_key(file->ranged);
     ask->need = (Need){.kind = NEED_RANGE,
                        .box = key->box,
                        .uid = key->uid,

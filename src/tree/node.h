@@ -26,7 +26,8 @@ struct Tree {
     Layout *bare;   /* layout_new(NULL): headers.txt, flags, message.eml, PROBLEM.txt */
     Given *given;
     Unlinked *unlinked;
-    Guard *guard; /* of the thread that applies changes */
+    Guard *guard;    /* of the thread that applies changes */
+    gint told_sizes; /* atomic: TOLD_*, of the sizes that the server tells of whole messages */
 };
 
 /* One call of tree.h. */
@@ -405,6 +406,13 @@ char *flags_text(StoreReader *reader, guint32 box, const StoreMsg *msg);
 int flags_change(Changing *changing, const Node *node); /* of flags, and a message's xattrs */
 
 /* --- file.c --- */
+
+enum { TOLD_UNKNOWN, TOLD_RIGHT, TOLD_WRONG };
+void file_note_told(Tree *tree, guint64 told, guint64 is);
+/* A whole message that is fetched when it is read, not when it is opened: who copies it need not
+ * read it. Only where the size that was told may be believed: one that is wrong then makes every
+ * read fail, as its reader has been misled. */
+TreeFile *file_of_later(Tree *tree, const ContentKey *key, guint64 told);
 
 TreeFile *file_of_content(Content *content);          /* takes */
 TreeFile *file_of_text(char *text, bool is_volatile); /* takes */

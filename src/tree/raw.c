@@ -172,16 +172,39 @@ static void raw_fill(const Call *call, const Node *node, TreeEntry *out)
     entry_set_content_size(call, &key, MAX(told, 1), true, out);
 }
 
+/* A whole message that is not here need not be for a copy to be made of it. */
+static TreeStatus open_whole(const Call *call, const Node *node, const ContentKey *key,
+                             TreeStatus status, TreeFile **file_out)
+{
+    Tree *tree = call->tree;
+    gint64 exact;
+
+    if (status == TREE_OK && node->msg.size)
+        file_note_told(tree, node->msg.size, tree_file_size(*file_out));
+    if (status != TREE_NEED || node->ino.box == STORE_BOX_PENDING)
+        return status;
+    exact = store_size_get(call->reader, key->box, key->uid, CONTENT_RAW, "");
+    if (exact < 0 && g_atomic_int_get(&tree->told_sizes) == TOLD_RIGHT && node->msg.size)
+        exact = (gint64)node->msg.size;
+    if (exact < 0)
+        return status;
+    need_clear(&call->ask->need);
+    *file_out = file_of_later(tree, key, (guint64)exact);
+    return TREE_OK;
+}
+
 static TreeStatus raw_open(const Call *call, const Node *node, TreeFile **file_out)
 {
     ContentKey key = raw_key(node);
     gint64 told = -1;
+    TreeStatus status;
 
     if (node->part)
         told = (gint64)node->part->encoded_size;
     else if (node->msg.size)
         told = (gint64)node->msg.size;
-    return file_open_content(call, &key, NULL, told, file_out);
+    status = file_open_content(call, &key, NULL, told, file_out);
+    return node->part ? status : open_whole(call, node, &key, status, file_out);
 }
 
 const NodeKind kind_raw_top = {

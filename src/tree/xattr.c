@@ -120,6 +120,7 @@ static bool value_state(Xattr *x, GString *out)
         [LOG_MSG_LOCAL] = "local",
         [LOG_MSG_QUEUED] = "queued",
         [LOG_MSG_FAILED] = "failed",
+        [LOG_MSG_UNSURE] = "unsure",
     };
 
     return put(out, words[log_msg_state(x->call->reader, x->node->ino.box, x->node->ino.uid)]);

@@ -5,6 +5,7 @@ import re
 
 import fakeimap
 import mail
+import servers
 from case import Case
 
 NAME = re.compile(r"^(-?\d+)\.(\d+)_(\+?\d+)\.imapfs:2,([A-Z]*)$")
@@ -447,3 +448,112 @@ class TestDelivery(Maildir):
         self.assertEqual(self.only(mounted)[1], name)
         self.assertEqual(self.mtime(mounted, "Other"), changed)
         self.assertEqual(self.read(self.dir(mounted, "Other", "cur", name)), data)
+
+
+class TestOnServer(Case):
+    """What the changes are on a real server, and that names go on when it has numbered them."""
+    timeout = 90
+
+    def setUp(self):
+        self.server = servers.Tunnel()
+        self.mails = [mail.message(number) for number in range(4)]
+        self.server.prefill("INBOX", [(made.raw, made.date) for made in self.mails], flags="")
+        for box in ("Other", "Trash"):
+            self.server.prefill(box, [])
+        self.server.start()
+        self.addCleanup(self.server.stop)
+        source, options = self.server.source()
+        self.mounted = self.mount(source, options)
+        for box in ("INBOX", "Other", "Trash"):
+            self.files(box)
+
+    def dir(self, *parts):
+        return self.mounted.path(".imapfs", "maildir", *parts)
+
+    def files(self, box):
+        return sorted(os.listdir(self.dir(box, "cur")))
+
+    def mtime(self, box):
+        return os.stat(self.dir(box, "cur")).st_mtime_ns
+
+    def read(self, *parts):
+        with open(self.dir(*parts), "rb") as file:
+            return file.read()
+
+    def flags(self, box):
+        with self.server.client() as client:
+            return client.flags(box)
+
+    def numbered(self, box):
+        """The only name of a mailbox, when the server has numbered it."""
+        return self.soon(lambda: [name for name in self.files(box) if "_+" not in name])[0]
+
+    def deliver(self, name, to, data):
+        tmp = self.dir("Other", "tmp", name)
+        with open(tmp, "xb") as file:
+            file.write(data)
+        os.link(tmp, self.dir("Other", to))
+        os.unlink(tmp)
+
+    def test_delivery(self):
+        data = mail.to_lf(mail.message(55).raw)
+        self.deliver("x", "new/x", data)
+        first = self.files("Other")[0]
+        self.assertEqual(self.read("Other", "cur", first), data)
+        second = self.numbered("Other")
+        self.assertEqual(self.flags("Other"), {1: frozenset()})
+        changed = self.mtime("Other")
+        for name in ("new/x", f"cur/{first}", f"cur/{second}"):
+            self.assertEqual(self.read("Other", name), data)
+        self.assertEqual(self.files("Other"), [second])
+        os.rename(self.dir("Other", "new/x"), self.dir("Other", "cur/x:2,FS"))
+        self.assertEqual(self.files("Other"), [second + "FS"])
+        self.assertGreater(self.mtime("Other"), changed)
+        self.soon(lambda: self.flags("Other") == {1: frozenset(["\\Flagged", "\\Seen"])})
+        self.assertEqual(self.read("Other", "cur/x:2,FS"), data)
+        with self.server.client() as client:
+            client.select("Other")
+            self.assertEqual(client.imap.uid("FETCH", "1", "(BODY.PEEK[])")[1][0][1],
+                             data.replace(b"\n", b"\r\n"))
+
+    def test_letters_of_a_delivery(self):
+        self.deliver("x", "cur/x:2,DFRS", mail.message(56).raw)
+        self.numbered("Other")
+        self.assertEqual(self.flags("Other"),
+                         {1: frozenset(["\\Draft", "\\Flagged", "\\Answered", "\\Seen"])})
+
+    def test_move(self):
+        old = self.files("INBOX")[0]
+        data = self.read("INBOX", "cur", old)
+        os.rename(self.dir("INBOX", "cur", old), self.dir("Other", "cur", old + "FS"))
+        self.numbered("Other")
+        self.soon(lambda: self.flags("Other") == {1: frozenset(["\\Flagged", "\\Seen"])})
+        self.assertEqual(len(self.flags("INBOX")), 3)
+        self.assertEqual(len(self.files("INBOX")), 3)
+        self.assertEqual(self.read("Other", "cur", old + "FS"), data)
+
+    def test_copy(self):
+        old = self.files("INBOX")[0]
+        os.link(self.dir("INBOX", "cur", old), self.dir("Other", "new", "copy"))
+        self.numbered("Other")
+        self.assertEqual(len(self.flags("INBOX")), 4)
+        self.assertEqual(self.read("Other", "new", "copy"), self.read("INBOX", "cur", old))
+
+    def test_unlink(self):
+        old = self.files("INBOX")[0]
+        os.unlink(self.dir("INBOX", "cur", old))
+        trashed = self.numbered("Trash")
+        self.soon(lambda: len(self.flags("INBOX")) == 3)
+        os.unlink(self.dir("Trash", "cur", trashed))
+        self.soon(lambda: self.flags("Trash") == {})
+
+    def test_time_is_of_the_last_change(self):
+        """What the server does with a change, and says of it, changes no name again."""
+        old = self.files("INBOX")[0]
+        os.unlink(self.dir("INBOX", "cur", old))
+        changed = self.mtime("INBOX")
+        self.numbered("Trash")
+        self.soon(lambda: len(self.flags("INBOX")) == 3)
+        self.mounted.text(".imapfs", "sync")
+        self.files("INBOX")
+        self.assertEqual(self.mtime("INBOX"), changed)

@@ -487,6 +487,18 @@ class TestCopies(VerbsCase):
         self.control("sync", mounted.mountpoint)
         self.assertEqual(mounted.read("Archive", "x.eml"), raw)
         self.assertEqual(self.on_server("Archive"), [1])
+        # and of messages that were never read
+        sizes = sum(len(self.mails[uid - 1].raw) for uid in range(4, 10))
+        before = self.link.counted()[1]
+        for uid in range(4, 10):
+            self.shell(f"cp INBOX/*.{uid}/message.eml Drafts/{uid}.eml",
+                       mounted.mountpoint)
+        self.control("sync", mounted.mountpoint)
+        moved = self.link.counted()[1] - before
+        self.assertEqual(len(self.on_server("Drafts")), 6)
+        self.note(f"copies of {sizes} bytes of letters: {moved} bytes came")
+        self.assertLess(moved, sizes // 2)
+        self.assertEqual(mounted.read("Drafts", "5.eml"), self.mails[4].raw)
         self.shell(f"cp -r '{message}' Archive/", mounted.mountpoint, code=1)
         self.assertEqual(self.on_server("Archive"), [1])
 

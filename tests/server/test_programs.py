@@ -11,9 +11,11 @@ import select
 import shutil
 import signal
 import struct
+import subprocess
 import termios
 import time
 import unittest
+import zlib
 
 import mail
 import proc
@@ -65,6 +67,7 @@ class Programs(Case):
         self.server.prefill("INBOX", [(mail.quick(i, SIZE), self.date(i))
                                       for i in range(1, N + 1)], flags="")
         self.server.prefill("Archive", [(mail.quick(N + 1, SIZE), self.date(N + 1))])
+        self.server.prefill("Trash", [])
         self.server.start()
         self.addCleanup(self.server.stop)
         source, options = self.server.source()
@@ -251,15 +254,165 @@ class TestMutt(Programs):
 
     def test_flag_delete_save(self):
         text = self.keys(self.message(7), "<flag-message>", self.message(1500), "<set-flag>r",
+                         self.message(40), "<delete-message>",
+                         self.message(1999), "<save-message><kill-line>=Archive<enter>",
                          "<sync-mailbox><quit>")
-        self.synced()
+        self.soon(lambda: len(self.on_server()) == N - 2, what="the server has it all")
+        self.soon(lambda: len(self.on_server("Archive")) == 2 and
+                  len(self.on_server("Trash")) == 2, what="the server has it all")
         there = self.on_server()
         self.assertEqual(there[7], {"\\Flagged"}, text)
-        self.assertEqual(there[1500], {"\\Answered", "\\Seen"}, text)
-        self.assertEqual(len(there), N)
-        self.assertFalse([flags for number, flags in there.items()
-                          if number not in (7, 1500) and flags])
+        self.assertEqual(there[1500], {"\\Answered", "\\Seen"}, text)  # mutt sets both
+        self.assertEqual({number for number, flags in there.items() if flags}, {7, 1500}, text)
+        self.assertEqual(set(range(1, N + 1)) - set(there), {40, 1999})
+        self.assertIn(1999, self.on_server("Archive"))
+        self.assertIn(40, self.on_server("Trash"))
+        with self.server.client() as client:
+            client.select("Archive")
+            raw = client.imap.uid("FETCH", "2", "(BODY.PEEK[])")[1][0][1]
+        self.assertEqual(self.body(mail.to_lf(raw)), self.body(mail.quick(1999, SIZE)))
+
+    @staticmethod
+    def body(raw):
+        return raw.partition(b"\n\n")[2]
 
 
 class TestNeomutt(TestMutt):
     program = "neomutt"
+
+
+class Display:
+    """An X server without a screen, and hands on its keyboard."""
+
+    def __init__(self, dir, env):
+        self.dir, self.env = dir, env
+        number = next(n for n in range(100 + os.getpid() % 400, 1000)
+                      if not os.path.exists(f"/tmp/.X{n}-lock"))
+        self.process = proc.Process(["Xvfb", f":{number}", "-screen", "0", "1000x700x24",
+                                     "-fbdir", dir], os.path.join(dir, "xvfb.log"))
+        self.env["DISPLAY"] = f":{number}"
+        proc.wait_for(lambda: os.path.exists(f"/tmp/.X11-unix/X{number}"), 20, what="a display")
+
+    def tool(self, *words):
+        """What xdotool says; "" when it fails, as a search does that finds nothing."""
+        done = subprocess.run(["xdotool", *words], env=self.env, timeout=20, check=False,
+                              stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
+        return done.stdout.decode()
+
+    def focus(self, program):
+        """Its window, when it is there."""
+        window = proc.wait_for(
+            lambda: self.tool("search", "--onlyvisible", "--class", program).split(), 20, 0.1,
+            f"a window of {program}")[-1]
+        self.tool("windowfocus", "--sync", window)
+        return window
+
+    def keys(self, *keys):
+        self.tool("key", "--clearmodifiers", *keys)
+
+    def type(self, text):
+        self.tool("type", "--delay", "3", text)
+
+    def screenshot(self, path):
+        """A PNG of what Xvfb keeps in a file as xwd(1) writes it: 32 bits a pixel."""
+        with open(os.path.join(self.dir, "Xvfb_screen0"), "rb") as file:
+            data = file.read()
+        fields = struct.unpack(">25I", data[:100])
+        size, width, height, line, colours = (fields[i] for i in (0, 4, 5, 12, 19))
+        start, rows = size + colours * 12, []
+        for y in range(height):
+            row = data[start + y * line:start + y * line + width * 4]
+            pixels = bytearray(width * 3)
+            pixels[0::3], pixels[1::3], pixels[2::3] = row[2::4], row[1::4], row[0::4]
+            rows.append(b"\0" + bytes(pixels))
+        with open(path, "wb") as out:
+            out.write(b"\x89PNG\r\n\x1a\n")
+            for kind, part in ((b"IHDR", struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)),
+                               (b"IDAT", zlib.compress(b"".join(rows))), (b"IEND", b"")):
+                out.write(struct.pack(">I", len(part)) + kind + part +
+                          struct.pack(">I", zlib.crc32(kind + part)))
+
+    def end(self):
+        self.process.end()
+
+
+@needs("pcmanfm", "Xvfb", "xdotool")
+class TestFileManager(Case):
+    """A person at a desktop: looks at a message, takes an attachment out of it, moves a message to
+    another mailbox and deletes one."""
+    timeout = 150
+
+    def setUp(self):
+        self.server = servers.Dovecot()
+        self.mails = {box: mail.message(7 * number, "attachment", f"Report for {box}")
+                      for number, box in enumerate(("INBOX", "Here", "Old"), 1)}
+        for box, made in self.mails.items():
+            self.server.prefill(box, [(made.raw, made.date)])
+        self.server.prefill("There", [])
+        self.server.start()
+        self.addCleanup(self.server.stop)
+        source, options = self.server.source()
+        self.mounted = self.mount(source, options)
+        self.work = proc.workdir("desktop")
+        env = {key: value for key, value in os.environ.items() if not key.startswith("DBUS")}
+        self.env = dict(env, HOME=self.work, XDG_RUNTIME_DIR=self.work, LC_ALL="C.UTF-8")
+        os.makedirs(os.path.join(self.work, ".config", "libfm"))
+        with open(os.path.join(self.work, ".config", "libfm", "libfm.conf"), "w") as file:
+            file.write("[config]\nuse_trash=0\nconfirm_del=0\n")
+        os.mkdir(os.path.join(self.work, "out"))
+        self.display = Display(self.work, self.env)
+        self.addCleanup(self.display.end)
+
+    def go(self, path):
+        """Opens a directory in the window."""
+        self.display.keys("ctrl+l")
+        self.display.keys("ctrl+a")
+        self.display.type(path)
+        self.display.keys("Return")
+        self.soon(lambda: self.display.tool("getwindowname", self.window).strip() ==
+                  os.path.basename(path), what=f"the window shows {path}")
+        time.sleep(1)  # until its icons are there, of which nothing can be known from outside
+        self.display.keys("Escape")
+
+    def show(self, name):
+        if os.environ.get("IMAPFS_ARTIFACTS"):
+            self.display.screenshot(os.path.join(os.environ["IMAPFS_ARTIFACTS"], name))
+
+    def messages(self, box):
+        return len(self.mounted.messages(box))
+
+    def on_server(self, box):
+        with self.server.client() as client:
+            return len(client.uids(box))
+
+    def test_a_message(self):
+        path = self.mounted.message("INBOX", 1)
+        program = proc.Process(["pcmanfm", "--no-desktop", path],
+                               os.path.join(self.work, "pcmanfm.log"), env=self.env)
+        self.addCleanup(program.end)
+        self.window = self.display.focus("pcmanfm")
+        time.sleep(1)
+        self.show("pcmanfm-message.png")
+
+        self.go(os.path.join(path, "attachments"))
+        self.display.keys("ctrl+a", "ctrl+c")
+        self.go(os.path.join(self.work, "out"))
+        self.display.keys("ctrl+v")
+        name, data = self.mails["INBOX"].attachments[0]
+        out = os.path.join(self.work, "out", name)
+        self.soon(lambda: os.path.exists(out) and os.path.getsize(out) == len(data))
+        with open(out, "rb") as file:
+            self.assertEqual(file.read(), data)
+
+        self.go(self.mounted.path("Here"))
+        self.display.keys("ctrl+a", "ctrl+x")
+        self.go(self.mounted.path("There"))
+        self.display.keys("ctrl+v")
+        self.soon(lambda: (self.messages("Here"), self.messages("There")) == (0, 1))
+        self.show("pcmanfm-moved.png")
+
+        self.go(self.mounted.path("Old"))
+        self.display.keys("ctrl+a", "shift+Delete")
+        self.soon(lambda: self.messages("Old") == 0)
+        self.show("pcmanfm-deleted.png")
+        self.soon(lambda: [self.on_server(box) for box in ("Here", "There", "Old")] == [0, 1, 0])

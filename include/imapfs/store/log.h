@@ -115,7 +115,13 @@ G_DEFINE_AUTOPTR_CLEANUP_FUNC(LogOp, log_op_free)
 char *log_shown_flags(StoreReader *reader, guint32 box, guint32 uid, const char *server);
 
 /* What stands between this message and the server: for user.imapfs.state. */
-typedef enum { LOG_MSG_SYNCED, LOG_MSG_LOCAL, LOG_MSG_QUEUED, LOG_MSG_FAILED } LogMsgState;
+typedef enum {
+    LOG_MSG_SYNCED,
+    LOG_MSG_LOCAL,
+    LOG_MSG_QUEUED,
+    LOG_MSG_FAILED,
+    LOG_MSG_UNSURE,
+} LogMsgState;
 LogMsgState log_msg_state(StoreReader *reader, guint32 box, guint32 uid);
 
 bool log_get(StoreReader *reader, guint32 seq, LogOp *out);
@@ -127,7 +133,8 @@ void log_each(StoreReader *reader, bool failed, guint32 after, LogFunc f, gpoint
 typedef struct {
     guint64 pending, failed;
 } LogCounts;
-/* Of a message, of a mailbox (uid 0), or of all (box 0). */
+/* Of a message (a pending one: with what places it), of a mailbox (uid 0: with what goes there, and
+ * what is to be done with messages that do), or of all (box 0). */
 void log_count(StoreReader *reader, guint32 box, guint32 uid, LogCounts *out);
 
 /* Mailboxes with QUEUED operations, or to be looked in for UNSURE ones, and when the first of each

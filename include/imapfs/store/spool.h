@@ -22,7 +22,8 @@ G_DEFINE_AUTOPTR_CLEANUP_FUNC(Spool, spool_free)
 
 /* The committed bytes: a descriptor, the caller's to close; -1 with error GONE, STORE. */
 int spool_open(Store *store, guint32 n, GError **error);
-/* After the transaction that ended the operation. Nothing happens when it is not there. */
+/* store_commit() does so when the operation that names it has ended. Nothing happens when it is not
+ * there. */
 void spool_unlink(Store *store, guint32 n);
 /* Of guint32: those that are committed, in no order. Caller frees. NULL with error STORE. */
 GArray *spool_numbers(Store *store, GError **error);

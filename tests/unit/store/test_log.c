@@ -259,7 +259,7 @@ static void tell_end(Story *story)
     log_each(reader, true, 0, tell_op, story);
     g_string_append(story->told, "|");
     for (guint32 uid = 1; uid <= 3; uid++) {
-        static const char *const states[] = {"", "L", "Q", "F"};
+        static const char *const states[] = {"", "L", "Q", "F", "U"};
         StoreMsg msg;
         if (!store_msg_get(reader, story->box, uid, &msg))
             continue;

@@ -233,7 +233,10 @@ static bool step_app(Story *story, StoreTxn *txn, char **arg, GError **error)
     assert_true(spool_commit(spool, NULL, &size, error));
     msg.uid = spool_number(spool);
     msg.flags = "\\Draft";
-    return log_append(txn, story->boxes[(guchar)arg[1][0]], &msg, 1000, NULL, error);
+    if (log_append(txn, story->boxes[(guchar)arg[1][0]], &msg, 1000, NULL, error))
+        return true;
+    spool_unlink(story->store, msg.uid); /* as who made it does */
+    return false;
 }
 
 static bool step_person(Story *story, StoreTxn *txn, char **arg, GError **error)
@@ -417,7 +420,7 @@ typedef struct {
 
 static bool tell_msg(const StoreMsg *msg, gpointer data)
 {
-    static const char *const states[] = {"", "L", "Q", "F"};
+    static const char *const states[] = {"", "L", "Q", "F", "U"};
     Telling *telling = data;
     StoreReader *reader = store_reader(telling->story->store);
     g_autofree char *shown = log_shown_flags(reader, telling->box, msg->uid, msg->flags);
@@ -446,6 +449,19 @@ static bool count_row(const StoreMsg *msg, gpointer data)
     return true;
 }
 
+/* The letters in the spool are those that an APPEND names. */
+static void check_spool(Story *story)
+{
+    g_autoptr(GArray) numbers = spool_numbers(story->store, NULL);
+    assert_non_null(numbers);
+    for (guint i = 0; i < numbers->len; i++) {
+        LogPending pending;
+        assert_true(log_pending_get(store_reader(story->store), g_array_index(numbers, guint32, i),
+                                    &pending));
+        assert_int_not_equal(pending.spooled, 0);
+    }
+}
+
 static void tell_end(Story *story)
 {
     StoreReader *reader = store_reader(story->store);
@@ -466,6 +482,7 @@ static void tell_end(Story *story)
             g_string_assign(story->told, before->str);
     }
     store_msg_each(reader, STORE_BOX_PENDING, 0, count_row, story);
+    check_spool(story);
     assert_true(store_reader_check(reader, NULL));
 }
 

@@ -321,7 +321,10 @@ static void send_pieces(Session *session, Command *command)
     while (command->next_piece < command->pieces->len) {
         const CommandPiece *piece =
             &g_array_index(command->pieces, CommandPiece, command->next_piece++);
-        outbox_add_piece(queue->outbox, command->pieces, piece->bytes, piece->secret);
+        if (piece->file)
+            outbox_add_file(queue->outbox, piece->file);
+        else
+            outbox_add_piece(queue->outbox, command->pieces, piece->bytes, piece->secret);
         if (piece->wait_continue) {
             queue->literal = command;
             return;

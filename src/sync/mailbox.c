@@ -299,6 +299,7 @@ static bool renew(Mailbox *mailbox, const StoreBox *box, guint32 uidvalidity, GE
     mailbox->box = new_id;
     mailbox->highestmodseq = 0;
     mailbox->replay.maybe_unbound = true;
+    mailbox->replay.probe = PROBE_UNKNOWN;
     replay_tell_effects(engine, mailbox->name, &effects);
     if (events->box_removed)
         events->box_removed(box->parent, box->id, box->leaf, engine->config.events_data);
@@ -658,6 +659,11 @@ void mailbox_flush(Mailbox *mailbox)
     g_autoptr(UidSet) gone = uidset_is_empty(mailbox->vanished)
                                  ? uidset_new()
                                  : known_of(engine, mailbox->box, mailbox->vanished);
+    g_autoptr(UidSet) held = uidset_copy(gone);
+    replay_hold_back(mailbox, gone);
+    uidset_remove_set(held, gone);
+    if (mailbox->flag_news->len == 0 && uidset_is_empty(gone))
+        return;
     g_autoptr(GArray) names = names_of(engine, mailbox->box, gone);
     g_autoptr(GArray) flagged = g_array_new(FALSE, FALSE, sizeof(guint32));
     g_autoptr(GError) error = NULL;
@@ -670,7 +676,7 @@ void mailbox_flush(Mailbox *mailbox)
     }
     g_array_set_size(mailbox->flag_news, 0);
     g_clear_pointer(&mailbox->vanished, uidset_free);
-    mailbox->vanished = uidset_new();
+    mailbox->vanished = g_steal_pointer(&held);
     for (guint i = 0; events->msg_removed && i < names->len; i++) {
         const Gone *message = &g_array_index(names, Gone, i);
         events->msg_removed(mailbox->box, message->uid, message->name, engine->config.events_data);

@@ -593,8 +593,8 @@ static void start_phase(Mailbox *mailbox, Session *session, const GError *error,
 
 void resync_run(Mailbox *mailbox)
 {
-    if (mailbox->syncing || !mailbox->selected || mailbox->gone)
-        return;
+    if (mailbox->syncing || !mailbox->selected || mailbox->gone || replay_holds_back(mailbox))
+        return; /* the end of what is being sent runs it */
     engine_timer_clear(&mailbox->later);
     mailbox->syncing = true;
     mailbox_acquire(mailbox, LANE_FOREGROUND, start_phase, NULL);

@@ -20,9 +20,12 @@ typedef struct {
     GHashTable *logged; /* ids of mailboxes with something new in the log */
     GHashTable *told;   /* ... and those whose line in events is still to come */
     GSource *gather, *tell, *due;
-    gint64 pause_us;  /* nothing is sent before this: the server asks for patience */
-    gint64 online_us; /* since when there is a connection; 0: there is none */
-    bool rehoming;    /* mailboxes are being asked for their ids */
+    gint64 gather_us, logged_us; /* first and last of what is being gathered */
+    gint64 gathered_us;          /* when that was last sent */
+    guint n_gathered;            /* how often, in this run of changes */
+    gint64 pause_us;             /* nothing is sent before this: the server asks for patience */
+    gint64 online_us;            /* since when there is a connection; 0: there is none */
+    bool rehoming;               /* mailboxes are being asked for their ids */
 } Replay;
 
 typedef struct Batch Batch;
@@ -41,12 +44,24 @@ typedef enum {
     REPLAY_SENDING, /* a batch is under way */
 } ReplayPhase;
 
+/* Looking for what was sent and not answered (probe.c). */
+typedef enum {
+    PROBE_UNKNOWN, /* whether there is anything */
+    PROBE_NONE,
+    PROBE_WANTED,
+    PROBE_NEWS, /* NOOP is under way */
+    PROBE_SYNC, /* when it is in sync next */
+} ProbeStage;
+
 typedef struct {
     ReplayPhase phase;
     guint generation; /* of the session that is held */
     bool holds;
-    bool reselecting;     /* EXAMINE is being made SELECT */
-    bool maybe_unbound;   /* look for UNBOUND operations when it is in sync */
+    bool reselecting;   /* EXAMINE is being made SELECT */
+    bool maybe_unbound; /* look for UNBOUND operations when it is in sync */
+    bool fencing;       /* STATUS of where it goes is under way */
+    ProbeStage probe;
+    gint64 probe_us;      /* not before */
     Batch *batch;         /* while SENDING */
     guint level, n_lost;  /* of back-off: refusals for now; connections lost over a batch */
     gint64 not_before_us; /* no attempt before this */
@@ -291,6 +306,10 @@ void replay_on_synced(Mailbox *mailbox);
 void replay_on_unsynced(Mailbox *mailbox, const GError *error); /* its resync failed */
 void replay_on_unselected(Mailbox *mailbox, const GError *refused /* NULL: left, or lost */);
 void replay_on_dropped(Mailbox *mailbox);
+/* A batch is under way that takes messages away: what the server says of these is its to record. */
+bool replay_holds_back(const Mailbox *mailbox);
+/* Takes out of a set what the batch is to record. */
+void replay_hold_back(const Mailbox *mailbox, UidSet *gone);
 
 /* Tells what a transaction did to the log, once it is committed. */
 void replay_tell_effects(Engine *engine, const char *mailbox, const LogEffects *effects);
@@ -346,6 +365,11 @@ void local_content_start(Job *job);
 bool local_has_letter(const Job *job);
 void local_letter_start(Job *job);
 void local_forget(Engine *engine);
+
+/* --- messages that wait to be sent (spooled.c) --- */
+
+/* A need about one whose bytes are in the spool: it is answered. */
+bool spooled_start(Job *job);
 
 /* --- .imapfs/status (status.c) --- */
 

@@ -70,6 +70,11 @@ struct Command {
     bool void_mailbox; /* it was meant for a mailbox that could not be selected */
 };
 Command *command_new(CommandLane lane, CommandDone on_done, gpointer data);
+/* In on_done: some of it may have reached the server. */
+static inline bool command_was_sent(const Command *command)
+{
+    return command->tag != NULL;
+}
 
 /* --- the selected mailbox --- */
 

@@ -50,6 +50,11 @@ typedef struct {
     void (*flags_changed)(guint32 box, guint32 uid, gpointer data);
     /* It has another name, or another parent: it is elsewhere, and so are those below it. */
     void (*box_moved)(guint32 box, gpointer data);
+    /* What was shown in shown_box as NAME.+n is this message now (msg_added tells of that, too);
+     * uid 0: it has no number that is known yet, or is shown there no more. NULL: box_changed is
+     * called for shown_box instead. */
+    void (*msg_numbered)(guint32 n, guint32 shown_box, guint32 box, guint32 uid, const char *name,
+                         gpointer data);
     /* More than it makes sense to tell one by one: forget all of this directory. */
     void (*box_changed)(guint32 box, gpointer data);
 } EngineEvents;

@@ -10,6 +10,8 @@
 #include "imapfs/base/error.h"
 #include "imapfs/wire/response.h"
 
+#define ONE_BY_ONE 64
+
 const LogEffects *log_effects(const StoreTxn *txn)
 {
     return &txn->effects;
@@ -165,18 +167,35 @@ bool log_message_lost(StoreTxn *txn, guint32 seq, GError **error)
     return op != NULL ? message_removed(txn, op, error) : !txn->failed;
 }
 
-bool log_messages_removed(StoreTxn *txn, guint32 box, const UidSet *uids, GError **error)
+static bool ops_removed(StoreTxn *txn, GPtrArray *ops, const UidSet *uids, GError **error)
 {
-    if (uidset_is_empty(uids))
-        return true;
-    g_autoptr(GPtrArray) ops = log_ops_of_box(txn, box, error);
-    if (ops == NULL || !pending_adopt_box(txn, box, uids, error))
-        return false;
-    for (guint i = 0; i < ops->len; i++) {
+    for (guint i = 0; ops != NULL && i < ops->len; i++) {
         const LogOp *op = ops->pdata[i];
         if (op->uid != 0 && uidset_contains(uids, op->uid) && !message_removed(txn, op, error))
             return false;
     }
+    return ops != NULL;
+}
+
+/* A few are asked for one by one: they may go so, and the log be long. */
+bool log_messages_removed(StoreTxn *txn, guint32 box, const UidSet *uids, GError **error)
+{
+    guint n;
+    const UidRange *ranges = uidset_ranges(uids, &n);
+    if (n == 0)
+        return true;
+    if (!pending_adopt_box(txn, box, uids, error))
+        return false;
+    if (uidset_count(uids) > ONE_BY_ONE) {
+        g_autoptr(GPtrArray) ops = log_ops_of_box(txn, box, error);
+        return ops_removed(txn, ops, uids, error);
+    }
+    for (guint i = 0; i < n; i++)
+        for (guint64 uid = ranges[i].lo; uid <= ranges[i].hi; uid++) {
+            g_autoptr(GPtrArray) ops = log_ops_on(txn, box, (guint32)uid, error);
+            if (!ops_removed(txn, ops, uids, error))
+                return false;
+        }
     return true;
 }
 

@@ -1,5 +1,5 @@
-"""Programs that know nothing of IMAP, on the Maildir view and on the tree: notmuch, mu, rsync, mutt,
-neomutt, pcmanfm."""
+"""Programs that know nothing of IMAP, on the Maildir view and on the tree: notmuch, mu, rsync,
+mutt, neomutt, pcmanfm."""
 import ctypes
 import datetime
 import fcntl

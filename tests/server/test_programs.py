@@ -1,5 +1,5 @@
-"""Programs that know nothing of IMAP, on the Maildir view and on the tree: notmuch, mu, rsync, mutt,
-neomutt, pcmanfm."""
+"""Programs that know nothing of IMAP, on the Maildir view and on the tree: notmuch, mu, rsync,
+mutt, neomutt, pcmanfm."""
 import ctypes
 import datetime
 import fcntl
@@ -302,7 +302,7 @@ class Display:
     def focus(self, program):
         """Its window, when it is there."""
         window = proc.wait_for(
-            lambda: self.tool("search", "--onlyvisible", "--class", program).split(), 20, 0.1,
+            lambda: self.tool("search", "--onlyvisible", "--class", program).split(), 60, 0.2,
             f"a window of {program}")[-1]
         self.tool("windowfocus", "--sync", window)
         return window

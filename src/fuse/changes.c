@@ -119,7 +119,9 @@ static void tell(Front *front, const TreeChange *change)
     for (guint i = 0; change->names && i < change->names->len; i++) {
         const StoreName *name = &g_array_index(change->names, StoreName, i);
 
-        front_events.box_added(name->parent, 0, name->leaf, front);
+        front_events.box_added(name->parent, name->moved, name->leaf, front);
+        if (name->moved)
+            front_events.box_moved(name->moved, front);
     }
     for (guint i = 0; change->places && i < change->places->len; i++) {
         const TreePlace *place = &g_array_index(change->places, TreePlace, i);

@@ -18,6 +18,7 @@ typedef enum {
     MSG_REMOVED,
     FLAGS_CHANGED,
     NAME_CHANGED, /* of no mailbox: dir says where */
+    BOX_MOVED,
 } EventKind;
 
 typedef struct {
@@ -167,6 +168,12 @@ void front_forget_flags(Front *front, guint32 box, guint32 uid)
         estimates_note(&front->estimates, &old);
 }
 
+/* With what is kept of it: its target. */
+static bool forget_link(guint64 ino, gpointer data)
+{
+    return fuse_lowlevel_notify_inval_inode(((Notifier *)data)->front->session, ino, 0, 0) == 0;
+}
+
 static void tell(Notifier *notifier, const Event *event)
 {
     Front *front = notifier->front;
@@ -187,6 +194,9 @@ static void tell(Notifier *notifier, const Event *event)
         break;
     case NAME_CHANGED:
         forget_name(notifier, event->dir, event->name);
+        break;
+    case BOX_MOVED:
+        tree_each_link(notifier->front->tree, event->box, forget_link, notifier);
         break;
     }
 }
@@ -363,7 +373,7 @@ static void push(Front *front, EventKind kind, guint32 box, guint32 id, const ch
     pthread_mutex_lock(&notifier->lock);
     if (!notifier->accepting) {
         /* Before the first request and after the last the kernel keeps nothing. */
-    } else if (notifier->events.length >= QUEUE_MAX && kind != FLAGS_CHANGED &&
+    } else if (notifier->events.length >= QUEUE_MAX && kind < FLAGS_CHANGED &&
                kind != BOX_REMOVED) {
         change(notifier, box);
     } else {
@@ -397,6 +407,11 @@ static void on_box_removed(guint32 parent, guint32 box, const char *leaf, gpoint
     push(data, BOX_REMOVED, parent, box, leaf);
 }
 
+static void on_box_moved(guint32 box, gpointer data)
+{
+    push(data, BOX_MOVED, box, 0, NULL);
+}
+
 static void on_msg_added(guint32 box, guint32 uid, const char *name, gpointer data)
 {
     push(data, MSG_ADDED, box, uid, name);
@@ -426,6 +441,7 @@ static void on_box_changed(guint32 box, gpointer data)
 const EngineEvents front_events = {
     .box_added = on_box_added,
     .box_removed = on_box_removed,
+    .box_moved = on_box_moved,
     .msg_added = on_msg_added,
     .msg_removed = on_msg_removed,
     .flags_changed = on_flags_changed,

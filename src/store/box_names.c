@@ -171,7 +171,7 @@ bool box_add_local(StoreTxn *txn, const StoreBox *parent, const char *name, char
          insert_local(txn, *id_out, above, name, leaf, delimiter, now_ns, error) &&
          box_bump(txn, above, now_ns, error);
     box_ids_clear(&ids);
-    txn_note_name(txn, above, leaf);
+    txn_note_name(txn, above, leaf, 0);
     return ok;
 }
 
@@ -221,8 +221,8 @@ bool box_rename(StoreTxn *txn, const StoreBox *box, const char *name, gint64 now
     bool ok = rename_rows(txn, sql, box->name, name, box->delimiter, error) &&
               place_row(txn, box->id, parent, leaf, error) &&
               box_bump(txn, box->parent, now_ns, error) && box_bump(txn, parent, now_ns, error);
-    txn_note_name(txn, box->parent, box->leaf);
-    txn_note_name(txn, parent, leaf);
+    txn_note_name(txn, box->parent, box->leaf, 0);
+    txn_note_name(txn, parent, leaf, box->id);
     return ok;
 }
 
@@ -278,14 +278,14 @@ static bool show_again(StoreTxn *txn, const StoreBox *box, GError **error)
     query_int(&query, box->id);
     if (!txn_run_query(txn, &query, error))
         return false;
-    txn_note_name(txn, parent, leaf);
+    txn_note_name(txn, parent, leaf, box->id);
     return true;
 }
 
 bool box_set_doomed(StoreTxn *txn, const StoreBox *box, bool doomed, gint64 now_ns, GError **error)
 {
     if (doomed)
-        txn_note_name(txn, box->parent, box->leaf);
+        txn_note_name(txn, box->parent, box->leaf, 0);
     return (doomed || show_again(txn, box, error)) && write_doomed(txn, box->id, doomed, error) &&
            box_bump(txn, box->parent, now_ns, error);
 }

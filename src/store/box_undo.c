@@ -120,7 +120,7 @@ static bool unmake(StoreTxn *txn, const LogOp *op, StoreBox *box, GError **error
         if (!log_park(txn, ((const LogOp *)placing->pdata[i])->seq,
                       "the mailbox where it was to go could not be made", error))
             return false;
-    txn_note_name(txn, box->parent, box->leaf);
+    txn_note_name(txn, box->parent, box->leaf, 0);
     return box_delete(txn, box, error) && box_bump(txn, box->parent, clock_real_ns(), error);
 }
 
@@ -138,7 +138,7 @@ static bool unrename(StoreTxn *txn, const LogOp *op, StoreBox *box, GError **err
         return false;
     if (done)
         return true;
-    txn_note_name(txn, box->parent, box->leaf);
+    txn_note_name(txn, box->parent, box->leaf, 0);
     return box_delete(txn, box, error);
 }
 

@@ -315,7 +315,7 @@ static bool remove_row(StoreTxn *txn, const StoreBox *box, gint64 now_ns, GError
     if (!gone)
         return box_set_doomed(txn, box, true, now_ns, error) &&
                log_one(txn, LOG_RMBOX, box, box->name, NULL, now_ns, error);
-    txn_note_name(txn, box->parent, box->leaf);
+    txn_note_name(txn, box->parent, box->leaf, 0);
     return box_delete(txn, box, error) && box_bump(txn, box->parent, now_ns, error);
 }
 

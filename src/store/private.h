@@ -41,6 +41,7 @@ struct StoreTxn {
     LogEffects effects; /* of what was removed and put on the log */
     int n_adrift;       /* ADRIFT operations; -1: not counted yet */
     GArray *names;      /* of StoreName: store_txn_take_names(); NULL: none */
+    bool moves;         /* store_moves() */
 };
 typedef struct {
     guint32 box, lo, hi;
@@ -56,7 +57,7 @@ void txn_purge(StoreTxn *txn, guint32 box, guint32 lo, guint32 hi, bool reused);
 /* Contents of a message are another's from now on (that has none). */
 void txn_pass_on(StoreTxn *txn, guint32 box, guint32 uid, guint32 to_box, guint32 to_uid);
 /* Something in this directory has become another mailbox's name, or nobody's. */
-void txn_note_name(StoreTxn *txn, guint32 parent, const char *leaf);
+void txn_note_name(StoreTxn *txn, guint32 parent, const char *leaf, guint32 moved);
 /* Fails the transaction for a reason of ours. Returns false. */
 bool txn_refuse(StoreTxn *txn, GError **error, int code, const char *format, ...)
     G_GNUC_PRINTF(4, 5);
@@ -163,6 +164,7 @@ struct Store {
     int state_lock, cache_lock;
     bool opened;         /* wholly */
     guint64 next_number; /* atomic; store_take_number() */
+    gint moves;          /* atomic */
     char *index_path, *content_path;
     gint index_damaged, content_damaged; /* atomic; told by SQLite while running */
 

@@ -31,6 +31,7 @@ StoreTxn *store_begin(Store *store, bool durable, GError **error)
     store->txn.failed = false;
     store->txn.effects = (LogEffects){0};
     store->txn.n_adrift = -1;
+    store->txn.moves = false;
     g_array_set_size(store->txn.purge, 0);
     g_array_set_size(store->txn.spooled, 0);
     if (store->txn.names != NULL)
@@ -93,6 +94,8 @@ bool store_commit(StoreTxn *txn, GError **error)
         store_rollback(txn);
         return false;
     }
+    if (txn->moves)
+        g_atomic_int_inc(&store->moves);
     if (store->writer->full_sync)
         FAULT("store.committed"); /* it is done, and nobody knows yet */
     checkpointer_committed(store->checkpointer, store->writer);
@@ -126,9 +129,15 @@ GArray *store_txn_take_names(StoreTxn *txn)
     return names != NULL ? names : names_new();
 }
 
-void txn_note_name(StoreTxn *txn, guint32 parent, const char *leaf)
+guint store_moves(Store *store)
 {
-    StoreName name = {parent, g_strdup(leaf)};
+    return (guint)g_atomic_int_get(&store->moves);
+}
+
+void txn_note_name(StoreTxn *txn, guint32 parent, const char *leaf, guint32 moved)
+{
+    StoreName name = {parent, g_strdup(leaf), moved};
+    txn->moves = txn->moves || moved != 0;
     if (txn->names == NULL)
         txn->names = names_new();
     g_array_append_val(txn->names, name);

@@ -114,7 +114,9 @@ void box_names_tell(Engine *engine, const GArray *names)
     const EngineEvents *events = &engine->config.events;
     for (guint i = 0; events->box_added && i < names->len; i++) {
         const StoreName *name = &g_array_index(names, StoreName, i);
-        events->box_added(name->parent, 0, name->leaf, engine->config.events_data);
+        events->box_added(name->parent, name->moved, name->leaf, engine->config.events_data);
+        if (name->moved && events->box_moved)
+            events->box_moved(name->moved, engine->config.events_data);
     }
 }
 

@@ -32,7 +32,7 @@ static int done(Changing *changing)
 
     for (guint i = 0; i < names->len; i++) {
         const StoreName *name = &g_array_index(names, StoreName, i);
-        changing_note_name(changing, name->parent, name->leaf);
+        changing_note_name(changing, name);
     }
     changing_note(changing, 0, 0);
     return 0;

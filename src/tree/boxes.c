@@ -147,9 +147,10 @@ char *boxes_path(const Call *call, guint32 box)
 }
 
 /* The last answer of boxes_raw_path(): message.eml of one mailbox after the other is asked for, and
- * a mailbox's id never changes its name. */
+ * its name seldom changes. */
 typedef struct {
     guint64 serial;
+    guint moves;
     guint32 box;
     guint depth;
     char *path;
@@ -169,9 +170,10 @@ const char *boxes_raw_path(const Call *call, guint32 box, guint *depth_out)
 {
     RawPath *last = g_private_get(&last_path);
     g_autofree char *path = NULL;
+    guint moves = store_moves(call->tree->config.store); /* before it is looked at */
     guint depth = 0;
 
-    if (last && last->serial == call->tree->serial && last->box == box) {
+    if (last && last->serial == call->tree->serial && last->box == box && last->moves == moves) {
         *depth_out = last->depth;
         return last->path;
     }
@@ -181,7 +183,7 @@ const char *boxes_raw_path(const Call *call, guint32 box, guint *depth_out)
     if (!last)
         g_private_set(&last_path, last = g_new0(RawPath, 1));
     g_free(last->path);
-    *last = (RawPath){call->tree->serial, box, depth, g_steal_pointer(&path)};
+    *last = (RawPath){call->tree->serial, moves, box, depth, g_steal_pointer(&path)};
     *depth_out = last->depth;
     return last->path;
 }

@@ -82,10 +82,10 @@ static void name_clear(gpointer data)
     g_free(((StoreName *)data)->leaf);
 }
 
-void changing_note_name(Changing *changing, guint32 parent, const char *leaf)
+void changing_note_name(Changing *changing, const StoreName *noted)
 {
     TreeChange *change = changing->change;
-    StoreName name = {parent, g_strdup(leaf)};
+    StoreName name = {noted->parent, g_strdup(noted->leaf), noted->moved};
 
     if (!change->names) {
         change->names = g_array_new(FALSE, FALSE, sizeof(StoreName));

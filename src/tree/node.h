@@ -218,8 +218,8 @@ TreeStatus call_need(const Call *call, NeedKind kind, guint32 box, guint32 uid);
 TreeStatus call_need_content(const Call *call, const ContentKey *key, const LayoutNode *part,
                              gint64 encoded_size);
 
-/* TREE_OK when the size of a node may be told: it is known, or an estimate has to do; and the time
- * of a Maildir's cur/, by which programs go. */
+/* TREE_OK when the size of a node may be told: it is known, or an estimate has to do; and the times
+ * of a Maildir's directories, by which programs go. */
 TreeStatus call_size_known(const Call *call, const Node *node);
 /* TREE_OK when a listing, or a "no such name", may be given from the store. */
 TreeStatus call_boxes_fresh(const Call *call);
@@ -434,7 +434,7 @@ TreeStatus file_open_content(const Call *call, const ContentKey *key, const Layo
 void changing_note(Changing *changing, guint32 box, guint32 uid);
 /* ... and a name in a directory means something else then. */
 void changing_note_place(Changing *changing, guint64 dir, const char *name);
-void changing_note_name(Changing *changing, guint32 parent, const char *leaf); /* a mailbox's */
+void changing_note_name(Changing *changing, const StoreName *name); /* a mailbox's */
 /* The errno for an error of log_*(), which is freed; notes when the transaction failed with it. */
 int changing_refuse(Changing *changing, GError *error);
 

@@ -112,6 +112,57 @@ static TreeStatus eml_readlink(const Call *call, const Node *node, char **target
     return TREE_OK;
 }
 
+typedef struct {
+    Tree *tree;
+    guint32 box;
+    guint depth;
+    TreeForget f;
+    gpointer data;
+} LinkWalk;
+
+/* Those of messages in the message as well. */
+static bool forget_links(const StoreMsg *msg, gpointer data)
+{
+    const LinkWalk *walk = data;
+    TreeAsk ask = {0};
+    Call call = {.tree = walk->tree, .reader = store_reader(walk->tree->config.store), .ask = &ask};
+    const Layout *layout = walk->tree->bare;
+
+    if (!walk->f(tree_ino_message(walk->box, msg->uid), walk->data))
+        return true;
+    if (msg->has_structure && layout_load(&call, walk->box, msg->uid, &layout) != TREE_OK)
+        layout = walk->tree->bare;
+    for (guint i = 0; i < layout->nodes->len; i++) {
+        const LayoutNode *node = g_ptr_array_index(layout->nodes, i);
+
+        if (node->kind == LAYOUT_EML)
+            walk->f(ino_pack(walk->box, msg->uid, i), walk->data);
+    }
+    tree_ask_clear(&ask);
+    return true;
+}
+
+static bool forget_below(const StoreBox *box, gpointer data)
+{
+    LinkWalk walk = *(const LinkWalk *)data;
+
+    walk.box = box->id;
+    if (++walk.depth > LIMIT_MAILBOX_DEPTH)
+        return false;
+    store_msg_each(store_reader(walk.tree->config.store), box->id, 0, forget_links, &walk);
+    store_box_children(store_reader(walk.tree->config.store), box->id, 0, forget_below, &walk);
+    return true;
+}
+
+void tree_each_link(Tree *tree, guint32 box, TreeForget f, gpointer data)
+{
+    g_auto(StoreBox) row = {0};
+    LinkWalk walk = {.tree = tree, .f = f, .data = data};
+
+    if (store_box_by_id(store_reader(tree->config.store), box, &row))
+        forget_below(&row, &walk);
+}
+
 const NodeKind kind_part = {
     .name = "part",
     .mode = MODE_FILE,

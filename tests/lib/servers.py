@@ -387,7 +387,8 @@ def _dovecot_common(dir):
 class Dovecot(Server):
     name = "dovecot"
 
-    def __init__(self, dir=None, cert=None, security="tls", has_tls=True):
+    def __init__(self, dir=None, cert=None, security="tls", has_tls=True, extra=""):
+        """extra: more of dovecot.conf."""
         super().__init__(dir)
         self.security, self.has_tls = security, has_tls
         uid, gid = mail_owner()
@@ -406,7 +407,7 @@ class Dovecot(Server):
                 login_user="dovenull" if root else me,
                 internal_user="dovecot" if root else me,
                 internal_group="dovecot" if root else _group(),
-                chroot="" if root else "chroot ="))
+                chroot="" if root else "chroot =") + extra)
         give(os.path.join(self.dir, "home"))
 
     def home(self, user="alice"):

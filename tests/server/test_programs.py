@@ -302,7 +302,7 @@ class Display:
     def focus(self, program):
         """Its window, when it is there."""
         window = proc.wait_for(
-            lambda: self.tool("search", "--onlyvisible", "--class", program).split(), 20, 0.1,
+            lambda: self.tool("search", "--onlyvisible", "--class", program).split(), 60, 0.2,
             f"a window of {program}")[-1]
         self.tool("windowfocus", "--sync", window)
         return window

@@ -184,8 +184,11 @@ bool store_size_put(StoreTxn *txn, guint32 box, guint32 uid, ContentKind kind, c
 typedef struct {
     guint32 parent;
     char *leaf;
+    guint32 moved; /* the mailbox that has this name now, with those below it; 0: none */
 } StoreName;
 GArray *store_txn_take_names(StoreTxn *txn);
+/* Counts what was committed that gave mailboxes other names. Any thread. */
+guint store_moves(Store *store);
 
 /* Small facts by name, of the account: last good mechanism, capabilities, schema notes. */
 #define STORE_META_NAMESPACES "namespaces" /* one's own: the prefix of each, and LF */

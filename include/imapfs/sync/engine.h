@@ -48,6 +48,8 @@ typedef struct {
     void (*msg_added)(guint32 box, guint32 uid, const char *name, gpointer data);
     void (*msg_removed)(guint32 box, guint32 uid, const char *name, gpointer data);
     void (*flags_changed)(guint32 box, guint32 uid, gpointer data);
+    /* It has another name, or another parent: it is elsewhere, and so are those below it. */
+    void (*box_moved)(guint32 box, gpointer data);
     /* What was shown in shown_box as NAME.+n is this message now (msg_added tells of that, too);
      * uid 0: it has no number that is known yet, or is shown there no more. NULL: box_changed is
      * called for shown_box instead. */

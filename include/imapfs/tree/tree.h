@@ -229,6 +229,10 @@ guint64 tree_ino_box_in(guint32 box, TreeView view);
 char *tree_box_entry_name(const char *leaf, TreeView view); /* caller frees */
 /* Where a mailbox's directories are; names are the caller's to free. */
 bool tree_place_of_box(Tree *tree, guint32 box, TreePlace places_out[TREE_VIEWS]);
+/* The links in a mailbox that is elsewhere now, and in those below it, which point elsewhere now: f
+ * tells the kernel, and whether it knew that inode; of messages that it does not know, none. */
+typedef bool (*TreeForget)(guint64 ino, gpointer data);
+void tree_each_link(Tree *tree, guint32 box, TreeForget f, gpointer data);
 /* The mailbox whose listing a directory shows: -1 when it is no such directory, 0 for those that
  * show mailboxes only. */
 gint64 tree_ino_listed_box(guint64 ino);

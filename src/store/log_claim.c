@@ -5,6 +5,7 @@
  * for beyond that. */
 #include "log_private.h"
 
+#include "imapfs/base/clock.h"
 #include "imapfs/base/error.h"
 
 /* QUEUED, and nothing stands before it but time. The UIDVALIDITY is compared once more: what
@@ -21,20 +22,43 @@
 G_STATIC_ASSERT(LOG_QUEUED == 0 && LOG_INFLIGHT == 1 && LOG_FAILED == 5 && LOG_UNSURE == 6);
 G_STATIC_ASSERT(LOG_APPEND == 4 && LOG_EXPUNGE == 3);
 
+/* When the first that may be sent is due; -1: none. One that is due now ends the search. */
+static gint64 first_due(StoreReader *reader, guint32 box, gint64 now_ns)
+{
+    static const char sql[] =
+        "SELECT next_try_ns FROM log WHERE box = ? AND " SQL_READY " ORDER BY seq";
+    gint64 first = -1;
+    Query query;
+    if (!reader_open_query(reader, &query, sql))
+        return -1;
+    query_int(&query, box);
+    while ((first < 0 || first > now_ns) && query_step(&query)) {
+        gint64 due = query_get_int(&query, 0);
+        first = first < 0 ? due : MIN(first, due);
+    }
+    reader_close_query(reader, &query);
+    return first;
+}
+
 GArray *log_due(StoreReader *reader)
 {
     static const char sql[] =
-        "SELECT box, min(due) FROM ("
-        "SELECT box, next_try_ns AS due FROM log WHERE box != 0 AND box != " LOG_SQL_PENDING
-        " AND " SQL_READY " UNION ALL SELECT to_box, 0 FROM log WHERE state = 6 AND to_box != 0)"
-        " GROUP BY box ORDER BY box";
+        "SELECT box, max(unsure) FROM ("
+        "SELECT DISTINCT box, 0 AS unsure FROM log WHERE state = 0 AND box != 0"
+        " AND box != " LOG_SQL_PENDING
+        " UNION ALL SELECT DISTINCT to_box, 1 FROM log WHERE state = 6 AND to_box != 0"
+        " AND kind <= 4) GROUP BY box ORDER BY box";
     GArray *out = g_array_new(FALSE, FALSE, sizeof(LogDue));
+    gint64 now_ns = clock_real_ns();
     Query query;
     if (!reader_open_query(reader, &query, sql))
         return out;
     while (query_step(&query)) {
-        LogDue due = {(guint32)query_get_int(&query, 0), query_get_int(&query, 1)};
-        g_array_append_val(out, due);
+        guint32 box = (guint32)query_get_int(&query, 0);
+        bool unsure = query_get_int(&query, 1) != 0;
+        LogDue due = {box, unsure ? 0 : first_due(reader, box, now_ns)};
+        if (due.due_ns >= 0)
+            g_array_append_val(out, due);
     }
     reader_close_query(reader, &query);
     return out;

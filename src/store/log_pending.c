@@ -256,14 +256,6 @@ bool pending_adopt_box(StoreTxn *txn, guint32 box, const UidSet *uids, GError **
 
 /* --- going --- */
 
-/* An operation on a message that never came to be. */
-static bool drop_dependent(StoreTxn *txn, const LogOp *op, GError **error)
-{
-    if (op->state == LOG_FAILED) /* can only be discarded now */
-        return log_set_message(txn, op->seq, 0, 0, error);
-    return log_drop(txn, op, error);
-}
-
 bool pending_drop(StoreTxn *txn, guint32 n, GError **error)
 {
     static const char sql[] = "DELETE FROM pending WHERE n = ?";
@@ -271,7 +263,7 @@ bool pending_drop(StoreTxn *txn, guint32 n, GError **error)
     if (ops == NULL)
         return false;
     for (guint i = 0; i < ops->len; i++)
-        if (!drop_dependent(txn, ops->pdata[i], error))
+        if (!log_drop(txn, ops->pdata[i], error)) /* of a message that never came to be */
             return false;
     guint32 from_box, from_uid;
     guint64 spooled;

@@ -61,13 +61,20 @@ static bool numbered(StoreTxn *txn, const LogOp *op, guint32 uidvalidity, guint3
  * and finds it by what it is. */
 static bool unnumbered(StoreTxn *txn, const LogOp *op, guint32 uidvalidity, GError **error)
 {
+    static const char sql_failed[] = "UPDATE log SET box = 0, uid = 0"
+                                     " WHERE box = " LOG_SQL_PENDING " AND uid = ? AND state = 5";
     static const char sql[] = "UPDATE log SET box = ?, uid = 0, uidvalidity = ?, state = 2,"
                               " mailbox = coalesce(?, mailbox)"
                               " WHERE box = " LOG_SQL_PENDING " AND uid = ? AND state != 5";
     G_STATIC_ASSERT(LOG_UNBOUND == 2 && LOG_FAILED == 5);
     Query query;
+    if (!txn_open_query(txn, &query, sql_failed, error)) /* these can only be discarded now */
+        return false;
+    query_int(&query, op->to_n);
+    if (!txn_run_query(txn, &query, error))
+        return false;
     if (op->to_box == 0)
-        return true; /* nor is its mailbox */
+        return true; /* its mailbox is not known either */
     if (!txn_open_query(txn, &query, sql, error))
         return false;
     query_int(&query, op->to_box);

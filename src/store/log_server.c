@@ -165,18 +165,50 @@ bool log_message_lost(StoreTxn *txn, guint32 seq, GError **error)
     return op != NULL ? message_removed(txn, op, error) : !txn->failed;
 }
 
+/* Of these messages those that something is pending on, or failed. */
+static UidSet *find_logged(StoreTxn *txn, guint32 box, const UidSet *uids, GError **error)
+{
+    static const char sql[] =
+        "SELECT DISTINCT uid FROM log WHERE box = ? AND uid BETWEEN ? AND ? ORDER BY uid";
+    guint n;
+    const UidRange *ranges = uidset_ranges(uids, &n);
+    g_autoptr(UidSet) found = uidset_new();
+    Query query;
+    if (!txn_open_query(txn, &query, sql, error))
+        return NULL;
+    query_int(&query, box);
+    query_int(&query, ranges[0].lo);
+    query_int(&query, ranges[n - 1].hi);
+    while (query_step(&query)) {
+        guint32 uid = (guint32)query_get_int(&query, 0);
+        if (uidset_contains(uids, uid))
+            uidset_add(found, uid);
+    }
+    return txn_close_query(txn, &query, error) ? g_steal_pointer(&found) : NULL;
+}
+
+static bool one_removed(StoreTxn *txn, guint32 box, guint32 uid, GError **error)
+{
+    g_autoptr(GPtrArray) ops = log_ops_on(txn, box, uid, error);
+    for (guint i = 0; ops != NULL && i < ops->len; i++)
+        if (!message_removed(txn, ops->pdata[i], error))
+            return false;
+    return ops != NULL;
+}
+
 bool log_messages_removed(StoreTxn *txn, guint32 box, const UidSet *uids, GError **error)
 {
     if (uidset_is_empty(uids))
         return true;
-    g_autoptr(GPtrArray) ops = log_ops_of_box(txn, box, error);
-    if (ops == NULL || !pending_adopt_box(txn, box, uids, error))
+    g_autoptr(UidSet) logged = find_logged(txn, box, uids, error);
+    if (logged == NULL || !pending_adopt_box(txn, box, uids, error))
         return false;
-    for (guint i = 0; i < ops->len; i++) {
-        const LogOp *op = ops->pdata[i];
-        if (op->uid != 0 && uidset_contains(uids, op->uid) && !message_removed(txn, op, error))
-            return false;
-    }
+    guint n;
+    const UidRange *ranges = uidset_ranges(logged, &n);
+    for (guint i = 0; i < n; i++)
+        for (guint64 uid = ranges[i].lo; uid <= ranges[i].hi; uid++)
+            if (!one_removed(txn, box, (guint32)uid, error))
+                return false;
     return true;
 }
 

@@ -218,8 +218,8 @@ TreeStatus call_need(const Call *call, NeedKind kind, guint32 box, guint32 uid);
 TreeStatus call_need_content(const Call *call, const ContentKey *key, const LayoutNode *part,
                              gint64 encoded_size);
 
-/* TREE_OK when the size of a node may be told: it is known, or an estimate has to do; and the time
- * of a Maildir's cur/, by which programs go. */
+/* TREE_OK when the size of a node may be told: it is known, or an estimate has to do; and the times
+ * of a Maildir's directories, by which programs go. */
 TreeStatus call_size_known(const Call *call, const Node *node);
 /* TREE_OK when a listing, or a "no such name", may be given from the store. */
 TreeStatus call_boxes_fresh(const Call *call);

@@ -296,7 +296,8 @@ TreeStatus call_size_known(const Call *call, const Node *node)
 {
     const Ino *ino = &node->ino;
 
-    if (node->kind == &kind_maildir_cur)
+    if (node->kind == &kind_maildir_cur || node->kind == &kind_maildir_new ||
+        node->kind == &kind_maildir_tmp)
         return call_messages_fresh(call, &node->box);
     if (node->kind != &kind_part || !node->part || !base64_map_applies(node->part) ||
         tree_ask_is_settled(call->ask, NEED_SIZES) ||

@@ -110,6 +110,15 @@ guint32 where_trash(StoreReader *reader)
 
 /* --- old and given names --- */
 
+/* Whether a message has the number of this name now, by chance: then the name is left free, as it
+ * may be moved back under it. */
+static bool has_number(const NameParts *parts, const TreeMessage *now)
+{
+    bool pending = now->box == STORE_BOX_PENDING;
+
+    return parts->uid == now->uid && (parts->box == STORE_BOX_PENDING) == pending;
+}
+
 /* Where a message of this name went; the name as it was. */
 static bool find_old(const Call *call, guint32 dir, const char *name, GivenName *out)
 {
@@ -123,7 +132,7 @@ static bool find_old(const Call *call, guint32 dir, const char *name, GivenName 
     now = (TreeMessage){parts.box, parts.uid};
     if (!log_went(call->reader, parts.box, parts.uid, &now.box, &now.uid) ||
         !store_msg_get(call->reader, now.box, now.uid, &msg) ||
-        !where_is_named(&msg, name, parts.length))
+        !where_is_named(&msg, name, parts.length) || has_number(&parts, &now))
         return false;
     shown = where_shown(call->reader, now.box, now.uid);
     if (!shown || (shown != dir && shown == where_trash(call->reader)))
@@ -135,11 +144,15 @@ static bool find_old(const Call *call, guint32 dir, const char *name, GivenName 
 /* Whether it means something now; its message is where that is now. */
 static bool is_good(const Call *call, GivenName *given)
 {
+    NameParts parts;
     guint32 shown;
 
     if (given->kind == GIVEN_LETTER)
         return true;
     where_went(call->reader, &given->message);
+    if (given->kind == GIVEN_OLD && where_parse(given->dir, given->name, &parts) &&
+        has_number(&parts, &given->message))
+        return false;
     shown = where_shown(call->reader, given->message.box, given->message.uid);
     return shown && (shown == given->dir ||
                      (given->kind == GIVEN_OLD && shown != where_trash(call->reader)));

@@ -141,6 +141,20 @@ class TestMove(VerbsCase):
         self.online(mounted)
         self.assertEqual(len(self.on_server("INBOX")), self.count)
 
+    def test_there_and_back_with_the_same_numbers(self):
+        """Old names are in nobody's way, though the new numbers are the old ones by chance."""
+        mounted = self.up()
+        self.shell("mv INBOX/2* Archive/", mounted.mountpoint)
+        self.control("sync", mounted.mountpoint)
+        self.soon(lambda: len(mounted.messages("Archive")) == self.count, what="their numbers")
+        self.assertEqual(sorted(mounted.messages("Archive")), list(range(1, self.count + 1)))
+        self.shell("mv Archive/2* INBOX/", mounted.mountpoint)
+        self.control("sync", mounted.mountpoint)
+        self.soon(lambda: len(mounted.messages("INBOX")) == self.count, what="their numbers")
+        self.shell("mv INBOX/2* Archive/", mounted.mountpoint)
+        self.control("sync", mounted.mountpoint)
+        self.assertEqual(len(self.on_server("Archive")), self.count)
+
     def test_many_and_flags_with_them(self):
         mounted = self.up()
         names = mounted.messages("INBOX")

@@ -1,5 +1,5 @@
-"""Programs that know nothing of IMAP, on the Maildir view and on the tree: notmuch, mu, rsync, mutt,
-neomutt, pcmanfm."""
+"""Programs that know nothing of IMAP, on the Maildir view and on the tree: notmuch, mu, rsync,
+mutt, neomutt, pcmanfm."""
 import ctypes
 import datetime
 import fcntl
@@ -302,7 +302,7 @@ class Display:
     def focus(self, program):
         """Its window, when it is there."""
         window = proc.wait_for(
-            lambda: self.tool("search", "--onlyvisible", "--class", program).split(), 20, 0.1,
+            lambda: self.tool("search", "--onlyvisible", "--class", program).split(), 60, 0.2,
             f"a window of {program}")[-1]
         self.tool("windowfocus", "--sync", window)
         return window
@@ -336,6 +336,7 @@ class Display:
         self.process.end()
 
 
+@unittest.skipUnless(os.environ.get("IMAPFS_LONG"), "a desktop: with IMAPFS_LONG=1")
 @needs("pcmanfm", "Xvfb", "xdotool")
 class TestFileManager(Case):
     """A person at a desktop: looks at a message, takes an attachment out of it, moves a message to

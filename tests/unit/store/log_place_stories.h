@@ -167,7 +167,7 @@
      "1>100 | 3q:a:>b+1 4q:m:n1>c+2 | c:+2Q=\\Draft (1)"},
     {"... the move alone cannot be", "app:b claim:b move:n1:c park retry:2",
      "1>100 !GONE | 1F:a:>b+1 2F:m:n1>c+2 | (1) (2)"},
-    {"... discarded", "app:b claim:b move:n1:c park discard:1", "1>100 | 2F:m:?>c+2 | (2)"},
+    {"... discarded", "app:b claim:b move:n1:c park discard:1", "1>100 | |"},
     {"two at a time", "app:b app:b:51 claim:b",
      "1>100 2>100 | 1i:a:>b+1 2i:a:>b+2 |"
      " b:+1Q=\\Draft,+2Q=\\Draft"},
@@ -199,7 +199,7 @@
      "1>100 !GONE | 2q:m:a1>c+2 1F:m:a1>b+1 | c:+2Q (1)"},
     {"discarded", M "move:a1:b claim:a park discard:1", "1>100 | | a:1"},
     {"a copy: parked and discarded", M "copy:a1:b flags:n1:+\\Seen claim:a park discard:1",
-     "1>100 | 2F:f:?+\\Seen- | a:1"},
+     "1>100 | | a:1"},
     {"a delete: parked", M "del:a1 claim:a park", "1> | 1F:x:a1 | a:1F"},
     {"... retried", M "del:a1 claim:a park retry:1", "1> | 2q:x:a1 |"},
     {"back: sent again", M "move:a1:b claim:a back claim:a", "1>100 1>100 | 1i:m:a1>b+1 | b:+1Q"},

@@ -164,9 +164,10 @@ struct Store {
     guint64 cache_size;
     Dir state, cache, files, spool;
     int state_lock, cache_lock;
-    bool opened;         /* wholly */
-    guint64 next_number; /* atomic; store_take_number() */
-    gint moves;          /* atomic */
+    bool opened;          /* wholly */
+    guint64 next_number;  /* atomic; store_take_number() */
+    guint64 first_number; /* ... when it was opened */
+    gint moves;           /* atomic */
     char *index_path, *content_path;
     gint index_damaged, content_damaged; /* atomic; told by SQLite while running */
 

@@ -216,15 +216,6 @@ static bool append_record(Batch *batch, StoreTxn *txn, const Item *item, GError 
     return log_placed(txn, item->op->seq, item->to_uidvalidity, item->to_uid, false, error);
 }
 
-void append_forget_spool(const Batch *batch)
-{
-    for (guint i = 0; i < batch->items->len; i++) {
-        const Item *item = batch->items->pdata[i];
-        if (item->outcome == OUTCOME_DONE)
-            spool_unlink(batch->mailbox->engine->store, item->op->to_n);
-    }
-}
-
 const BatchKind append_kind = {
     .send = append_send,
     .wave_end = append_wave_end,

@@ -85,8 +85,3 @@ bool batch_is_still_ours(const Batch *batch);
 void batch_tell(Batch *batch);
 /* What is shown of its message is another thing now than while it was pending. */
 void tell_op_changed(Engine *engine, const LogOp *op);
-
-/* --- APPEND (append.c) --- */
-
-/* The spool files of what was recorded as done. */
-void append_forget_spool(const Batch *batch);

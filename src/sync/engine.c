@@ -380,6 +380,7 @@ static void kick_run(Engine *engine, gpointer data)
 {
     pool_kick(engine->pool);
     mailboxes_poll(engine);
+    replay_hurry(engine);
 }
 
 void engine_kick(Engine *engine)
@@ -394,6 +395,7 @@ static void offline_run(Engine *engine, gpointer data)
     pool_set_offline(engine->pool, offline);
     if (!offline) { /* wished for: not when the next attempt is due */
         pool_kick(engine->pool);
+        replay_hurry(engine);
         return;
     }
     g_autoptr(GError) error = g_error_new(IMAPFS_ERROR, IMAPFS_ERROR_OFFLINE, "offline, as wished");

@@ -93,24 +93,14 @@ static void ask_for_news(Mailbox *mailbox)
 
 /* --- what has no number --- */
 
-static void on_unnumbered_news(Command *command, CommandResult result, const Response *tagged,
-                               gpointer data)
-{
-    Mailbox *mailbox = data;
-    if (result == COMMAND_OK && mailbox->selected) {
-        mailbox->replay.maybe_unbound = true;
-        mailbox_mark(mailbox, DIRTY_NEW | DIRTY_VERIFY);
-    }
-    mailbox_unref(mailbox);
-}
-
 static void on_unnumbered(Mailbox *mailbox, Session *session, const GError *error, gpointer data)
 {
-    if (session) {
-        mailbox_ref(mailbox);
-        Command *command = command_new(LANE_FOREGROUND, on_unnumbered_news, mailbox);
+    if (session) { /* what is asked from now on comes behind the NOOP */
+        Command *command = command_new(LANE_FOREGROUND, NULL, NULL);
         command_text_add(command->text, "NOOP");
         session_submit(session, command);
+        mailbox->replay.maybe_unbound = true;
+        mailbox_mark(mailbox, DIRTY_NEW | DIRTY_VERIFY);
         mailbox_release(mailbox, mailbox->generation); /* it stays selected for a while */
     }
     mailbox_unref(mailbox);

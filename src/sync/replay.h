@@ -35,9 +35,7 @@ const char *conflict_words(Conflict conflict);
 #define ACTIONS(X)                                                            \
     X(NONE)             /* it cannot be */                                    \
     X(DONE)             /* that is what was wanted */                         \
-    X(DONE_ELSE_PARK)   /* if it has the name that was wanted */              \
-    X(LEAVE)            /* where they put it; ours is dropped, and counted */ \
-    X(PARK_IF_CACHED)   /* if its bytes are here, else drop */                \
+    X(DONE_ELSE_PARK)   /* if it is where it was to be */                     \
     X(DROP)             /* it has become nothing; counted */                  \
     X(FOLLOW_ELSE_DROP) /* to the same message by exact identity, or drop */  \
     X(FOLLOW_ELSE_PARK) /* to the mailbox with the same MAILBOXID, or park */ \

@@ -10,7 +10,6 @@
 #include "imapfs/base/error.h"
 #include "imapfs/base/fault.h"
 #include "imapfs/base/log.h"
-#include "imapfs/store/spool.h"
 
 #define SETTLE_AGAIN_MS 1000
 #define HOLD_DAYS 3 /* what finds no room in that time finds none */

@@ -293,8 +293,9 @@ void replay_init(Engine *engine);  /* on the loop, before the first connection *
 void replay_clear(Engine *engine); /* at the end */
 void replay_online(Engine *engine);
 void replay_offline(Engine *engine, const GError *error);
-void replay_soon(Engine *engine); /* looks for what is due */
-void replay_poll(Engine *engine); /* now and then */
+void replay_soon(Engine *engine);  /* looks for what is due */
+void replay_poll(Engine *engine);  /* now and then */
+void replay_hurry(Engine *engine); /* what was put off is due now: a person says so */
 /* Sends what is due in a mailbox, whenever that can be. */
 void replay_mailbox(Mailbox *mailbox, CommandLane lane);
 bool replay_may_send(Engine *engine); /* anything that changes something */

@@ -153,8 +153,6 @@ void batch_tell(Batch *batch)
     for (guint i = 0; i < batch->items->len; i++)
         tell_item(batch, batch->items->pdata[i], n);
     tell_counts(batch, n);
-    if (batch->kind == &append_kind)
-        append_forget_spool(batch);
     look_at_target(batch);
     replay_tell_effects(mailbox->engine, mailbox->name, &batch->effects);
     if (n[OUTCOME_LATER] == 0 && n[OUTCOME_DONE] > 0)

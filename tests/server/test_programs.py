@@ -336,6 +336,7 @@ class Display:
         self.process.end()
 
 
+@unittest.skipUnless(os.environ.get("IMAPFS_LONG"), "a desktop: with IMAPFS_LONG=1")
 @needs("pcmanfm", "Xvfb", "xdotool")
 class TestFileManager(Case):
     """A person at a desktop: looks at a message, takes an attachment out of it, moves a message to

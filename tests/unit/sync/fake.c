@@ -509,9 +509,10 @@ static void do_noop(Connection *connection)
 
 static void do_list(Connection *connection)
 {
-    for (guint i = 0; i < connection->fake->boxes->len; i++)
-        say(connection, "* LIST () \"/\" \"%s\"",
-            ((const FakeBox *)connection->fake->boxes->pdata[i])->name);
+    for (guint i = 0; i < connection->fake->boxes->len; i++) {
+        const FakeBox *box = connection->fake->boxes->pdata[i];
+        say(connection, "* LIST (%s) \"/\" \"%s\"", box->trash ? "\\Trash" : "", box->name);
+    }
 }
 
 /* --- what it is told to do instead --- */

@@ -22,6 +22,7 @@ typedef struct {
     const char *loses;     /* flags that it says OK to and does not keep */
     const char *says;      /* untagged, with each STORE; NULL */
     bool read_only;
+    bool trash;          /* LIST says so */
     bool noselect;       /* and no STATUS */
     GPtrArray *messages; /* of FakeMessage, ascending */
 } FakeBox;

@@ -171,7 +171,7 @@ static void take_back(TreeChange *change, int err)
     g_clear_pointer(&change->messages, g_array_unref);
     g_clear_pointer(&change->places, g_array_unref);
     g_clear_pointer(&change->names, g_array_unref);
-    change->must_wait = false;
+    change->must_wait = change->places_first = false;
     change->made = (TreeMessage){0, 0};
     if (!change->err)
         change->err = err;

@@ -84,6 +84,8 @@ void store_number_seen(Store *store, guint32 n); /* while the store is opened: i
     "doomed, wire_name, rights"
 void box_borrow(Query *query, StoreBox *out); /* the row the query stands on */
 StoreBox box_copy(const StoreBox *box);
+/* Whether the server says, as far as it is known, that one has all of these rights (RFC 4314). */
+bool box_may(const StoreBox *box, const char *rights);
 /* changed_ns of a mailbox's directory (0: the top), later than it ever was. */
 bool box_bump(StoreTxn *txn, guint32 box, gint64 now_ns, GError **error);
 

@@ -255,7 +255,7 @@ static int check_tmp(const Call *call, const Node *dir, const char *name)
 
     if (*name == '.')
         return EPERM;
-    if (dir->box.read_only)
+    if (dir->box.read_only || !box_permits(&dir->box, 'i'))
         return EACCES;
     return given_find(call->tree->given, MAILDIR_PLACE(dir->ino.box, MAILDIR_TMP), name, &there)
                ? EEXIST
@@ -274,7 +274,7 @@ static int check_place(const Call *call, const Node *dir, const char *name)
     err = dir->kind == &kind_mailbox && box_is_selectable(&dir->box) ? letter_name_problem(name)
                                                                      : EPERM;
 
-    if (!err && dir->box.read_only)
+    if (!err && (dir->box.read_only || !box_permits(&dir->box, 'i')))
         err = EACCES;
     if (!err && (where_old_name(call, dir->ino.box, name, &old) ||
                  store_box_by_leaf(call->reader, dir->ino.box, name, &box)))

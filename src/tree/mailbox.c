@@ -264,10 +264,18 @@ static int mailbox_change(Changing *changing, const Node *dir)
     return boxes_change(changing, dir);
 }
 
+/* What the server does not permit is not permitted here (RFC 4314: i; READ-ONLY). */
+static void mailbox_fill(const Call *call, const Node *node, TreeEntry *out)
+{
+    if (node->box.read_only || !box_permits(&node->box, 'i'))
+        out->st.st_mode &= ~(mode_t)0222;
+}
+
 const NodeKind kind_mailbox = {
     .name = "mailbox",
     .mode = S_IFDIR | 0700,
     .xattrs = XATTR_OF_BOX,
+    .fill = mailbox_fill,
     .lookup = mailbox_lookup,
     .readdir = mailbox_readdir,
     .changes = CHANGES_OF_NAMES | 1 << TREE_CHANGE_LINK | 1 << TREE_CHANGE_UNLINK,

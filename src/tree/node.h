@@ -305,7 +305,7 @@ bool maildir_is_target(const TreeChange *change); /* it brings a file to a cur/ 
 /* MKDIR, and RMDIR and RENAME of a name that is no message's, in the root or a mailbox. */
 int boxes_change(Changing *changing, const Node *dir);
 /* RFC 4314, as far as it is known: whether the server says that this may be done. */
-bool box_may(const StoreBox *box, char right);
+bool box_permits(const StoreBox *box, char right);
 
 /* --- mailbox.c --- */
 

@@ -377,5 +377,95 @@ class TestRename(MailboxesCase):
         self.assertEqual(self.server_boxes(), {"INBOX", "Work", "Work/Old", "Other"})
 
 
+class TestRights(MailboxesCase):
+    """What the server permits (RFC 4314), with Dovecot's acl plugin."""
+    boxes = ("Read", "Put", "Put/Below", "Free")
+    extra = """
+mail_plugins = $mail_plugins acl
+protocol imap {
+  mail_plugins = zlib acl imap_zlib imap_acl
+}
+plugin {
+  acl = vfile
+}
+"""
+
+    def setUp(self):
+        super().setUp()
+        with self.server.client() as client:
+            for number, box in enumerate(("Read", "Put", "Free")):
+                client.append(box, mail.quick(10 + number, 700))
+        for box, rights in {"Read": "lrs", "Put": "lrwsi"}.items():
+            path = os.path.join(self.server.home(), "Maildir", box, "dovecot-acl")
+            with open(path, "w") as file:
+                file.write(f"owner {rights}\n")
+        servers.give(self.server.home())
+
+    def test_modes_and_errors(self):
+        mounted = self.up()
+        for box in self.boxes:
+            mounted.messages(box)
+        self.soon(lambda: not os.stat(mounted.path("Read")).st_mode & 0o200, what="the mode")
+        self.assertTrue(os.stat(mounted.path("Put")).st_mode & 0o200)
+        self.assertTrue(os.stat(mounted.path("Free")).st_mode & 0o200)
+        free, put = mounted.message("Free", 1), mounted.message("Put", 1)
+        self.assert_fails((errno.EACCES,), os.rename, free,
+                          mounted.path("Read", os.path.basename(free)))
+        self.assert_fails((errno.EACCES,), os.rename, put,
+                          mounted.path("Free", os.path.basename(put)))
+        self.assert_fails((errno.EACCES,), os.mkdir, mounted.path("Read", "x"))
+        self.assert_fails((errno.EACCES,), os.mkdir, mounted.path("Put", "x"))
+        self.assert_fails((errno.EACCES,), os.rename, mounted.path("Put"), mounted.path("y"))
+        with self.assertRaises(PermissionError):
+            with open(mounted.path("Read", "letter.eml"), "w") as file:
+                file.write("Subject: x\n\nx\n")
+        os.rename(free, mounted.path("Put", os.path.basename(free)))
+        self.control("sync", mounted.mountpoint)
+        with self.server.client() as client:
+            self.assertEqual(client.uids("Free"), [])
+            self.assertEqual(len(client.uids("Put")), 2)
+        self.assertEqual(mounted.list(".imapfs", "failed"), [])
+
+
+class TestQuota(MailboxesCase):
+    """df, with Dovecot's quota plugin."""
+    extra = """
+mail_plugins = $mail_plugins quota
+protocol imap {
+  mail_plugins = zlib quota imap_zlib imap_quota
+}
+plugin {
+  quota = count:User quota
+  quota_vsizes = yes
+  quota_rule = *:storage=10M:messages=500
+}
+"""
+
+    def test_df(self):
+        letter = mail.quick(30, 200000)
+        with self.server.client() as client:
+            client.append("INBOX", letter)
+        mounted = self.up()
+        mounted.messages("INBOX")
+
+        def told():
+            found = os.statvfs(mounted.mountpoint)
+            return found if found.f_files == 500 else None
+
+        found = self.soon(told, what="the quota")
+        self.assertEqual(found.f_frsize * found.f_blocks, 10 << 20)
+        used = found.f_frsize * (found.f_blocks - found.f_bavail)
+        self.assertGreaterEqual(used, len(letter))
+        self.assertLess(used, len(letter) + 20000)
+        self.assertEqual(found.f_files - found.f_ffree, 4)
+
+
+class TestNoQuota(MailboxesCase):
+    def test_df(self):
+        mounted = self.up()
+        mounted.messages("INBOX")
+        self.assertEqual(os.statvfs(mounted.mountpoint).f_bavail, 0)
+
+
 if __name__ == "__main__":
     unittest.main()

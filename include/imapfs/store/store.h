@@ -192,6 +192,7 @@ guint store_moves(Store *store);
 
 /* Small facts by name, of the account: last good mechanism, capabilities, schema notes. */
 #define STORE_META_NAMESPACES "namespaces" /* one's own: the prefix of each, and LF */
+#define STORE_META_QUOTA "quota"           /* lines: STORAGE (KiB) or MESSAGE, used, limit */
 char *store_meta_get(StoreReader *reader, const char *key); /* caller frees */
 /* value NULL: forget it. */
 bool store_meta_put(StoreTxn *txn, const char *key, const char *value, GError **error);

@@ -173,3 +173,8 @@ void store_close(Store *store)
     g_free(store->content_path);
     g_free(store);
 }
+
+bool store_disk(Store *store, struct statvfs *out)
+{
+    return fstatvfs(store->state.fd, out) == 0;
+}

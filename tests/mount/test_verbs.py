@@ -363,6 +363,16 @@ class TestLetters(VerbsCase):
         self.assertTrue(all(name.startswith("2017-07-14 ")
                             for name in mounted.messages("Archive").values()))
 
+    def test_times_after_closing(self):
+        """Python's ways to copy: by then the message has its date, and keeps it."""
+        mounted = self.up()
+        path = self.put()
+        shutil.copy2(path, mounted.path("Archive"))
+        shutil.move(path, mounted.path("Archive", "moved.eml"))
+        self.assertFalse(os.path.exists(path))
+        self.control("sync", mounted.mountpoint)
+        self.assertEqual(self.on_server("Archive"), [1, 2])
+
     def test_a_message_of_many_writers(self):
         """One letter, whoever of a shell's children closes it."""
         mounted = self.up()

@@ -165,6 +165,7 @@ struct Store {
     Dir state, cache, files, spool;
     int state_lock, cache_lock;
     bool opened;          /* wholly */
+    bool index_is_new;    /* made by this open: nothing is known of what is in the spool */
     guint64 next_number;  /* atomic; store_take_number() */
     guint64 first_number; /* ... when it was opened */
     gint moves;           /* atomic */
@@ -180,6 +181,10 @@ struct Store {
     GPtrArray *readers; /* under the lock in reader.c */
     ContentStore content;
 };
+
+/* Now, as it stands in names of what was moved aside. */
+#define STORE_DATE_TEXT 32
+void store_date_text(char date[STORE_DATE_TEXT]);
 
 #define INDEX_CACHE_KIB 2048
 #define CONTENT_CACHE_KIB 1024

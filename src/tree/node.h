@@ -365,6 +365,8 @@ guint message_child(const Layout *layout, guint parent, const char *name);
 
 /* RMDIR and RENAME of a message in a mailbox. */
 int message_change_name(Changing *changing, const Node *dir);
+/* UNLINK and RENAME of a name that a letter was written under. -1: it is none. */
+int message_change_given(Changing *changing, const Node *dir);
 /* LINK of its bytes. */
 int message_change_link(Changing *changing, const Node *node);
 /* Its xattrs; and UNLINK and RMDIR of what is in its directory. */

@@ -546,18 +546,36 @@ static bool read_quota(StoreReader *reader, const char *resource, guint64 *used,
     return false;
 }
 
+/* Without a quota: what is kept here, and what there is room for, as a letter is written here
+ * first.
+ */
+static void statfs_of_disk(Tree *tree, struct statvfs *out)
+{
+    guint64 bytes = 0, contents = 0;
+    struct statvfs disk;
+
+    content_stats(tree->config.store, &bytes, &contents);
+    out->f_bsize = out->f_frsize = 4096;
+    out->f_blocks = bytes / 4096 + 1;
+    if (store_disk(tree->config.store, &disk)) {
+        out->f_bfree = out->f_bavail = disk.f_bavail * disk.f_frsize / 4096;
+        out->f_blocks += out->f_bfree;
+        out->f_ffree = out->f_favail = disk.f_favail;
+        out->f_files += disk.f_favail;
+    }
+}
+
 TreeStatus tree_statfs(Tree *tree, TreeAsk *ask, struct statvfs *out)
 {
     Call call = call_of(tree, ask);
-    guint64 messages = 0, bytes = 0, contents = 0, used = 0, limit = 0;
+    guint64 messages = 0, used = 0, limit = 0;
 
     engine_want_quota(tree->config.engine);
     store_box_all(call.reader, count_messages, &messages);
-    content_stats(tree->config.store, &bytes, &contents);
     memset(out, 0, sizeof(*out));
-    out->f_bsize = out->f_frsize = 4096;
-    out->f_blocks = bytes / 4096 + 1; /* what is kept here, all of it in use */
     out->f_files = messages;
+    out->f_namemax = LIMIT_NAME;
+    statfs_of_disk(tree, out);
     if (read_quota(call.reader, "STORAGE", &used, &limit)) {
         out->f_bsize = out->f_frsize = 1024;
         out->f_blocks = limit;
@@ -567,7 +585,6 @@ TreeStatus tree_statfs(Tree *tree, TreeAsk *ask, struct statvfs *out)
         out->f_files = limit;
         out->f_ffree = out->f_favail = limit - MIN(used, limit);
     }
-    out->f_namemax = LIMIT_NAME;
     return end(&call, TREE_OK);
 }
 

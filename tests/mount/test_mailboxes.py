@@ -1,5 +1,6 @@
 """Mailboxes made, removed and renamed through the mount: online, without the network, over unmounts,
 and against what another client does meanwhile."""
+import contextlib
 import errno
 import os
 import re
@@ -377,6 +378,43 @@ class TestRename(MailboxesCase):
         self.assertEqual(self.server_boxes(), {"INBOX", "Work", "Work/Old", "Other"})
 
 
+class TestKilled(MailboxesCase):
+    """Killed at every step on the way of a change: the next mount has the one that was meant, once."""
+    boxes = ("Work", "Work/Old", "Empty")
+    changes = {
+        "mkdir": (lambda mounted: os.mkdir(mounted.path("Work", "New")),
+                  {"INBOX", "Work", "Work/Old", "Work/New", "Empty"}),
+        "rmdir": (lambda mounted: os.rmdir(mounted.path("Empty")), {"INBOX", "Work", "Work/Old"}),
+        "rename": (lambda mounted: os.rename(mounted.path("Work"), mounted.path("Empty", "Job")),
+                   {"INBOX", "Empty", "Empty/Job", "Empty/Job/Old"}),
+    }
+
+    def killed_at(self, point, kind):
+        change, want = self.changes[kind]
+        self.home.env["IMAPFS_FAULT"] = f"{point}:1=kill"
+        mounted = self.up()
+        del self.home.env["IMAPFS_FAULT"]
+        mounted.list("Empty")
+        with contextlib.suppress(OSError):  # it may be killed before this is answered
+            change(mounted)
+        self.soon(lambda: mounted.process.wait(0) is not None, what="its end")
+        mounted.abandon()
+        mounted = self.up()
+        self.control("sync", mounted.mountpoint)
+        self.assertEqual(self.server_boxes(), want)
+        self.soon(lambda: self.tree(mounted) == want, what="the view")
+        self.assertEqual(mounted.list(".imapfs", "queue"), [])
+        self.assertEqual(mounted.list(".imapfs", "failed"), [])
+        mounted.unmount()
+
+
+for _point in ("claimed", "sent", "answered", "settle", "settled"):
+    for _kind in TestKilled.changes:
+        def _test(self, point=_point, kind=_kind):
+            self.killed_at(f"boxes.{point}", kind)
+        setattr(TestKilled, f"test_{_kind}_{_point}", _test)
+
+
 class TestRights(MailboxesCase):
     """What the server permits (RFC 4314), with Dovecot's acl plugin."""
     boxes = ("Read", "Put", "Put/Below", "Free")
@@ -464,7 +502,11 @@ class TestNoQuota(MailboxesCase):
     def test_df(self):
         mounted = self.up()
         mounted.messages("INBOX")
-        self.assertEqual(os.statvfs(mounted.mountpoint).f_bavail, 0)
+        found, disk = os.statvfs(mounted.mountpoint), os.statvfs(self.home.dir)
+        self.assertGreater(found.f_bavail, 0)  # what a letter is written to first
+        self.assertAlmostEqual(found.f_bavail * found.f_frsize, disk.f_bavail * disk.f_frsize,
+                               delta=1 << 30)
+        self.assertEqual((found.f_files, found.f_ffree > 0), (3 + found.f_ffree, True))
 
 
 if __name__ == "__main__":

@@ -9,6 +9,7 @@
 #pragma once
 #include <glib.h>
 #include <stdbool.h>
+#include <sys/statvfs.h>
 #include "imapfs/base/uidset.h"
 
 typedef struct Store Store;
@@ -28,6 +29,9 @@ typedef struct {
 Store *store_open(const StoreConfig *config, GError **error);
 void store_close(Store *store);
 G_DEFINE_AUTOPTR_CLEANUP_FUNC(Store, store_close)
+
+/* Of the disk that changes and letters are written to. False: it cannot be told. */
+bool store_disk(Store *store, struct statvfs *out);
 
 /* Never NULL. Reads have no error: one that fails answers as if nothing was there, and says so in
  * the log. Who must not take that for a fact asks afterwards: false, with the first failure of this

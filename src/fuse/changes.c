@@ -183,6 +183,8 @@ static void *changer_thread(void *data)
 
             if (request->has_change && request->change.kind == TREE_CHANGE_CLOSE)
                 forget_closing(self, request->ino);
+            if (request->change.places_first && notifier_answer(front->notifier, request))
+                continue;
             request_run(request);
             front_answered(front);
         }

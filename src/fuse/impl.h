@@ -13,6 +13,7 @@
 
 /* --- notify.c --- */
 
+typedef struct Request Request; /* request.c */
 typedef struct Notifier Notifier;
 Notifier *notifier_new(Front *front);
 void notifier_free(Notifier *notifier);  /* joins, if it was started */
@@ -22,6 +23,9 @@ void notifier_stop(Notifier *notifier);
 bool notifier_is_running(Notifier *notifier);
 /* The kernel keeps a listing of this directory: it is taken back when nobody watches over it. */
 void notifier_note_listing(Notifier *notifier, guint64 ino);
+/* Has the notifier run a request that is counted in front->answering, when all that it was told
+ * before is done. False: it ends, run it yourself. */
+bool notifier_answer(Notifier *notifier, Request *request);
 /* What the kernel believes of a name is to be forgotten. */
 void notifier_note_name(Notifier *notifier, guint64 dir, const char *name);
 
@@ -67,8 +71,6 @@ void mount_log(enum fuse_log_level level, const char *format, va_list args);
 const char *mount_last_complaint(void);
 
 /* --- request.c --- */
-
-typedef struct Request Request;
 
 /* One kind of question. ask is run until it has an answer; then one of the others is run, once. */
 typedef struct {

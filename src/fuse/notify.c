@@ -18,6 +18,7 @@ typedef enum {
     MSG_REMOVED,
     FLAGS_CHANGED,
     NAME_CHANGED, /* of no mailbox: dir says where */
+    ANSWER,       /* a request waits for what was told before it */
     BOX_MOVED,
 } EventKind;
 
@@ -27,6 +28,7 @@ typedef struct {
     guint32 id;  /* the mailbox or the UID */
     char *name;
     guint64 dir;
+    Request *request;
 } Event;
 
 struct Notifier {
@@ -174,6 +176,12 @@ static bool forget_link(guint64 ino, gpointer data)
     return fuse_lowlevel_notify_inval_inode(((Notifier *)data)->front->session, ino, 0, 0) == 0;
 }
 
+static void answer(Notifier *notifier, const Event *event)
+{
+    request_run(event->request);
+    front_answered(notifier->front);
+}
+
 static void tell(Notifier *notifier, const Event *event)
 {
     Front *front = notifier->front;
@@ -194,6 +202,9 @@ static void tell(Notifier *notifier, const Event *event)
         break;
     case NAME_CHANGED:
         forget_name(notifier, event->dir, event->name);
+        break;
+    case ANSWER:
+        answer(notifier, event);
         break;
     case BOX_MOVED:
         tree_each_link(notifier->front->tree, event->box, forget_link, notifier);
@@ -302,6 +313,18 @@ static void tell_batch(Notifier *notifier, Batch *batch)
         check_listings(notifier, batch->listings);
 }
 
+/* At the end: the kernel need not be told any more, but who waits does. Nothing new comes. */
+static void answer_all(Notifier *notifier)
+{
+    Event *event;
+
+    while ((event = g_queue_pop_head(&notifier->events))) {
+        if (event->kind == ANSWER)
+            answer(notifier, event);
+        event_free(event);
+    }
+}
+
 static void *notifier_thread(void *data)
 {
     Notifier *notifier = data;
@@ -310,6 +333,7 @@ static void *notifier_thread(void *data)
 
     while (take_batch(notifier, &check_at, &batch))
         tell_batch(notifier, &batch);
+    answer_all(notifier);
     pthread_mutex_lock(&notifier->lock);
     notifier->running = false;
     pthread_mutex_unlock(&notifier->lock);
@@ -377,7 +401,7 @@ static void push(Front *front, EventKind kind, guint32 box, guint32 id, const ch
                kind != BOX_REMOVED) {
         change(notifier, box);
     } else {
-        Event event = {kind, box, id, g_strdup(name), 0};
+        Event event = {kind, box, id, g_strdup(name), 0, NULL};
         g_queue_push_tail(&notifier->events, g_memdup2(&event, sizeof(event)));
     }
     pthread_cond_signal(&notifier->cond);
@@ -395,6 +419,20 @@ void notifier_note_name(Notifier *notifier, guint64 dir, const char *name)
         g_free(event.name);
     pthread_cond_signal(&notifier->cond);
     pthread_mutex_unlock(&notifier->lock);
+}
+
+bool notifier_answer(Notifier *notifier, Request *request)
+{
+    const Event event = {.kind = ANSWER, .request = request};
+    bool accepted;
+
+    pthread_mutex_lock(&notifier->lock);
+    accepted = notifier->accepting;
+    if (accepted)
+        g_queue_push_tail(&notifier->events, g_memdup2(&event, sizeof(event)));
+    pthread_cond_signal(&notifier->cond);
+    pthread_mutex_unlock(&notifier->lock);
+    return accepted;
 }
 
 static void on_box_added(guint32 parent, guint32 box, const char *leaf, gpointer data)

@@ -168,7 +168,7 @@ static void member_free(gpointer data)
 
 void member_unref(Member *member)
 {
-    if (member->ended && member->n_leases == 0 && !member->pool->freeing)
+    if (member->ended && !member->telling && member->n_leases == 0 && !member->pool->freeing)
         g_ptr_array_remove_fast(member->pool->members, member);
 }
 
@@ -346,9 +346,11 @@ static void on_end(Session *session, const GError *error, gpointer data)
     bool was_ready = member->ready;
     member->ready = false;
     member->ended = true;
+    member->telling = true;
     tell_unselected(member);
     if (was_ready)
         lost(member, error);
+    member->telling = false;
     member_unref(member);
     leases_serve(pool);
 }

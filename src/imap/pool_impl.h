@@ -15,6 +15,7 @@ typedef struct {
     bool ready;   /* leases may be given on it */
     bool closing; /* by pool_set_offline: what comes of it is not of interest */
     bool ended;
+    bool telling;   /* that it ended: who gives it back meanwhile does not free it */
     char *mailbox;  /* selected, or a SELECT for it is under way; NULL */
     bool selected;  /* ... and on_selected told so: on_unselected is owed */
     char *watch;    /* what to select when it is ready, unless somebody has it by then */

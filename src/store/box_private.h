@@ -6,8 +6,9 @@
 
 /* --- names (box_names.c) --- */
 
-#define BOX_RAW_MARK '\001' /* in front of names that could not be decoded (wire/mailbox_name.h) \
-                             */
+#define BOX_RAW_MARK                                                            \
+    '\001' /* in front of names that could not be decoded (wire/mailbox_name.h) \
+            */
 
 /* Where the last level begins in a name; 0 when the name is at the top. A delimiter in front of
  * everything belongs to the first level. */

@@ -45,6 +45,14 @@ StoreBox box_copy(const StoreBox *box)
     return out;
 }
 
+bool box_may(const StoreBox *box, const char *rights)
+{
+    for (const char *right = rights; box->rights != NULL && *right != '\0'; right++)
+        if (strchr(box->rights, *right) == NULL)
+            return false;
+    return true;
+}
+
 void store_box_clear(StoreBox *box)
 {
     g_clear_pointer(&box->name, g_free);

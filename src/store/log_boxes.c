@@ -107,11 +107,6 @@ static bool check_top(StoreTxn *txn, const char *name, GError **error)
     return false;
 }
 
-static bool may(const StoreBox *box, char right)
-{
-    return box->rights == NULL || strchr(box->rights, right) != NULL;
-}
-
 /* The delimiter of the top level is INBOX's (RFC 9051 6.3.9: of the whole hierarchy there). */
 static char top_delimiter(StoreTxn *txn)
 {
@@ -161,7 +156,7 @@ static bool check_place(StoreTxn *txn, const StoreBox *parent, const char *name,
         return refuse(error, IMAPFS_ERROR_BUSY, "there is a mailbox of that name");
     if (parent->id != 0 && (parent->delimiter == '\0' || parent->attributes & LIST_NOINFERIORS))
         return refuse(error, IMAPFS_ERROR_DENIED, "the server has no mailboxes in this one");
-    if (parent->id != 0 && !may(parent, 'k'))
+    if (parent->id != 0 && !box_may(parent, "k"))
         return refuse(error, IMAPFS_ERROR_DENIED, "the server permits no mailboxes in this one");
     return check_name(name, parent->delimiter, error);
 }
@@ -337,7 +332,7 @@ bool log_rmbox(StoreTxn *txn, guint32 id, gint64 now_ns, GError **error)
         return false;
     if (is_inbox(box.name))
         refuse(error, IMAPFS_ERROR_DENIED, "INBOX cannot be removed");
-    else if (!may(&box, 'x'))
+    else if (!box_may(&box, "x"))
         refuse(error, IMAPFS_ERROR_DENIED, "the server does not permit its removal");
     else
         ok = check_empty(txn, &box, error) && remove_row(txn, &box, now_ns, error);
@@ -405,7 +400,7 @@ bool log_renbox(StoreTxn *txn, guint32 id, const char *name, gint64 now_ns, GErr
         return false;
     if (is_inbox(box.name)) /* RFC 9051 6.3.6: it would only move its messages */
         refuse(error, IMAPFS_ERROR_DENIED, "INBOX cannot be renamed");
-    else if (!may(&box, 'x'))
+    else if (!box_may(&box, "x"))
         refuse(error, IMAPFS_ERROR_DENIED, "the server does not permit it");
     else if (box_is_below(name, box.name, box.delimiter))
         refuse(error, IMAPFS_ERROR_INVALID, "it cannot be moved into itself");

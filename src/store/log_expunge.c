@@ -71,6 +71,11 @@ static bool expunge(StoreTxn *txn, const LogSubject *subject, Expunging *what, G
     bool copied;
     if (!is_copied(txn, subject->box, subject->uid, &copied, error))
         return false;
+    if (placing->seq == 0 && !box_may(&subject->where, "te")) {
+        g_set_error_literal(error, IMAPFS_ERROR, IMAPFS_ERROR_DENIED,
+                            "the server does not permit messages to be deleted there");
+        return false;
+    }
     if (placing->seq == 0 && subject->where.read_only) {
         g_set_error_literal(error, IMAPFS_ERROR, IMAPFS_ERROR_DENIED, "the mailbox is read-only");
         return false;

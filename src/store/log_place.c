@@ -78,12 +78,14 @@ bool log_target_load(StoreTxn *txn, guint32 box, StoreBox *out, GError **error)
     *out = (StoreBox){0};
     if (!store_box_by_id(&txn->reader, box, out))
         return log_gone(txn, "there is no such mailbox", error);
-    if (!out->doomed && !out->read_only && (out->attributes & no_messages) == 0)
+    bool doomed = out->doomed, read_only = out->read_only, may = box_may(out, "i");
+    if (!doomed && !read_only && may && (out->attributes & no_messages) == 0)
         return true;
-    bool doomed = out->doomed, read_only = out->read_only;
     store_box_clear(out);
     if (doomed)
         return log_gone(txn, "the mailbox is being removed", error);
+    if (!may)
+        return deny(error, "the server does not permit messages to be put there");
     return deny(error, read_only ? "the mailbox is read-only" : "that mailbox has no messages");
 }
 
@@ -166,6 +168,8 @@ static bool move_subject(StoreTxn *txn, const LogSubject *subject, const StoreBo
     }
     if (placing->seq == 0 && subject->where.read_only)
         return deny(error, "the mailbox is read-only: it can only be copied from there");
+    if (placing->seq == 0 && what->kind == LOG_MOVE && !box_may(&subject->where, "te"))
+        return deny(error, "the server does not permit messages to be taken away from there");
     if (placing->seq == 0 || !log_is_unsent(placing->state))
         return place_new(txn, subject, to, what, error);
     if (placing->kind == LOG_MOVE && source_box(txn, placing) == to->id)

@@ -90,7 +90,8 @@ static bool forget_went(StoreTxn *txn, GError **error)
     return txn_open_query(txn, &query, sql, error) && txn_run_query(txn, &query, error);
 }
 
-/* Letters that no operation names: whoever wrote them was never told that they are kept. */
+/* Letters of before that no operation names: whoever wrote them was never told that they are kept.
+ * Not those of now: who has just written one is about to log it. */
 static bool sweep_spool(StoreTxn *txn, GError **error)
 {
     g_autoptr(GArray) numbers = spool_numbers(txn->store, error);
@@ -101,6 +102,8 @@ static bool sweep_spool(StoreTxn *txn, GError **error)
     for (guint i = 0; i < numbers->len; i++) {
         guint32 n = g_array_index(numbers, guint32, i);
         LogOp op;
+        if (n >= txn->store->first_number)
+            continue;
         if (log_placing(&txn->reader, n, &op))
             log_op_clear(&op);
         else if (log_check_reads(txn, error))

@@ -23,5 +23,6 @@ bool numbers_open(Store *store, GError **error)
                     &last, error))
         return false;
     store_number_seen(store, (guint32)CLAMP(last, 0, (gint64)G_MAXUINT32));
+    store->first_number = store->next_number;
     return true;
 }

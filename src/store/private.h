@@ -84,6 +84,8 @@ void store_number_seen(Store *store, guint32 n); /* while the store is opened: i
     "doomed, wire_name, rights"
 void box_borrow(Query *query, StoreBox *out); /* the row the query stands on */
 StoreBox box_copy(const StoreBox *box);
+/* Whether the server says, as far as it is known, that one has all of these rights (RFC 4314). */
+bool box_may(const StoreBox *box, const char *rights);
 /* changed_ns of a mailbox's directory (0: the top), later than it ever was. */
 bool box_bump(StoreTxn *txn, guint32 box, gint64 now_ns, GError **error);
 
@@ -162,9 +164,11 @@ struct Store {
     guint64 cache_size;
     Dir state, cache, files, spool;
     int state_lock, cache_lock;
-    bool opened;         /* wholly */
-    guint64 next_number; /* atomic; store_take_number() */
-    gint moves;          /* atomic */
+    bool opened;          /* wholly */
+    bool index_is_new;    /* made by this open: nothing is known of what is in the spool */
+    guint64 next_number;  /* atomic; store_take_number() */
+    guint64 first_number; /* ... when it was opened */
+    gint moves;           /* atomic */
     char *index_path, *content_path;
     gint index_damaged, content_damaged; /* atomic; told by SQLite while running */
 
@@ -177,6 +181,10 @@ struct Store {
     GPtrArray *readers; /* under the lock in reader.c */
     ContentStore content;
 };
+
+/* Now, as it stands in names of what was moved aside. */
+#define STORE_DATE_TEXT 32
+void store_date_text(char date[STORE_DATE_TEXT]);
 
 #define INDEX_CACHE_KIB 2048
 #define CONTENT_CACHE_KIB 1024

@@ -83,8 +83,8 @@ static const char index_3[] =
 static const char index_entries[] =
     "CREATE TABLE entries(box INTEGER PRIMARY KEY, changed_ns INTEGER NOT NULL);";
 
-/* Version 5: mailboxes that are made, removed and renamed here. What is doomed has its name no more.
- * 5 and above: MKBOX, RMBOX, RENBOX. */
+/* Version 5: mailboxes that are made, removed and renamed here. What is doomed has its name no
+ * more. 5 and above: MKBOX, RMBOX, RENBOX. */
 static const char index_names[] =
     "ALTER TABLE box ADD COLUMN wire_name TEXT;"
     "ALTER TABLE box ADD COLUMN rights TEXT;"

@@ -67,9 +67,36 @@ static void see_name(Store *store, const char *name, gpointer data)
         unlinkat(store->spool.fd, name, 0);
 }
 
+static void count_letter(Store *store, const char *name, gpointer data)
+{
+    *(guint *)data += number_of(name) != 0;
+}
+
+/* Letters that a lost index knew of: where they were to go is lost with it, they are not. */
+static bool set_aside(Store *store, GError **error)
+{
+    guint n = 0;
+    char date[STORE_DATE_TEXT];
+    if (!each_name(store, count_letter, &n, error) || n == 0)
+        return n == 0;
+    store_date_text(date);
+    g_autofree char *name = g_strdup_printf("spool.unsent-%s", date);
+    if (renameat(store->state.fd, "spool", store->state.fd, name) != 0) {
+        db_set_errno("spool", "unsent letters cannot be moved aside", errno, error);
+        return false;
+    }
+    log_error("store",
+              "%u letters that were not sent are in %s/%s: the index that knew where to is "
+              "gone",
+              n, store->state.path, name);
+    dir_close(&store->spool);
+    return dir_open_child(&store->state, "spool", &store->spool, error);
+}
+
 bool spool_store_open(Store *store, GError **error)
 {
     return dir_open_child(&store->state, "spool", &store->spool, error) &&
+           (!store->index_is_new || set_aside(store, error)) &&
            each_name(store, see_name, NULL, error);
 }
 

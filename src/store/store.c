@@ -14,13 +14,18 @@
 
 static const char *const db_suffixes[] = {"", "-wal", "-shm"};
 
-static bool move_aside(Store *store, GError **error)
+void store_date_text(char date[STORE_DATE_TEXT])
 {
-    char date[32];
     time_t now = (time_t)(clock_real_ns() / 1000000000);
     struct tm tm;
     gmtime_r(&now, &tm);
-    strftime(date, sizeof date, "%Y%m%dT%H%M%SZ", &tm);
+    strftime(date, STORE_DATE_TEXT, "%Y%m%dT%H%M%SZ", &tm);
+}
+
+static bool move_aside(Store *store, GError **error)
+{
+    char date[STORE_DATE_TEXT];
+    store_date_text(date);
     for (gsize i = 0; i < G_N_ELEMENTS(db_suffixes); i++) {
         g_autofree char *from = g_strconcat("index.db", db_suffixes[i], NULL);
         g_autofree char *to = g_strconcat("index.db.damaged-", date, db_suffixes[i], NULL);
@@ -35,7 +40,8 @@ static bool move_aside(Store *store, GError **error)
 }
 
 /* A new index gets a generation of its own: the content of another is not for it. */
-static bool check_account(Db *db, const char *account, char **generation_out, GError **error)
+static bool check_account(Store *store, Db *db, const char *account, char **generation_out,
+                          GError **error)
 {
     g_autofree char *fresh = g_uuid_string_random();
     Query query;
@@ -45,6 +51,7 @@ static bool check_account(Db *db, const char *account, char **generation_out, GE
     query_text(&query, fresh);
     if (!query_run(&query, error))
         return false;
+    store->index_is_new = sqlite3_changes(db->handle) > 0;
     query_open(&query, db, "SELECT name, generation FROM account");
     g_autofree char *name = NULL;
     g_autofree char *generation = NULL;
@@ -72,7 +79,7 @@ static bool open_index_once(Store *store, const char *account, bool check, char 
         db_open(store->index_path, "index", true, INDEX_CACHE_KIB, &store->index_damaged, error);
     if (db == NULL || (check && !db_quick_check(db, error)) ||
         !schema_migrate(db, &schema_index, unknown_out, error) ||
-        !check_account(db, account, generation_out, error))
+        !check_account(store, db, account, generation_out, error))
         return false;
     store->writer = g_steal_pointer(&db);
     return true;
@@ -121,8 +128,7 @@ Store *store_open(const StoreConfig *config, GError **error)
         !dir_open(config->cache_dir, &store->cache, error) ||
         (store->state_lock = dir_lock(&store->state, "lock", &state_before, error)) < 0 ||
         (store->cache_lock = dir_lock(&store->cache, "cache.lock", &cache_before, error)) < 0 ||
-        !dir_open_child(&store->cache, "content", &store->files, error) ||
-        !spool_store_open(store, error))
+        !dir_open_child(&store->cache, "content", &store->files, error))
         return NULL;
     store->index_path = dir_file_path(&store->state, "index.db");
     store->content_path = dir_file_path(&store->cache, "content.db");
@@ -130,7 +136,8 @@ Store *store_open(const StoreConfig *config, GError **error)
         return NULL;
     store->txn.reader.store = store;
     store->txn.reader.index = store->writer;
-    if (!numbers_open(store, error) || !entries_open(store, error) ||
+    if (!spool_store_open(store, error) || !numbers_open(store, error) ||
+        !entries_open(store, error) ||
         !content_store_open(store, generation, cache_before != LOCK_CLEAN, error) ||
         !checkpointer_add(store->checkpointer, store->index_path, store->writer, error) ||
         !checkpointer_add(store->checkpointer, store->content_path, store->content.db, error))
@@ -165,4 +172,9 @@ void store_close(Store *store)
     g_free(store->index_path);
     g_free(store->content_path);
     g_free(store);
+}
+
+bool store_disk(Store *store, struct statvfs *out)
+{
+    return fstatvfs(store->state.fd, out) == 0;
 }

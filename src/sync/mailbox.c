@@ -441,6 +441,7 @@ void mailbox_on_selected(Engine *engine, const char *name, Session *session,
     mailbox->must_sync = true;
     mailbox->verify_rounds = 0;
     mailbox_flush(mailbox);
+    rights_ask(mailbox, session);
     resync_on_selected(mailbox, result);
 }
 

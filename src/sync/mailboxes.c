@@ -27,6 +27,7 @@ typedef struct {
     Session *session;
     GHashTable *found;   /* canonical name -> StoreListing *, owned */
     GPtrArray *prefixes; /* char *: namespaces still to be asked for, wire form */
+    GString *own;        /* STORE_META_NAMESPACES; "" while it is not told */
     guint in_flight;
     guint changes; /* of mailboxes, when it was asked */
     bool extended; /* the LIST had a RETURN part */
@@ -53,6 +54,7 @@ static void lister_free(Lister *lister)
         pool_release(lister->lease);
     g_hash_table_unref(lister->found);
     g_ptr_array_unref(lister->prefixes);
+    g_string_free(lister->own, TRUE);
     g_clear_error(&lister->error);
     g_free(lister);
 }
@@ -104,7 +106,9 @@ static bool lister_store(Lister *lister, GError **error)
     if (!txn)
         return false;
     if (!store_boxes_reconcile(txn, (const StoreListing *)(void *)listings->data, listings->len,
-                               clock_real_ns(), added, removed, error)) {
+                               clock_real_ns(), added, removed, error) ||
+        !store_meta_put(txn, STORE_META_NAMESPACES, lister->own->len ? lister->own->str : NULL,
+                        error)) {
         store_rollback(txn);
         return false;
     }
@@ -237,6 +241,16 @@ static void lister_next(Lister *lister)
 
 /* --- NAMESPACE (RFC 2342) --- */
 
+/* Where a person's own mailboxes are (RFC 2342 5): new ones can only be made there. */
+static void note_own(Lister *lister, const NamespaceItem *item)
+{
+    const char *prefix = item->prefix ? item->prefix : "";
+    g_autofree char *name = mailbox_name_from_wire(prefix, strlen(prefix),
+                                                   session_utf8(lister->session), item->delimiter);
+    if (!strchr(prefix, '\n'))
+        g_string_append_printf(lister->own, "%s\n", name ? name : "");
+}
+
 static bool on_namespace(Command *command, Response *response, gpointer data)
 {
     Lister *lister = data;
@@ -246,6 +260,8 @@ static bool on_namespace(Command *command, Response *response, gpointer data)
         GArray *items = response->namespaces[kind];
         for (guint i = 0; items && i < items->len; i++) {
             const NamespaceItem *item = &g_array_index(items, NamespaceItem, i);
+            if (kind == 0)
+                note_own(lister, item);
             if (item->prefix && *item->prefix)
                 g_ptr_array_add(lister->prefixes, g_strdup(item->prefix));
         }
@@ -298,6 +314,7 @@ void mailboxes_refresh(Engine *engine)
     lister->changes = engine->boxes.changes;
     lister->found = g_hash_table_new_full(g_str_hash, g_str_equal, NULL, listing_free);
     lister->prefixes = g_ptr_array_new_with_free_func(g_free);
+    lister->own = g_string_new(NULL);
     pool_lease(engine->pool, NULL, LANE_FOREGROUND, lister_ready, lister); /* may free lister */
 }
 

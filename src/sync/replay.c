@@ -579,6 +579,7 @@ void replay_online(Engine *engine)
 {
     engine->replay.online_us = clock_mono_us();
     events_add(engine, "online", "%s", "");
+    quota_ask(engine);
     if (engine->config.read_only || replay_count(engine, 0, 0) == 0)
         return;
     wake_unbound(engine);

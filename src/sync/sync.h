@@ -88,7 +88,9 @@ struct Engine {
     gint64 started_us, stop_us;
     bool list_plain; /* LIST with RETURN was refused */
     bool listing;    /* a LIST is under way */
-    bool polling;    /* a lease for STATUS commands is awaited */
+    gint64 quota_us; /* when the quota was last asked for */
+    bool asking_quota;
+    bool polling; /* a lease for STATUS commands is awaited */
     guint polls;
     LocalMessage *local; /* the last one that was parsed here, for a moment */
     GSource *local_end;
@@ -200,11 +202,12 @@ typedef struct {
 
 struct Mailbox {
     Engine *engine;
-    char *name;   /* canonical; the one that the server knows it by */
-    guint32 box;  /* its id now */
-    bool gone;    /* left the table; freed with the last reference */
-    bool frozen;  /* it is being renamed or removed: no session has it */
-    bool leasing; /* a lease is waited for */
+    char *name;       /* canonical; the one that the server knows it by */
+    guint32 box;      /* its id now */
+    bool gone;        /* left the table; freed with the last reference */
+    gint64 rights_us; /* when they were last asked for */
+    bool frozen;      /* it is being renamed or removed: no session has it */
+    bool leasing;     /* a lease is waited for */
     guint refs;
 
     /* the session, if it is selected or being selected */
@@ -332,6 +335,11 @@ bool box_ops_hold(const Engine *engine, const char *name);
 void box_ops_clear(Engine *engine); /* at the end */
 /* Names that mean something else now (of StoreName). */
 void box_names_tell(Engine *engine, const GArray *names);
+
+/* --- what may be done, and how much (rights.c) --- */
+
+void rights_ask(Mailbox *mailbox, Session *session); /* it is being selected there */
+void quota_ask(Engine *engine);                      /* not more often than once a minute */
 
 void rehome_unbound(Mailbox *mailbox); /* in sync: binds to messages what waits for the listing */
 void rehome_homeless(Engine *engine);  /* after LIST */

@@ -38,7 +38,7 @@ static int done(Changing *changing)
     return 0;
 }
 
-bool box_may(const StoreBox *box, char right)
+bool box_permits(const StoreBox *box, char right)
 {
     return !box->rights || strchr(box->rights, right);
 }
@@ -65,7 +65,7 @@ static int name_in(const Call *call, const Node *dir, const char *name, char **o
         return EPERM;
     if (!dir->ino.box && g_ascii_strcasecmp(level, "INBOX") == 0)
         return EEXIST;
-    if (dir->ino.box && !box_may(&dir->box, 'k'))
+    if (dir->ino.box && !box_permits(&dir->box, 'k'))
         return EACCES;
     *out = dir->ino.box ? g_strdup_printf("%s%c%s", dir->box.name, delimiter, level)
                         : g_steal_pointer(&level);
@@ -120,7 +120,7 @@ static int remove_one(Changing *changing, const Node *dir)
         return ENOENT;
     if (strcmp(box.name, "INBOX") == 0)
         return EPERM;
-    if (!box_may(&box, 'x'))
+    if (!box_permits(&box, 'x'))
         return EACCES;
     if (!is_empty(call, &box))
         return ENOTEMPTY;
@@ -155,7 +155,7 @@ static int rename_one(Changing *changing, const Node *dir)
         return ENOENT;
     if (strcmp(box.name, "INBOX") == 0)
         return EPERM; /* RFC 9051 6.3.6: it would stay, and only its messages go */
-    if (!box_may(&box, 'x'))
+    if (!box_permits(&box, 'x'))
         return EACCES;
     err = check_target(call, &to, &box, change);
     if (!err)

@@ -171,7 +171,7 @@ static void take_back(TreeChange *change, int err)
     g_clear_pointer(&change->messages, g_array_unref);
     g_clear_pointer(&change->places, g_array_unref);
     g_clear_pointer(&change->names, g_array_unref);
-    change->must_wait = false;
+    change->must_wait = change->places_first = false;
     change->made = (TreeMessage){0, 0};
     if (!change->err)
         change->err = err;
@@ -214,7 +214,8 @@ static void prepare(Work *work)
 /* What is remembered of a change that is committed, or not. */
 static void finish_one(Tree *tree, TreeChange *change, bool committed)
 {
-    GivenKind kind = change->kind == TREE_CHANGE_LINK ? GIVEN_EML : GIVEN_DIR;
+    GivenKind kind =
+        change->new_name && g_str_has_suffix(change->new_name, ".eml") ? GIVEN_EML : GIVEN_DIR;
 
     if (committed && maildir_is_target(change))
         maildir_changed(tree, change);
@@ -282,7 +283,7 @@ void tree_change_clear(TreeChange *change)
 }
 
 /* All of it, or nothing. */
-static TreeStatus open_draft(Tree *tree, TreeAsk *ask, guint64 ino, int flags, TreeFile **file_out)
+static TreeStatus open_anew(Tree *tree, TreeAsk *ask, guint64 ino, int flags, TreeFile **file_out)
 {
     Call call = {.tree = tree, .reader = store_reader(tree->config.store), .ask = ask};
     g_auto(Node) node = {0};
@@ -292,7 +293,8 @@ static TreeStatus open_draft(Tree *tree, TreeAsk *ask, guint64 ino, int flags, T
     if (status == TREE_OK && (flags & (O_TRUNC | O_APPEND)) != O_TRUNC)
         return call_error(&call, EPERM);
     if (status == TREE_OK)
-        status = letter_open_draft(&call, &node, file_out);
+        status = node.kind == &kind_letter ? letter_open_again(&call, &node, file_out)
+                                           : letter_open_draft(&call, &node, file_out);
     if (status != TREE_OK)
         return status;
     node_entry(&call, &node, &entry);
@@ -308,8 +310,8 @@ TreeStatus tree_open_to_change(Tree *tree, TreeAsk *ask, guint64 ino, int flags,
     guint memory = (flags & O_APPEND ? FILE_APPENDS : 0) | (flags & O_TRUNC ? FILE_TRUNCATED : 0);
     TreeStatus status;
 
-    if (node_kind_of_number(ino) == &kind_raw_eml)
-        return open_draft(tree, ask, ino, flags, file_out);
+    if (node_kind_of_number(ino) == &kind_raw_eml || node_kind_of_number(ino) == &kind_letter)
+        return open_anew(tree, ask, ino, flags, file_out);
     ask->err = tree_change_refusal(&change);
     if (ask->err)
         return TREE_ERROR;

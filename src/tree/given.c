@@ -86,7 +86,7 @@ static guint32 add(Given *given, GivenName *name)
     old = take_out(given, g_hash_table_lookup(given->by_place, name));
     if (given->age.length >= LIMIT_GIVEN_NAMES)
         oldest = take_out(given, given->age.head->data);
-    number = name->number = ++given->last;
+    number = name->number = old ? old->number : ++given->last;
     g_hash_table_add(given->by_place, name);
     g_hash_table_insert(given->by_number, GUINT_TO_POINTER(number), name);
     g_queue_push_tail(&given->age, name);

@@ -10,7 +10,7 @@ typedef struct Letter Letter; /* letter.h */
 typedef enum {
     GIVEN_DIR,    /* of a message's directory, as long as that is in this mailbox */
     GIVEN_OLD,    /* the same, wherever the message is */
-    GIVEN_EML,    /* of its message.eml, as long as it is in this mailbox */
+    GIVEN_EML,    /* of a message's bytes, as long as it is in this mailbox */
     GIVEN_LETTER, /* of a file that is being written */
     GIVEN_FILE,   /* of its file in a Maildir */
 } GivenKind;
@@ -28,8 +28,8 @@ G_DEFINE_AUTO_CLEANUP_CLEAR_FUNC(GivenName, given_name_clear)
 
 Given *given_new(void);
 void given_free(Given *given);
-/* Remembers a name in place of what it meant; the oldest is forgotten when there are too many.
- * Returns its number. */
+/* Remembers a name in place of what it meant, whose number it keeps; the oldest is forgotten when
+ * there are too many. Returns its number. */
 guint32 given_add(Given *given, GivenKind kind, guint32 dir, const char *name,
                   const TreeMessage *message);
 guint32 given_add_letter(Given *given, guint32 dir, const char *name, Letter *letter);

@@ -200,16 +200,18 @@ static Letter *letter_of(Tree *tree, guint64 ino, TreeFile *file)
 int tree_letter_truncate(Tree *tree, guint64 ino, TreeFile *file, guint64 size)
 {
     Letter *letter = letter_of(tree, ino, file);
-    int err = letter ? letter_truncate(letter, size) : ESTALE;
+    int err = letter ? letter_truncate(letter, size) : EPERM;
 
     letter_unref(letter);
     return err;
 }
 
+/* Who copies a file may set its times when it is closed, and takes a refusal for a copy that
+ * failed; the message has its date by then, and keeps it. */
 int tree_letter_touch(Tree *tree, guint64 ino, gint64 seconds)
 {
     Letter *letter = letter_of(tree, ino, NULL);
-    int err = letter ? letter_touch(letter, seconds) : ESTALE;
+    int err = letter ? letter_touch(letter, seconds) : 0;
 
     letter_unref(letter);
     return err;
@@ -255,7 +257,7 @@ static int check_tmp(const Call *call, const Node *dir, const char *name)
 
     if (*name == '.')
         return EPERM;
-    if (dir->box.read_only)
+    if (dir->box.read_only || !box_permits(&dir->box, 'i'))
         return EACCES;
     return given_find(call->tree->given, MAILDIR_PLACE(dir->ino.box, MAILDIR_TMP), name, &there)
                ? EEXIST
@@ -274,7 +276,7 @@ static int check_place(const Call *call, const Node *dir, const char *name)
     err = dir->kind == &kind_mailbox && box_is_selectable(&dir->box) ? letter_name_problem(name)
                                                                      : EPERM;
 
-    if (!err && dir->box.read_only)
+    if (!err && (dir->box.read_only || !box_permits(&dir->box, 'i')))
         err = EACCES;
     if (!err && (where_old_name(call, dir->ino.box, name, &old) ||
                  store_box_by_leaf(call->reader, dir->ino.box, name, &box)))
@@ -343,13 +345,59 @@ TreeStatus letter_open_draft(const Call *call, const Node *node, TreeFile **file
     return TREE_OK;
 }
 
+TreeStatus letter_open_again(const Call *call, const Node *node, TreeFile **file_out)
+{
+    const GivenName *given = &node->given;
+    g_auto(StoreBox) box = {0};
+    GError *error = NULL;
+    Letter *letter;
+
+    if (given->letter)
+        return call_error(call, EBUSY);
+    if (!store_box_by_id(call->reader, given->dir, &box))
+        return call_error(call, ESTALE);
+    if (box.read_only)
+        return call_error(call, EACCES);
+    letter = letter_new(call->tree, given->dir, &error);
+    if (!letter)
+        return call_error(call, store_errno(error));
+    letter->given = given_add_letter(call->tree->given, given->dir, given->name, letter);
+    *file_out = file_of_letter(letter);
+    return TREE_OK;
+}
+
 /* --- as others see it --- */
+
+static ContentKey message_key(const Node *node)
+{
+    const TreeMessage *message = &node->given.message;
+
+    return (ContentKey){message->box, message->uid, CONTENT_RAW, ""};
+}
+
+/* It is a message by now: the same bytes as in raw/. */
+static void message_fill(const Call *call, const Node *node, TreeEntry *out)
+{
+    ContentKey key = message_key(node);
+    g_auto(StoreMsg) msg = {0};
+
+    out->entry_ttl = out->attr_ttl = 0;
+    if (!store_msg_get(call->reader, key.box, key.uid, &msg))
+        return;
+    entry_set_seconds(out, msg.internaldate);
+    entry_set_content_size(call, &key, MAX(msg.size, 1), true, out);
+    out->attr_ttl = 0;
+}
 
 static void letter_fill(const Call *call, const Node *node, TreeEntry *out)
 {
     Letter *letter = node->given.letter;
     gint64 mtime;
 
+    if (!letter) {
+        message_fill(call, node, out);
+        return;
+    }
     pthread_mutex_lock(&letter->lock);
     mtime = letter->mtime;
     pthread_mutex_unlock(&letter->lock);
@@ -363,11 +411,19 @@ static void letter_fill(const Call *call, const Node *node, TreeEntry *out)
 
 static TreeStatus letter_open(const Call *call, const Node *node, TreeFile **file_out)
 {
-    if (node->given.letter->kept) {
-        *file_out = file_of_letter(letter_ref(node->given.letter));
+    Letter *letter = node->given.letter;
+    ContentKey key = message_key(node);
+    g_auto(StoreMsg) msg = {0};
+
+    if (letter && letter->kept) {
+        *file_out = file_of_letter(letter_ref(letter));
         return TREE_OK;
     }
-    return call_error(call, EBUSY); /* whoever writes it has it open */
+    if (letter)
+        return call_error(call, EBUSY); /* whoever writes it has it open */
+    if (!store_msg_get(call->reader, key.box, key.uid, &msg))
+        return call_error(call, ESTALE);
+    return file_open_content(call, &key, NULL, msg.size ? (gint64)msg.size : -1, file_out);
 }
 
 const NodeKind kind_letter = {

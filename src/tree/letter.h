@@ -37,6 +37,8 @@ int letter_touch(Letter *letter, gint64 seconds);
 int letter_copy(Letter *letter, const TreeMessage *message, guint64 size);
 /* A draft, to be written anew. */
 TreeStatus letter_open_draft(const Call *call, const Node *node, TreeFile **file_out);
+/* A name that a letter was written under, to be written again: another letter. */
+TreeStatus letter_open_again(const Call *call, const Node *node, TreeFile **file_out);
 
 /* --- letter_log.c --- */
 

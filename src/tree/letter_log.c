@@ -150,6 +150,7 @@ static int drop_replaced(Changing *changing, const LetterReady *ready, guint32 a
     if (!shown || !store_msg_get(reader, old.box, old.uid, &msg))
         return 0;
     changing_note_names(changing, shown, old.box, &msg);
+    changing->change->places_first = true; /* an editor reads what it has saved */
     changing_note(changing, old.box, old.uid);
     if (!log_expunge(changing->txn, old.box, old.uid, after, false, clock_real_ns(), NULL, &error))
         return changing_refuse(changing, error);

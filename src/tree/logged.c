@@ -111,14 +111,15 @@ static void add_time(GString *out, const char *key, gint64 ns)
 static char *text_of(const LogOp *op)
 {
     GString *out = g_string_new(NULL);
+    bool appends = op->kind == LOG_APPEND; /* what it was moved to before it was sent */
     g_autofree char *name =
         op->uid ? tree_message_entry_name(op->box, op->name ? op->name : "", op->uid)
                 : g_strdup(op->name);
 
     add_time(out, "logged", op->logged_ns);
-    add_text(out, "mailbox", op->mailbox);
+    add_text(out, "mailbox", appends ? op->target : op->mailbox);
     add_text(out, "message", name);
-    add_text(out, "to", op->target);
+    add_text(out, "to", appends ? NULL : op->target);
     add_text(out, "set", op->set);
     add_text(out, "clear", op->clear);
     add_text(out, "state", log_state_words(op->state));

@@ -249,20 +249,36 @@ static int mailbox_change(Changing *changing, const Node *dir)
 
     if (change->kind == TREE_CHANGE_LINK)
         return EPERM; /* what is linked is in its directory, never a mailbox */
-    if (change->kind != TREE_CHANGE_MKDIR && name_looks_like_message(change->name))
+    if (change->kind != TREE_CHANGE_MKDIR && change->kind != TREE_CHANGE_UNLINK &&
+        name_looks_like_message(change->name))
         return message_change_name(changing, dir);
+    if (change->kind == TREE_CHANGE_UNLINK || change->kind == TREE_CHANGE_RENAME) {
+        int err = message_change_given(changing, dir);
+        if (err >= 0)
+            return err;
+    }
+    if (change->kind == TREE_CHANGE_UNLINK)
+        return EPERM;
     if (change->kind != TREE_CHANGE_MKDIR && is_no_entry(changing, dir, change->name))
         return EPERM;
     return boxes_change(changing, dir);
+}
+
+/* What the server does not permit is not permitted here (RFC 4314: i; READ-ONLY). */
+static void mailbox_fill(const Call *call, const Node *node, TreeEntry *out)
+{
+    if (node->box.read_only || !box_permits(&node->box, 'i'))
+        out->st.st_mode &= ~(mode_t)0222;
 }
 
 const NodeKind kind_mailbox = {
     .name = "mailbox",
     .mode = S_IFDIR | 0700,
     .xattrs = XATTR_OF_BOX,
+    .fill = mailbox_fill,
     .lookup = mailbox_lookup,
     .readdir = mailbox_readdir,
-    .changes = CHANGES_OF_NAMES | 1 << TREE_CHANGE_LINK,
+    .changes = CHANGES_OF_NAMES | 1 << TREE_CHANGE_LINK | 1 << TREE_CHANGE_UNLINK,
     .change = mailbox_change,
 };
 const NodeKind kind_uid_dir = {

@@ -203,6 +203,49 @@ int message_change_name(Changing *changing, const Node *dir)
                                                         : remove_message(changing, dir);
 }
 
+/* --- names of letters --- */
+
+static int rename_given(Changing *changing, const GivenName *given)
+{
+    const TreeChange *change = changing->change;
+    g_auto(Node) to = {0}, other = {0};
+    int err = letter_name_problem(change->new_name);
+
+    if (err)
+        return err;
+    if (change->flags & ~RENAME_NOREPLACE)
+        return EINVAL;
+    if (node_load(changing->call, change->new_ino, &to) != TREE_OK)
+        return changing->call->ask->err;
+    if (to.kind != &kind_mailbox || !box_is_selectable(&to.box))
+        return refuse(change->name, EPERM, "a message can only be moved to a mailbox");
+    if (where_old_name(changing->call, to.ino.box, change->new_name, &other))
+        return EEXIST;
+    changing_note_place(changing, change->new_ino, change->new_name);
+    if (to.ino.box != given->dir)
+        return message_move(changing, &given->message, to.ino.box, false);
+    changing->change->made = given->message;
+    return 0;
+}
+
+/* A name of a person's own can be taken away again, or changed, also to another mailbox: then its
+ * message goes there. */
+int message_change_given(Changing *changing, const Node *dir)
+{
+    const TreeChange *change = changing->change;
+    g_auto(Node) node = {0};
+    int err = 0;
+
+    if (!where_old_name(changing->call, dir->ino.box, change->name, &node) ||
+        node.given.kind != GIVEN_EML)
+        return -1;
+    if (change->kind == TREE_CHANGE_RENAME)
+        err = rename_given(changing, &node.given);
+    if (!err)
+        given_forget(changing->call->tree->given, node.given.number);
+    return err;
+}
+
 /* --- rm of what is in a message's directory --- */
 
 static int unlink_part(Changing *changing, const Node *dir)

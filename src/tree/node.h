@@ -305,7 +305,7 @@ bool maildir_is_target(const TreeChange *change); /* it brings a file to a cur/ 
 /* MKDIR, and RMDIR and RENAME of a name that is no message's, in the root or a mailbox. */
 int boxes_change(Changing *changing, const Node *dir);
 /* RFC 4314, as far as it is known: whether the server says that this may be done. */
-bool box_may(const StoreBox *box, char right);
+bool box_permits(const StoreBox *box, char right);
 
 /* --- mailbox.c --- */
 
@@ -365,6 +365,8 @@ guint message_child(const Layout *layout, guint parent, const char *name);
 
 /* RMDIR and RENAME of a message in a mailbox. */
 int message_change_name(Changing *changing, const Node *dir);
+/* UNLINK and RENAME of a name that a letter was written under. -1: it is none. */
+int message_change_given(Changing *changing, const Node *dir);
 /* LINK of its bytes. */
 int message_change_link(Changing *changing, const Node *node);
 /* Its xattrs; and UNLINK and RMDIR of what is in its directory. */

@@ -530,18 +530,61 @@ static bool count_messages(const StoreBox *box, gpointer data)
     return true;
 }
 
+/* What the server says of one resource, when it was last asked (RFC 9208). */
+static bool read_quota(StoreReader *reader, const char *resource, guint64 *used, guint64 *limit)
+{
+    g_autofree char *text = store_meta_get(reader, STORE_META_QUOTA);
+    g_auto(GStrv) lines = g_strsplit(text ? text : "", "\n", -1);
+
+    for (char **line = lines; *line; line++) {
+        g_auto(GStrv) words = g_strsplit(*line, " ", 3);
+
+        if (g_strv_length(words) == 3 && strcmp(words[0], resource) == 0)
+            return g_ascii_string_to_unsigned(words[1], 10, 0, G_MAXINT64, used, NULL) &&
+                   g_ascii_string_to_unsigned(words[2], 10, 0, G_MAXINT64, limit, NULL);
+    }
+    return false;
+}
+
+/* Without a quota: what is kept here, and what there is room for, as a letter is written here
+ * first.
+ */
+static void statfs_of_disk(Tree *tree, struct statvfs *out)
+{
+    guint64 bytes = 0, contents = 0;
+    struct statvfs disk;
+
+    content_stats(tree->config.store, &bytes, &contents);
+    out->f_bsize = out->f_frsize = 4096;
+    out->f_blocks = bytes / 4096 + 1;
+    if (store_disk(tree->config.store, &disk)) {
+        out->f_bfree = out->f_bavail = disk.f_bavail * disk.f_frsize / 4096;
+        out->f_blocks += out->f_bfree;
+        out->f_ffree = out->f_favail = disk.f_favail;
+        out->f_files += disk.f_favail;
+    }
+}
+
 TreeStatus tree_statfs(Tree *tree, TreeAsk *ask, struct statvfs *out)
 {
     Call call = call_of(tree, ask);
-    guint64 messages = 0, bytes = 0, contents = 0;
+    guint64 messages = 0, used = 0, limit = 0;
 
+    engine_want_quota(tree->config.engine);
     store_box_all(call.reader, count_messages, &messages);
-    content_stats(tree->config.store, &bytes, &contents);
     memset(out, 0, sizeof(*out));
-    out->f_bsize = out->f_frsize = 4096;
-    out->f_blocks = bytes / 4096 + 1; /* what is kept here, all of it in use */
     out->f_files = messages;
     out->f_namemax = LIMIT_NAME;
+    statfs_of_disk(tree, out);
+    if (read_quota(call.reader, "STORAGE", &used, &limit)) {
+        out->f_bsize = out->f_frsize = 1024;
+        out->f_blocks = limit;
+        out->f_bfree = out->f_bavail = limit - MIN(used, limit);
+    }
+    if (read_quota(call.reader, "MESSAGE", &used, &limit)) {
+        out->f_files = limit;
+        out->f_ffree = out->f_favail = limit - MIN(used, limit);
+    }
     return end(&call, TREE_OK);
 }
 

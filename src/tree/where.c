@@ -158,9 +158,14 @@ static bool is_good(const Call *call, GivenName *given)
                      (given->kind == GIVEN_OLD && shown != where_trash(call->reader)));
 }
 
+static bool given_is_file(const GivenName *given)
+{
+    return given->kind == GIVEN_LETTER || given->kind == GIVEN_EML;
+}
+
 static void node_of_given(Node *out)
 {
-    guint slot = out->given.kind == GIVEN_LETTER ? SLOT_LETTER : SLOT_GIVEN;
+    guint slot = given_is_file(&out->given) ? SLOT_LETTER : SLOT_GIVEN;
 
     out->ino = (Ino){0, out->given.number, slot};
     out->number = ino_pack(0, out->given.number, slot);
@@ -187,7 +192,7 @@ TreeStatus where_load_given(const Call *call, Node *node)
     bool is_letter = node->ino.slot == SLOT_LETTER;
 
     if (!given_get(call->tree->given, node->ino.uid, &node->given) ||
-        (node->given.kind == GIVEN_LETTER) != is_letter || !is_good(call, &node->given))
+        given_is_file(&node->given) != is_letter || !is_good(call, &node->given))
         return call_error(call, ESTALE);
     node->kind = is_letter ? &kind_letter : &kind_given;
     return TREE_OK;
@@ -196,11 +201,8 @@ TreeStatus where_load_given(const Call *call, Node *node)
 static char *target_of(const Call *call, const Node *node)
 {
     const GivenName *given = &node->given;
-    g_autofree char *path = where_path(call, given->dir, given->message.box, given->message.uid);
 
-    if (!path || given->kind != GIVEN_EML)
-        return g_steal_pointer(&path);
-    return g_strconcat(path, "/message.eml", NULL);
+    return where_path(call, given->dir, given->message.box, given->message.uid);
 }
 
 static void given_fill(const Call *call, const Node *node, TreeEntry *out)

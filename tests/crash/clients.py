@@ -46,6 +46,7 @@ class Client:
         os.makedirs(self.wire)
         self.offline = self.down = False
         self.since = 0            # the event with which it went offline
+        self.box = None           # the mailbox of its own
         self.step = self.acknowledged = 0
         self.process = None
         self.plan("down:0:fin")
@@ -62,7 +63,7 @@ class Client:
         tunnel = (f"[ ! -e {self.dir}/down ] || exit 1; exec {CUTTER} --cut $(cat {self.dir}/cut) "
                   f"--done {self.dir}/done --log {self.wire} {worlds.shlex.quote(self.world.tunnel)}")
         command = [worlds.DRIVER, "--state", f"{self.dir}/state", "--cache", f"{self.dir}/cache",
-                   "--connections", str(self.connections), "--kick",
+                   "--letters", self.world.letters, "--connections", str(self.connections), "--kick",
                    "--tunnel", tunnel, "--wait", str(int(20_000 * worlds.PATIENCE)),
                    "--timeout", str(int(2000 * worlds.PATIENCE)),
                    *(["--debug"] if os.environ.get("IMAPFS_CRASH_DEBUG") else []), "-"]
@@ -171,13 +172,13 @@ class Plain:
         self.selected, self.tag = None, 0
         self.process.stdout.readline()
 
-    def command(self, text):
+    def command(self, text, *permitted):
         self.tag += 1
         self.process.stdin.write(f"c{self.tag} {text}\r\n".encode())
         self.process.stdin.flush()
-        return self.answer()
+        return self.answer(*permitted)
 
-    def answer(self):
+    def answer(self, *permitted):
         lines = []
         while True:
             line = self.process.stdout.readline()
@@ -186,7 +187,7 @@ class Plain:
             if line.startswith(b"+ "):
                 return lines
             if line.startswith(f"c{self.tag} ".encode()):
-                assert b" OK" in line, line
+                assert any(word in line for word in (b" OK", *permitted)), line
                 return lines
 
     def select(self, box):
@@ -205,10 +206,17 @@ class Plain:
         self.process.stdin.flush()
         return int(re.search(rb"APPENDUID \d+ (\d+)", self.answer()[-1]).group(1))
 
-    def expunge(self, box, uid):
+    def expunge(self, box, uids):
         self.select(box)
-        self.command(f"UID STORE {uid} +FLAGS.SILENT (\\Deleted)")
-        self.command(f"UID EXPUNGE {uid}")
+        uids = ",".join(map(str, uids))
+        self.command(f"UID STORE {uids} +FLAGS.SILENT (\\Deleted)")
+        self.command(f"UID EXPUNGE {uids}")
+
+    def place(self, verb, box, uid, to):
+        """Whether there was such a message."""
+        self.select(box)
+        lines = self.command(f'UID {verb} {uid} "{mail.modified_utf7(to)}"', b" NO [EXPUNGEISSUED]")
+        return any(b"COPYUID" in line for line in lines)
 
     def close(self):
         self.process.stdin.close()
@@ -227,10 +235,12 @@ class Play:
         self.events, self.counts = [], {}
         self.clients = [Client(self.world, "A", 1), Client(self.world, "B", 2)]
         self.plain = Plain(self.world)
-        self.appended = 0
+        self.made = 0             # messages that were appended
+        self.boxes = 0            # mailboxes that were made
         self.ever = {}            # (box, uid): key, those that are gone, too
-        self.facts = set()        # STOREs that were told
+        self.facts = set()        # commands that were told
         self.learn()
+        self.copied = set()       # keys that may be in more than one place, or not yet anywhere
 
     def close(self):
         for client in self.clients:
@@ -242,14 +252,15 @@ class Play:
 
     def tell(self, do, **fields):
         self.events.append({"do": do, **fields})
-        self.counts[do] = self.counts.get(do, 0) + 1
+        name = fields.get("what", do)
+        self.counts[name] = self.counts.get(name, 0) + 1
 
     def learn(self):
-        """What there is now: {(box, key): uid}."""
-        there = self.world.on_server()
-        for box in BOXES:
-            self.ever.update({(box, uid): key for uid, key in self.world.uids(box)[1].items()})
-        self.uids = {(box, key): uid for (box, uid), key in self.ever.items() if key in there[box]}
+        """What there is now: {(box, uid): key}."""
+        self.there = {}
+        for box in self.world.on_server():
+            for uid, key in self.world.uids(box)[1].items():
+                self.there[box, uid] = self.ever[box, uid] = key
 
     # --- what happens ---
 
@@ -258,39 +269,106 @@ class Play:
         plus = [flag for flag in flags if self.random.random() < 0.5]
         return plus, [flag for flag in flags if flag not in plus]
 
+    def some_key(self):
+        keys = sorted(set(self.there.values()))
+        return self.random.choice(keys)
+
+    def new_key(self):
+        self.made += 1
+        return f"new{self.made}"
+
     def local(self, client):
-        box, key = self.random.choice(list(self.uids))
-        uid = str(self.uids[box, key])
-        plus, minus = self.some_flags()
-        words = ("set", box, uid, *plus) if self.random.random() < 0.15 else \
-            ("flag", box, uid, *(f"+{flag}" for flag in plus), *(f"-{flag}" for flag in minus))
+        dice = self.random.random()
+        if dice < 0.45:
+            self.local_flags(client)
+        elif dice < 0.80:
+            self.local_place(client, "move", self.some_key())
+        elif dice < 0.87:
+            self.local_place(client, "copy", self.some_key())
+        elif dice < 0.93:
+            self.local_append(client)
+        elif dice < 0.97:
+            if len(set(self.there.values())) > 12:
+                self.local_place(client, "expunge", self.some_key())
+        else:
+            self.local_mailbox(client)
+
+    def run_step(self, client, words):
+        """(result, lines): ok, gone; or none, or ok, of a client that was killed meanwhile."""
         if self.random.random() < 0.01:
-            self.local_killed(client, words, box, key, plus, minus)
-            return
+            step = client.send(*words)
+            time.sleep(self.random.random() * 0.002)
+            self.restart(client)
+            return ("ok" if client.committed == step else "none"), []
         error, lines = client.run(*words)
         if error not in (None, "GONE"):
             raise model.Violation(f"{client.name}: {words}: {error}")
+        return ("gone" if error else "ok"), lines
+
+    def local_flags(self, client):
+        key = self.some_key()
+        plus, minus = self.some_flags()
+        words = ("set", "*", f"={key}", *plus) if self.random.random() < 0.15 else \
+            ("flag", "*", f"={key}", *(f"+{flag}" for flag in plus), *(f"-{flag}" for flag in minus))
+        result, lines = self.run_step(client, words)
+        if words[0] == "set" and result == "ok" and not lines:  # killed: what it is is not known
+            plus, minus = FLAGS, FLAGS
         for line in lines:
             if line[0] == "logged":
                 plus, minus = line[2].split(), line[3].split()
-        self.tell("flag", client=client.name, box=box, key=key, set=plus, clear=minus,
-                  result="gone" if error else "ok")
-        if client.offline and not error:
-            _, lines = client.run("get", box, uid)
-            self.tell("shown", client=client.name, box=box, key=key, since=client.since,
-                      flags=lines[0][4].split())
+        self.tell("flag", client=client.name, key=key, set=plus, clear=minus, result=result)
+        if client.offline and result == "ok" and key not in self.copied and plus != minus:
+            lines = self.look(client, "*", key)
+            if lines is not None:
+                self.tell("shown", client=client.name, key=key, since=client.since,
+                          flags=lines[4].split())
 
-    def local_killed(self, client, words, box, key, plus, minus):
-        """Killed in the middle of it: whether it was made is for the store to say."""
-        if words[0] == "set":  # what it would be is not known: killed between two steps
-            self.restart(client)
-            return
-        step = client.send(*words)
-        time.sleep(self.random.random() * 0.002)
-        self.restart(client)
-        made = client.committed == step
-        self.tell("flag", client=client.name, box=box, key=key, set=plus, clear=minus,
-                  result="ok" if made else "none")
+    def look(self, client, box, key):
+        error, lines = client.run("get", box, f"={key}")
+        return None if error else lines[-1]
+
+    def targets(self, client):
+        """The mailboxes of all, and its own."""
+        return [*BOXES, *([client.box] if client.box else [])]
+
+    def local_place(self, client, what, key):
+        to = self.random.choice(self.targets(client)) if what != "expunge" else None
+        if what == "copy" or key in self.copied:
+            self.copied.add(key)
+        words = (what, "*", f"={key}", *([to] if to else []))
+        result, lines = self.run_step(client, words)
+        source = next((line[1] for line in lines if line[0] == "from"), None)
+        if what == "move" and source == to and result == "ok":
+            return  # nothing
+        self.tell("place", client=client.name, what=what, key=key, result=result, to=to,
+                  flags=[], **{"from": source})
+        if client.offline and result == "ok" and what != "expunge":
+            if self.look(client, to, key) is None:
+                raise model.Violation(f"event {len(self.events)}: {client.name} does not show what "
+                                      f"it did: {words}")
+
+    def local_append(self, client):
+        key, flags = self.new_key(), self.some_flags()[0]
+        self.world.write_letters(key)
+        box = self.random.choice(self.targets(client))
+        result, _ = self.run_step(client, ("append", box, key, *flags))
+        self.tell("place", client=client.name, what="append", key=key, to=box, flags=flags,
+                  result=result, **{"from": None})
+
+    def local_mailbox(self, client):
+        """Each has a mailbox of its own, that it makes, names anew, empties and removes."""
+        if not client.box:
+            self.boxes += 1
+            name = f"{client.name}{self.boxes}"
+            if self.run_step(client, ("mkbox", name))[0] == "ok":
+                client.box = name
+        elif self.random.random() < 0.4:
+            self.boxes += 1
+            name = f"{client.name}{self.boxes}"
+            if self.run_step(client, ("renbox", client.box, name))[0] == "ok":
+                self.tell("renamed", **{"from": client.box, "to": name})
+                client.box = name
+        # else: emptied and removed when all is healed, as others may put something in before
 
     def restart(self, client):
         client.kill()
@@ -300,27 +378,38 @@ class Play:
                                   f"{client.committed} is the last in the store")
 
     def plain_change(self):
-        box, key = self.random.choice(list(self.uids))
+        (box, uid), key = self.random.choice(sorted(self.there.items()))
         plus, minus = self.some_flags()
         if plus:
-            self.plain.store(box, self.uids[box, key], "+", plus)
+            self.plain.store(box, uid, "+", plus)
         if minus:
-            self.plain.store(box, self.uids[box, key], "-", minus)
-        self.tell("flag", client=model.PLAIN, box=box, key=key, set=plus, clear=minus, result="ok")
+            self.plain.store(box, uid, "-", minus)
+        self.tell("flag", client=model.PLAIN, key=key, set=plus, clear=minus, result="ok")
 
     def plain_append(self):
-        box, flags = self.random.choice(list(BOXES)), self.some_flags()[0]
-        self.appended += 1
-        raw = worlds.Message(f"new{self.appended}").raw().replace(b"\n", b"\r\n")
-        uid = self.plain.append(box, flags, raw)
-        key = self.ever[box, uid] = self.world.uids(box)[1][uid]
-        self.tell("append", box=box, key=key, flags=flags)
+        box, flags, key = self.random.choice(list(BOXES)), self.some_flags()[0], self.new_key()
+        raw = worlds.Message(key).raw().replace(b"\n", b"\r\n")
+        self.plain.append(box, flags, raw)
+        self.tell("place", client=model.PLAIN, what="append", key=key, to=box, flags=flags,
+                  result="ok", **{"from": None})
+
+    def plain_place(self):
+        """What it names may be gone since it looked: then nothing happens."""
+        (box, uid), key = self.random.choice(sorted(self.there.items()))
+        what = self.random.choice(("move", "move", "copy"))
+        to = self.random.choice([each for each in BOXES if each != box])
+        if what == "copy":
+            self.copied.add(key)
+        if self.plain.place(what.upper(), box, uid, to):
+            self.tell("place", client=model.PLAIN, what=what, key=key, to=to, result="ok", flags=[],
+                      **{"from": box})
 
     def plain_expunge(self):
-        box, key = self.random.choice(list(self.uids))
-        if sum(each == box for each, _ in self.uids) > 3:
-            self.plain.expunge(box, self.uids.pop((box, key)))
-            self.tell("expunge", box=box, key=key)
+        (box, uid), key = self.random.choice(sorted(self.there.items()))
+        if len(self.there) > 12:
+            self.plain.expunge(box, [uid])
+            self.tell("place", client=model.PLAIN, what="expunge", key=key, to=None, result="ok",
+                      flags=[], **{"from": box})
 
     def trouble(self, client):
         kind = self.random.choice(("offline", "offline", "cut", "cut", "cut", "drop", "down", "kill",
@@ -362,9 +451,45 @@ class Play:
                     raise model.Violation(f"{client.name}: {words}: {error}")
             self.tell("drained", client=client.name)
         self.tell_sent()
+        self.barrier()
+        self.tidy()
+
+    def barrier(self):
         server = plain(self.world.on_server())
         states = {client.name: self.settled(client, server) for client in self.clients}
         self.tell("barrier", server=server, clients=states)
+        self.copied = set()
+        self.learn()
+
+    def tidy(self):
+        """Of each key one, so that what becomes of its flags is known; and mailboxes are removed."""
+        kept, extra = set(), {}
+        for (box, uid), key in sorted(self.there.items()):
+            if key in kept:
+                extra.setdefault(box, []).append(uid)
+            kept.add(key)
+        for box, uids in extra.items():
+            self.plain.expunge(box, uids)
+        self.learn()
+        for client in self.clients:
+            if client.box and self.random.random() < 0.3:
+                client.run("sync", "*")
+                inside = sorted({key for (box, _), key in self.there.items() if box == client.box})
+                error = inside and client.run("move", client.box,
+                                              ",".join(f"={key}" for key in inside), "INBOX")[0]
+                error = error or client.run("rmbox", client.box)[0]
+                if error:
+                    raise model.Violation(f"{client.name}: rmbox {client.box}: {error}")
+                self.counts["rmbox"] = self.counts.get("rmbox", 0) + 1
+                client.run("drain")
+                client.box = None
+        for client in self.clients:
+            client.run("sync", "*")
+        server = self.world.on_server()
+        own = {client.box for client in self.clients} - {None}
+        if set(server) != set(BOXES) | own:
+            raise model.Violation(f"mailboxes: {sorted(server)}, and should be {[*BOXES, *own]}")
+        self.tell("tidied", server=plain(server))
         self.learn()
 
     def settled(self, client, server):
@@ -373,29 +498,38 @@ class Play:
         deadline = time.monotonic() + SETTLE_S * worlds.PATIENCE
         while True:
             state = self.state(client)
-            same = all(sorted(state["stored"].get(box, {}).get(key, ["?"])) == flags
-                       for box, keys in server.items() for key, flags in keys.items())
-            if same or time.monotonic() > deadline:
-                for box, *_ in state["failed"]:
-                    client.run("discard", box)
+            stored = {box: {key: sorted(flags) for key, flags in keys.items()}
+                      for box, keys in state["stored"].items() if keys}
+            if stored == {box: keys for box, keys in server.items() if keys} or \
+                    time.monotonic() > deadline:
+                for kind, _, _, _, box in state["failed"]:
+                    client.run("discard", box, kind)
+                state["failed"] = [fields[:4] for fields in state["failed"]]
                 return state
             time.sleep(0.4)  # long enough for its sessions to begin to IDLE
             client.run("sync", "*")
 
     def state(self, client):
         _, lines = client.run("show")
-        state = {"pending": [], "failed": [], "stored": {}, "shown": {}}
-        keys = {box: self.world.uids(box)[1] for box in BOXES}
+        state = {"pending": [], "failed": []}
+        stored, shown = {}, {}
         for word, *fields in lines:
-            if word == "msg":
-                key = keys[fields[0]].get(int(fields[1]), fields[1])
-                state["stored"].setdefault(fields[0], {})[key] = fields[2].split()
-                state["shown"].setdefault(fields[0], {})[key] = fields[3].split()
+            if word == "box" and "noselect" not in fields[3]:
+                stored[fields[0]], shown[fields[0]] = [], []
+            elif word == "msg":
+                key = fields[4].removeprefix("About ")
+                stored[fields[0]].append((key, fields[2].split()))
+                if fields[5] != "hidden":
+                    shown[fields[0]].append((key, fields[3].split()))
+            elif word == "placed":
+                shown[fields[0]].append((fields[3].removeprefix("About "), fields[2].split()))
             elif word == "pending":
                 state["pending"].append(fields)
             elif word == "failed":
-                key = keys[fields[1]].get(int(fields[2]), fields[2])
-                state["failed"].append([fields[1], key, fields[3].split(), fields[4].split()])
+                state["failed"].append([fields[6], fields[8].rpartition("About ")[2],
+                                        fields[3].split(), fields[4].split(), fields[1]])
+        for name, boxes in (("stored", stored), ("shown", shown)):
+            state[name] = {box: worlds.counted(pairs) for box, pairs in boxes.items()}
         return state
 
     def tell_sent(self):
@@ -406,12 +540,14 @@ class Play:
                     data = file.read().decode()
                 box = None
                 for line in data.split("\r\n"):
-                    if match := re.match(r'\S+ (?:SELECT|EXAMINE) "([^"]*)"', line):
-                        box = worlds.from_modified_utf7(match.group(1))
+                    if match := re.match(r'\S+ (?:SELECT|EXAMINE) "?([^" ]*)"?', line):
+                        box = worlds.mail.from_modified_utf7(match.group(1))
                     elif match := re.fullmatch(r"\S+ UID STORE (\S+) (?:\(.*?\) )?([+-])FLAGS\S* "
                                                r"\((.*)\)", line):
                         self.tell_store(client, box, *match.groups())
-                    elif worlds.CHANGING.match("C: " + line) and "STORE" not in line:
+                    elif match := re.fullmatch(r"\S+ UID EXPUNGE (\S+)", line):
+                        self.tell_expunge(client, box, match.group(1))
+                    elif re.match(r"\S+ (EXPUNGE|CLOSE|STORE|COPY|MOVE)\b", line):
                         raise model.Violation(f"{client.name} sent {line}")
 
     def tell_store(self, client, box, uids, sign, flags):
@@ -420,8 +556,17 @@ class Play:
             return
         self.facts.add(fact)
         for uid in expand(uids):
-            self.tell("sent", client=client.name, box=box, key=self.ever[box, uid],
-                      plus=sign == "+", flags=flags.split())
+            if (box, uid) in self.ever:  # else it came and went between two looks
+                self.tell("sent", client=client.name, key=self.ever[box, uid], plus=sign == "+",
+                          flags=flags.split())
+
+    def tell_expunge(self, client, box, uids):
+        if (client.name, box, uids) in self.facts:
+            return
+        self.facts.add((client.name, box, uids))
+        for uid in expand(uids):
+            if (box, uid) in self.ever:
+                self.tell("expunged", client=client.name, key=self.ever[box, uid])
 
     def play(self):
         self.tell("barrier", server=plain(self.world.on_server()), clients={})
@@ -433,22 +578,24 @@ class Play:
                 self.local(self.clients[0])
             elif dice < 0.72:
                 self.local(self.clients[1])
-            elif dice < 0.94:
+            elif dice < 0.85:
                 self.plain_change()
-            elif dice < 0.95:
+            elif dice < 0.92:
+                self.plain_place()
+            elif dice < 0.94:
                 self.plain_append()
-            elif dice < 0.955:
+            elif dice < 0.95:
                 self.plain_expunge()
             else:
                 self.trouble(self.random.choice(self.clients))
+            self.learn()
             if number % HEAL_EVERY == 0 or number == self.ops:
                 self.heal()
         return self.events
 
 
 def plain(boxes):
-    return {box: {key: sorted(flags) for key, flags in keys.items()}
-            for box, keys in boxes.items() if box in BOXES}
+    return {box: {key: sorted(flags) for key, flags in keys.items()} for box, keys in boxes.items()}
 
 
 def expand(uids):
@@ -466,7 +613,7 @@ def play(seed, ops, keep=None):
     finally:
         if keep:
             for client in play.clients:
-                subprocess.run(["cp", "-r", client.dir, f"{keep}.{seed}.{client.name}"], check=True)
+                subprocess.run(["cp", "-rT", client.dir, f"{keep}.{seed}.{client.name}"], check=True)
             with open(f"{keep}.{seed}", "w") as file:
                 file.writelines(json.dumps(event) + "\n" for event in play.events)
         play.close()
@@ -477,7 +624,8 @@ def work(task):
     started = time.monotonic()
     try:
         checked, counts = play(seed, ops, keep)
-        return seed, f"{counts} {checked.writes_seen} writes, {checked.barriers} checks", None, \
+        return seed, f"{counts} {checked.writes_seen} writes, {checked.places_seen} placed, " \
+            f"{checked.exact} of them exactly known, {checked.barriers} checks", None, \
             time.monotonic() - started
     except Exception as error:
         return seed, "", f"{type(error).__name__}: {error}", time.monotonic() - started

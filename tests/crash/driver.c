@@ -27,7 +27,7 @@
 #include "imapfs/base/secret.h"
 
 typedef struct {
-    char *state, *cache, *tunnel, *trace, *disable, *password, *user, *cafile;
+    char *state, *cache, *letters, *tunnel, *trace, *disable, *password, *user, *cafile;
     int tls_port, connections, timeout_ms, wait_ms;
     gboolean kick, debug, again, quick;
 } Options;
@@ -37,6 +37,7 @@ static bool parse_options(Options *options, int *argc, char ***argv, GError **er
     const GOptionEntry entries[] = {
         {"state", 0, 0, G_OPTION_ARG_FILENAME, &options->state, "index.db", "DIR"},
         {"cache", 0, 0, G_OPTION_ARG_FILENAME, &options->cache, "contents", "DIR"},
+        {"letters", 0, 0, G_OPTION_ARG_FILENAME, &options->letters, "to append", "DIR"},
         {"tunnel", 0, 0, G_OPTION_ARG_STRING, &options->tunnel, "speaks IMAP", "COMMAND"},
         {"tls", 0, 0, G_OPTION_ARG_INT, &options->tls_port, "of localhost, instead", "PORT"},
         {"cafile", 0, 0, G_OPTION_ARG_FILENAME, &options->cafile, "for TLS", "FILE"},
@@ -179,6 +180,7 @@ static bool drive(const Options *options, const char *script, GError **error)
     if (!store)
         return false;
     Driver driver = {.store = store,
+                     .letters = options->letters ? options->letters : ".",
                      .wait_ms = (guint)options->wait_ms,
                      .kick = options->kick,
                      .last = driver_last_step(store)};
@@ -215,6 +217,7 @@ int main(int argc, char **argv)
     }
     g_free(options.state);
     g_free(options.cache);
+    g_free(options.letters);
     g_free(options.tunnel);
     g_free(options.trace);
     g_free(options.disable);

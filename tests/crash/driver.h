@@ -6,10 +6,11 @@
 typedef struct {
     Store *store;
     Engine *engine;
-    guint wait_ms; /* the longest that a step waits */
-    bool kick;     /* a lost connection is made again at once */
-    bool offline;  /* by the script */
-    guint last;    /* the step that is committed */
+    const char *letters; /* directory of letters that can be appended */
+    guint wait_ms;       /* the longest that a step waits */
+    bool kick;           /* a lost connection is made again at once */
+    bool offline;        /* by the script */
+    guint last;          /* the step that is committed */
 } Driver;
 
 /* Runs one line of the script, its words separated by tabs; its number is step. false: *error says

@@ -17,7 +17,7 @@ class Clients(unittest.TestCase):
 
     def check(self, seed):
         checked, counts = clients.play(seed, 800)
-        self.notes.append(f"{counts['flag']} changes, {checked.barriers} checks")
+        self.notes.append(f"{counts['flag']} flags, {checked.places_seen} placed, {checked.barriers} checks")
 
     def test_seed_101(self):
         self.check(101)
@@ -26,9 +26,11 @@ class Clients(unittest.TestCase):
         self.check(102)
 
 
-def barrier(flags, stored=None, shown=None, pending=(), failed=(), client="A"):
+def barrier(flags, stored=None, shown=None, pending=(), failed=(), client="A", box="I", more=()):
     """All is healed: message m of box I has flags on the server, and so at the client."""
-    server = {"I": {"m": flags}} if flags is not None else {"I": {}}
+    server = {box: {"m": flags}} if flags is not None else {"I": {}}
+    for where, name, its in more:
+        server.setdefault(where, {})[name] = its
     return {"do": "barrier", "server": server,
             "clients": {client: {"stored": server if stored is None else {"I": {"m": stored}},
                                  "shown": server if shown is None else {"I": {"m": shown}},
@@ -36,17 +38,23 @@ def barrier(flags, stored=None, shown=None, pending=(), failed=(), client="A"):
 
 
 def flag(client, plus=(), minus=(), result="ok"):
-    return {"do": "flag", "client": client, "box": "I", "key": "m", "set": list(plus),
+    return {"do": "flag", "client": client, "key": "m", "set": list(plus),
             "clear": list(minus), "result": result}
 
 
+def place(client, what, source, to, result="ok", key="m", flags=()):
+    return {"do": "place", "client": client, "what": what, "key": key, "from": source, "to": to,
+            "result": result, "flags": list(flags)}
+
+
 DRAINED = {"do": "drained", "client": "A"}
-EXPUNGED = {"do": "expunge", "box": "I", "key": "m"}
+EXPUNGED = place("C", "expunge", "I", None)
+MOVED = place("A", "move", "I", "J")
+NEW = place("A", "append", None, "J", key="n", flags=["y"])
 
 
 def sent(plus, *flags, client="A"):
-    return {"do": "sent", "client": client, "box": "I", "key": "m", "plus": plus,
-            "flags": list(flags)}
+    return {"do": "sent", "client": client, "key": "m", "plus": plus, "flags": list(flags)}
 
 
 class Model(unittest.TestCase):
@@ -61,8 +69,27 @@ class Model(unittest.TestCase):
         "drained, then another": [flag("A", ["y"]), DRAINED, flag("C", [], ["y"]), barrier(["x"])],
         "the second check": [flag("A", ["y"]), barrier(["x", "y"]), barrier(["x", "y"])],
         "expunged": [flag("A", ["y"]), EXPUNGED, flag("A", ["x"], result="gone"), barrier(None)],
-        "parked": [flag("A", ["y"]), barrier(["x"], failed=[["I", "m", ["y"], []]])],
+        "parked": [flag("A", ["y"]), barrier(["x"], failed=[["flags", "m", ["y"], []]])],
         "asked for": [flag("A", ["y"]), sent(True, "y"), barrier(["x", "y"])],
+        "moved": [MOVED, barrier(["x"], box="J")],
+        "moved with its flags": [flag("A", ["y"]), MOVED, flag("A", [], ["x"]),
+                                 barrier(["y"], box="J")],
+        "moved by both": [MOVED, place("C", "move", "I", "K"), barrier(["x"], box="K")],
+        "moved, expunged there": [MOVED, EXPUNGED, barrier(None)],
+        "moved, or expunged there": [MOVED, EXPUNGED, barrier(["x"], box="J")],
+        "moved elsewhere, the flag is lost": [flag("A", ["y"]), place("C", "move", "I", "K"),
+                                              barrier(["x"], box="K")],
+        "copied": [place("A", "copy", "I", "J"), barrier(["x"], more=[("J", "m", ["x"])])],
+        "copied to where it is": [place("A", "copy", "I", "I"),
+                                  barrier(["x"], more=[("I", "m#2", ["x"])])],
+        "copied, expunged there": [place("A", "copy", "I", "J"), EXPUNGED, barrier(None)],
+        "appended": [NEW, barrier(["x"], more=[("J", "n", ["y"])])],
+        "append parked": [NEW, barrier(["x"], failed=[["append", "n", [], []]])],
+        "in a mailbox that was renamed": [MOVED, {"do": "renamed", "from": "J", "to": "K"},
+                                          place("A", "copy", "J", "J"),
+                                          barrier(["x"], box="K", more=[("K", "m#2", ["x"])])],
+        "expunge asked for": [place("A", "expunge", "I", None), sent(True, "\\Deleted"),
+                              {"do": "expunged", "client": "A", "key": "m"}, barrier(None)],
     }
     BAD = {
         "lost change": [flag("A", ["y"]), barrier(["x"])],
@@ -80,8 +107,26 @@ class Model(unittest.TestCase):
         "shown otherwise": [barrier(["x"], shown=["x", "y"])],
         "nobody asked": [sent(True, "y"), barrier(["x"])],
         "asked the other way": [flag("A", ["y"]), sent(False, "y"), barrier(["x", "y"])],
-        "own change not shown": [flag("A", ["y"]), {"do": "shown", "client": "A", "box": "I",
-                                                    "key": "m", "since": 0, "flags": ["x"]}],
+        "own change not shown": [flag("A", ["y"]), {"do": "shown", "client": "A", "key": "m",
+                                                    "since": 0, "flags": ["x"]}],
+        "move not made": [MOVED, barrier(["x"])],
+        "move doubled": [MOVED, barrier(["x"], more=[("J", "m", ["x"])])],
+        "move lost": [MOVED, barrier(None)],
+        "moved without its flags": [MOVED, barrier([], box="J")],
+        "moved by both, lost": [MOVED, place("C", "move", "I", "K"), barrier(None)],
+        "moved by both, doubled": [MOVED, place("C", "move", "I", "K"),
+                                   barrier(["x"], box="J", more=[("K", "m", ["x"])])],
+        "moved by both, to where nobody put it": [MOVED, place("C", "move", "I", "K"),
+                                                  barrier(["x"], box="L")],
+        "copied twice": [place("A", "copy", "I", "J"),
+                         barrier(["x"], more=[("J", "m", ["x"]), ("J", "m#2", ["x"])])],
+        "not copied": [place("A", "copy", "I", "J"), barrier(["x"])],
+        "append doubled": [NEW, barrier(["x"], more=[("J", "n", ["y"]), ("J", "n#2", ["y"])])],
+        "append lost": [NEW, barrier(["x"])],
+        "append without its flags": [NEW, barrier(["x"], more=[("J", "n", [])])],
+        "appended from nowhere": [barrier(["x"], more=[("J", "n", ["y"])])],
+        "expunge not asked for": [{"do": "expunged", "client": "A", "key": "m"}, barrier(["x"])],
+        "a mailbox more": [barrier(["x"], stored=["x"], more=[("J", "q", [])])],
     }
 
     def test_good(self):

@@ -3,6 +3,8 @@
 A mailbox is written as words, a message each: KEY[=CONTENT][:LETTERS][,KEYWORD...]. LETTERS are
 those of Maildir (S seen, F flagged, R answered, T deleted, D draft). Messages with the same CONTENT
 are the same by Message-ID, date and size. "a b:SF c=b:S,work" are three messages, with UIDs 1, 2, 3.
+What was copied, moved or appended is known by its subject: its key is its CONTENT then, and the second
+of a key in the same mailbox is "a a", in whatever order.
 
 The server is Dovecot's imap on a socket pair, without a daemon. What it keeps is read from its
 files, so that nothing of the program under test is trusted for it.
@@ -85,9 +87,21 @@ def messages(words):
     return [Message(word) for word in words.split()]
 
 
+def counted(pairs):
+    """{key: flags} of (key, flags); the second of a key is called KEY#2, by the order of flags."""
+    found = {}
+    for key, flags in sorted(pairs, key=lambda pair: (pair[0], sorted(pair[1]))):
+        number = 2
+        name = key
+        while name in found:
+            name, number = f"{key}#{number}", number + 1
+        found[name] = flags
+    return found
+
+
 def flags_of(words):
     """{key: flags} of a mailbox in the little language."""
-    return {message.key: message.flags for message in messages(words)}
+    return counted((message.key, message.flags) for message in messages(words))
 
 
 # --- Maildir ------------------------------------------------------------------------------------
@@ -118,33 +132,73 @@ def write_maildir(path, words, uidvalidity=UIDVALIDITY, first=1):
                   first)
 
 
+subjects = {}  # name of a file that a server made: CONTENT
+
+
+def key_of(path):
+    """What a file of a Maildir is: its name says so, or, where a server gave that, its subject."""
+    name = os.path.basename(path).partition(":2,")[0]
+    if name.endswith(".x"):
+        return name.split(".")[1]
+    if name not in subjects:
+        with open(path, "rb") as file:
+            subjects[name] = content_of(file.read())
+    return subjects[name]
+
+
+def at_rest(read):
+    """What is read again when a file was given another name meanwhile."""
+    def reader(path):
+        for _ in range(100):
+            with contextlib.suppress(FileNotFoundError):
+                return read(path)
+        return read(path)
+    return reader
+
+
+def content_of(raw):
+    """The CONTENT of a message, whose bytes must be those that it was made of."""
+    raw = raw.replace(b"\r\n", b"\n")
+    content = re.search(rb"^Subject: About (.*)$", raw, re.MULTILINE).group(1).decode()
+    given = re.sub(rb"^Message-ID: <[^>]*@imapfs.invalid>\n", b"", raw, flags=re.MULTILINE)
+    assert given == Message(content).raw(), f"not as it was: {raw}"
+    return content
+
+
+@at_rest
 def read_maildir(path):
-    """{key: flags}; a key that is there twice is an error."""
-    keywords = {}
-    try:
-        with open(os.path.join(path, "dovecot-keywords")) as file:
-            for line in file:
-                number, keyword = line.split()
-                keywords[chr(ord("a") + int(number))] = keyword
-    except FileNotFoundError:
-        pass
-    found = {}
-    for name in os.listdir(os.path.join(path, "cur")) + os.listdir(os.path.join(path, "new")):
-        stem, _, letters = name.partition(":2,")
-        key = stem.split(".")[1]
-        assert key not in found, f"{key} is there twice"
-        found[key] = frozenset(LETTERS.get(letter) or keywords[letter] for letter in letters)
-    return found
+    """{key: flags}, counted."""
+    keywords, found = {}, []
+    with contextlib.suppress(FileNotFoundError), \
+            open(os.path.join(path, "dovecot-keywords")) as file:
+        for line in file:
+            number, keyword = line.split()
+            keywords[chr(ord("a") + int(number))] = keyword
+    for sub in ("cur", "new"):
+        for name in os.listdir(os.path.join(path, sub)):
+            letters = name.partition(":2,")[2]
+            flags = frozenset(LETTERS.get(letter) or keywords[letter] for letter in letters)
+            found.append((key_of(os.path.join(path, sub, name)), flags))
+    return counted(found)
 
 
+@at_rest
 def read_uidlist(path):
     """(uidvalidity, {uid: key})."""
-    with open(os.path.join(path, "dovecot-uidlist")) as file:
+    files = {name.partition(":2,")[0]: os.path.join(path, sub, name)
+             for sub in ("cur", "new") for name in os.listdir(os.path.join(path, sub))}
+    try:
+        file = open(os.path.join(path, "dovecot-uidlist"))
+    except FileNotFoundError:
+        return None, {}  # nobody looked into it so far
+    with file:
         first = file.readline()
         uids = {}
         for line in file:
             fields, _, name = line.rstrip("\n").partition(" :")
-            uids[int(fields.split()[0])] = name.split(":")[0].split(".")[1]
+            name = name.split(":")[0]
+            if name in files:
+                uids[int(fields.split()[0])] = key_of(files[name])
     return int(re.search(r" V(\d+)", first).group(1)), uids
 
 
@@ -177,10 +231,24 @@ class World:
         self.dir = fast_dir("crash")
         self.start, self.now = (os.path.join(self.dir, name) for name in ("start", "now"))
         os.makedirs(os.path.join(self.dir, "run"))
-        with open(os.path.join(self.dir, "conf"), "w") as out:
-            out.write(CONFIG.format(dir=self.dir, more=profile.get("conf", "")))
+        self.configure(profile.get("conf", ""))
+        self.letters = os.path.join(self.dir, "letters")
+        os.mkdir(self.letters)
         self.tunnel = self._tunnel()
         self.make(boxes)
+
+    def configure(self, more):
+        """What the server reads when the next connection is made."""
+        with open(os.path.join(self.dir, "conf"), "w") as out:
+            out.write(CONFIG.format(dir=self.dir, more=more))
+
+    def write_letters(self, words):
+        """Letters that the driver's step `append` can name."""
+        for message in messages(words):
+            path = os.path.join(self.letters, message.content)
+            with open(path, "wb") as out:
+                out.write(message.raw())
+            os.utime(path, (message.stamp, message.stamp))
 
     def _tunnel(self):
         user, step_down = pwd.getpwuid(os.getuid()).pw_name, ""
@@ -191,8 +259,10 @@ class World:
         with open(os.path.join(self.dir, "imap.log"), "w"):
             pass
         os.chmod(os.path.join(self.dir, "imap.log"), 0o666)
-        return (f"exec {step_down}env HOME={self.dir} USER={user} {servers.DOVECOT_IMAP} "
-                f"-c {self.dir}/conf 2>>{log}")
+        command = (f"exec {step_down}env HOME={self.dir} USER={user} {servers.DOVECOT_IMAP} "
+                   f"-c {self.dir}/conf 2>>{log}")
+        said = self.profile.get("filter")  # what the server says goes through it
+        return f"{command} | {said}" if said else command
 
     def give(self, path):
         if os.getuid() == 0:
@@ -220,6 +290,7 @@ class World:
 
     def reset(self):
         """`now` is `start` again."""
+        self.configure(self.profile.get("conf", ""))
         proc.run("sh", "-c", 'rm -rf "$2" && cp -a "$1" "$2"', "sh", self.start, self.now)
 
     def close(self):
@@ -244,7 +315,7 @@ class World:
     def command(self):
         """The driver's, but for the script."""
         command = [DRIVER, "--state", f"{self.now}/state", "--cache", f"{self.now}/cache",
-                   "--trace", self.trace, "--connections", str(self.profile.get("connections", 1)),
+                   "--letters", self.letters, "--trace", self.trace, "--connections", str(self.profile.get("connections", 1)),
                    "--wait", str(int(10_000 * PATIENCE)), *self.server()]
         if self.profile.get("disable"):
             command += ["--disable", self.profile["disable"]]
@@ -284,7 +355,7 @@ class World:
             if "cur" not in folders:
                 continue
             folders[:] = [name for name in folders if name not in ("cur", "new", "tmp")]
-            box = "INBOX" if path == root else from_modified_utf7(os.path.relpath(path, root))
+            box = "INBOX" if path == root else mail.from_modified_utf7(os.path.relpath(path, root))
             found[box] = read_maildir(path)
         return found
 
@@ -309,6 +380,11 @@ class World:
             out.write(rights + "\n")
         self.give(path)
 
+    def spooled(self):
+        """Files of letters that wait."""
+        spool = os.path.join(self.now, "state", "spool")
+        return sorted(os.listdir(spool)) if os.path.isdir(spool) else []
+
     def changes(self):
         """The changing commands that were sent, from the trace."""
         try:
@@ -320,11 +396,6 @@ class World:
     def forget_trace(self):
         if os.path.exists(self.trace):
             os.unlink(self.trace)
-
-
-def from_modified_utf7(name):
-    return re.sub(r"&([^-]*)-", lambda match: "&" if not match.group(1) else
-                  f"+{match.group(1).replace(',', '/')}-".encode().decode("utf-7"), name)
 
 
 kept = set()  # processes of ours that go on: daemons
@@ -359,9 +430,12 @@ class Drive:
         self.fault, self.lines = fault, []
         self.begun = 0                       # the step that was committed when it began
         self.acknowledged = 0                # the last step that was told, done or refused
-        self.last_good = 0                   # ... and done
+        self.good = set()                    # those that were done
         self.errors = {}                     # step: (kind, words)
         self.boxes, self.store = {}, {}      # name: uidvalidity; (name, uid): (flags, shown)
+        self.words = {}                      # name: listed, noselect, local, doomed
+        self.subjects, self.hidden = {}, []  # (name, uid): CONTENT; [(name, uid)]
+        self.placed, self.strays = [], 0     # pending messages that are shown; all of them
         self.pending, self.failed = [], []
         env = {key: value for key, value in os.environ.items() if key != "IMAPFS_FAULT"}
         if fault:
@@ -406,9 +480,10 @@ class Drive:
         self.lines.append(line)
         word, *fields = line.split("\t")
         if word == "at":
-            self.begun = self.acknowledged = self.last_good = int(fields[0])
+            self.begun = self.acknowledged = int(fields[0])
         elif word == "ok":
-            self.acknowledged = self.last_good = int(fields[0])
+            self.acknowledged = int(fields[0])
+            self.good.add(self.acknowledged)
         elif word == "error":
             self.acknowledged = int(fields[0])
             self.errors[int(fields[0])] = (fields[1], fields[2])
@@ -420,9 +495,17 @@ class Drive:
                 pass
         elif word == "box":
             self.boxes[fields[0]] = int(fields[1])
+            self.words[fields[0]] = fields[3].split()
         elif word == "msg":
-            self.store[fields[0], int(fields[1])] = (frozenset(fields[2].split()),
-                                                     frozenset(fields[3].split()))
+            place = fields[0], int(fields[1])
+            self.store[place] = (frozenset(fields[2].split()), frozenset(fields[3].split()))
+            self.subjects[place] = fields[4].removeprefix("About ")
+            if fields[5] == "hidden":
+                self.hidden.append(place)
+        elif word == "placed":
+            self.placed.append(fields)
+        elif word == "strays":
+            self.strays = int(fields[0])
         elif word == "pending":
             self.pending.append(fields)
         elif word == "failed":

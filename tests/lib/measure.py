@@ -359,6 +359,64 @@ def replay():
     server.stop()
 
 
+def moves():
+    """Messages that are moved, copied, appended and deleted: what the calls take, how soon the server
+    has them, by how many commands and bytes."""
+    server = servers.Dovecot()
+    server.prefill("From", [(mail.quick(n, 6000), None) for n in range(2000)])
+    server.prefill("To", [])
+    server.start()
+    link = Link(server)
+    mounted = link.mount("debug=imap", "delete=expunge", "guard=0")
+    listed = mounted.messages("From")
+    said = 0
+
+    def control(word):
+        subprocess.run([mounts.CONTROL, word, mounted.mountpoint], check=True, timeout=120)
+
+    def offline(what, count, verb, change, bound=None):
+        """count changes without the network, and then with it."""
+        nonlocal said
+        control("offline")
+        began = time.monotonic()
+        for number in range(count):
+            change(number)
+        row(f"{what}: a call", (time.monotonic() - began) * 1000 / count, "ms")
+        said, before, began = len(mounted.output()), link.quiet(), time.monotonic()
+        control("online")
+        control("sync")
+        row(f"    from online to done, {count:,} of them", time.monotonic() - began, "s", bound)
+        commands = len(re.findall(rf" {verb} ", mounted.output()[said:]))
+        row(f"    {verb} commands", commands, "")
+        row("    bytes moved, a change", (link.quiet() - before) / count, "")
+
+    def move(number):
+        name = listed[number + 1]
+        os.rename(mounted.path("From", name), mounted.path("To", name))
+
+    def copy(number):
+        subprocess.run(["cp", mounted.path("From", listed[number + 1001], "message.eml"),
+                        mounted.path("To", f"copy{number}.eml")], check=True)
+
+    def append(number):
+        with open(mounted.path("To", f"letter{number}.eml"), "wb") as file:
+            file.write(mail.quick(5000 + number, 20_000))
+
+    def delete(number):
+        os.rmdir(mounted.path("From", listed[number + 1001]))
+
+    offline("mv to another mailbox", 1000, "UID MOVE", move, 10.0)
+    offline("cp of a message", 500, "UID COPY", copy, 10.0)
+    offline("cp of a letter of 20 KB", 200, "APPEND", append, 30.0)
+    offline("rmdir of a message", 900, "UID EXPUNGE", delete, 10.0)
+    with server.client() as client:
+        assert len(client.flags("To")) == 1700, len(client.flags("To"))
+        assert len(client.flags("From")) == 100, len(client.flags("From"))
+    mounted.unmount()
+    link.proxy.stop()
+    server.stop()
+
+
 def memory():
     """A mailbox of 100,000 messages, listed."""
     server = server_with(100_000, 700)
@@ -377,7 +435,7 @@ def memory():
 
 
 ALL = {"listing": listing, "attachment": attachment, "ranges": ranges, "changes": changes,
-       "flags": flags, "replay": replay, "memory": memory}
+       "flags": flags, "replay": replay, "moves": moves, "memory": memory}
 
 
 def main(names):

@@ -1,5 +1,6 @@
 """Mailboxes made, removed and renamed through the mount: online, without the network, over unmounts,
 and against what another client does meanwhile."""
+import contextlib
 import errno
 import os
 import re
@@ -375,6 +376,137 @@ class TestRename(MailboxesCase):
             reader.join(30)
         self.assertEqual(wrong, [])
         self.assertEqual(self.server_boxes(), {"INBOX", "Work", "Work/Old", "Other"})
+
+
+class TestKilled(MailboxesCase):
+    """Killed at every step on the way of a change: the next mount has the one that was meant, once."""
+    boxes = ("Work", "Work/Old", "Empty")
+    changes = {
+        "mkdir": (lambda mounted: os.mkdir(mounted.path("Work", "New")),
+                  {"INBOX", "Work", "Work/Old", "Work/New", "Empty"}),
+        "rmdir": (lambda mounted: os.rmdir(mounted.path("Empty")), {"INBOX", "Work", "Work/Old"}),
+        "rename": (lambda mounted: os.rename(mounted.path("Work"), mounted.path("Empty", "Job")),
+                   {"INBOX", "Empty", "Empty/Job", "Empty/Job/Old"}),
+    }
+
+    def killed_at(self, point, kind):
+        change, want = self.changes[kind]
+        self.home.env["IMAPFS_FAULT"] = f"{point}:1=kill"
+        mounted = self.up()
+        del self.home.env["IMAPFS_FAULT"]
+        mounted.list("Empty")
+        with contextlib.suppress(OSError):  # it may be killed before this is answered
+            change(mounted)
+        self.soon(lambda: mounted.process.wait(0) is not None, what="its end")
+        mounted.abandon()
+        mounted = self.up()
+        self.control("sync", mounted.mountpoint)
+        self.assertEqual(self.server_boxes(), want)
+        self.soon(lambda: self.tree(mounted) == want, what="the view")
+        self.assertEqual(mounted.list(".imapfs", "queue"), [])
+        self.assertEqual(mounted.list(".imapfs", "failed"), [])
+        mounted.unmount()
+
+
+for _point in ("claimed", "sent", "answered", "settle", "settled"):
+    for _kind in TestKilled.changes:
+        def _test(self, point=_point, kind=_kind):
+            self.killed_at(f"boxes.{point}", kind)
+        setattr(TestKilled, f"test_{_kind}_{_point}", _test)
+
+
+class TestRights(MailboxesCase):
+    """What the server permits (RFC 4314), with Dovecot's acl plugin."""
+    boxes = ("Read", "Put", "Put/Below", "Free")
+    extra = """
+mail_plugins = $mail_plugins acl
+protocol imap {
+  mail_plugins = zlib acl imap_zlib imap_acl
+}
+plugin {
+  acl = vfile
+}
+"""
+
+    def setUp(self):
+        super().setUp()
+        with self.server.client() as client:
+            for number, box in enumerate(("Read", "Put", "Free")):
+                client.append(box, mail.quick(10 + number, 700))
+        for box, rights in {"Read": "lrs", "Put": "lrwsi"}.items():
+            path = os.path.join(self.server.home(), "Maildir", box, "dovecot-acl")
+            with open(path, "w") as file:
+                file.write(f"owner {rights}\n")
+        servers.give(self.server.home())
+
+    def test_modes_and_errors(self):
+        mounted = self.up()
+        for box in self.boxes:
+            mounted.messages(box)
+        self.soon(lambda: not os.stat(mounted.path("Read")).st_mode & 0o200, what="the mode")
+        self.assertTrue(os.stat(mounted.path("Put")).st_mode & 0o200)
+        self.assertTrue(os.stat(mounted.path("Free")).st_mode & 0o200)
+        free, put = mounted.message("Free", 1), mounted.message("Put", 1)
+        self.assert_fails((errno.EACCES,), os.rename, free,
+                          mounted.path("Read", os.path.basename(free)))
+        self.assert_fails((errno.EACCES,), os.rename, put,
+                          mounted.path("Free", os.path.basename(put)))
+        self.assert_fails((errno.EACCES,), os.mkdir, mounted.path("Read", "x"))
+        self.assert_fails((errno.EACCES,), os.mkdir, mounted.path("Put", "x"))
+        self.assert_fails((errno.EACCES,), os.rename, mounted.path("Put"), mounted.path("y"))
+        with self.assertRaises(PermissionError):
+            with open(mounted.path("Read", "letter.eml"), "w") as file:
+                file.write("Subject: x\n\nx\n")
+        os.rename(free, mounted.path("Put", os.path.basename(free)))
+        self.control("sync", mounted.mountpoint)
+        with self.server.client() as client:
+            self.assertEqual(client.uids("Free"), [])
+            self.assertEqual(len(client.uids("Put")), 2)
+        self.assertEqual(mounted.list(".imapfs", "failed"), [])
+
+
+class TestQuota(MailboxesCase):
+    """df, with Dovecot's quota plugin."""
+    extra = """
+mail_plugins = $mail_plugins quota
+protocol imap {
+  mail_plugins = zlib quota imap_zlib imap_quota
+}
+plugin {
+  quota = count:User quota
+  quota_vsizes = yes
+  quota_rule = *:storage=10M:messages=500
+}
+"""
+
+    def test_df(self):
+        letter = mail.quick(30, 200000)
+        with self.server.client() as client:
+            client.append("INBOX", letter)
+        mounted = self.up()
+        mounted.messages("INBOX")
+
+        def told():
+            found = os.statvfs(mounted.mountpoint)
+            return found if found.f_files == 500 else None
+
+        found = self.soon(told, what="the quota")
+        self.assertEqual(found.f_frsize * found.f_blocks, 10 << 20)
+        used = found.f_frsize * (found.f_blocks - found.f_bavail)
+        self.assertGreaterEqual(used, len(letter))
+        self.assertLess(used, len(letter) + 20000)
+        self.assertEqual(found.f_files - found.f_ffree, 4)
+
+
+class TestNoQuota(MailboxesCase):
+    def test_df(self):
+        mounted = self.up()
+        mounted.messages("INBOX")
+        found, disk = os.statvfs(mounted.mountpoint), os.statvfs(self.home.dir)
+        self.assertGreater(found.f_bavail, 0)  # what a letter is written to first
+        self.assertAlmostEqual(found.f_bavail * found.f_frsize, disk.f_bavail * disk.f_frsize,
+                               delta=1 << 30)
+        self.assertEqual((found.f_files, found.f_ffree > 0), (3 + found.f_ffree, True))
 
 
 if __name__ == "__main__":

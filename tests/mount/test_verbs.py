@@ -329,9 +329,10 @@ class TestLetters(VerbsCase):
         self.assertEqual([each.rsplit(".", 1)[0][11:] for each in names],
                          ["Ann Author - A letter"])
         given = mounted.path("Archive", "letter.eml")
-        self.assertTrue(os.path.islink(given))
+        self.assertTrue(stat.S_ISREG(os.lstat(given).st_mode))
         self.assertNotIn("letter.eml", mounted.list("Archive"))
-        self.assertTrue(os.path.samefile(given, mounted.path("Archive", names[0], "message.eml")))
+        self.assertEqual(mounted.read(given), mounted.read("Archive", names[0], "message.eml"))
+        self.assertEqual(os.stat(given).st_size, len(mounted.read(given)))
         self.assertEqual(mounted.text("Archive", names[0], "body.txt"),
                          "first line\nsecond line\n")
         raw = mounted.read("Archive", "letter.eml")
@@ -361,6 +362,16 @@ class TestLetters(VerbsCase):
             self.assertNotIn(b"Message-ID", sent)
         self.assertTrue(all(name.startswith("2017-07-14 ")
                             for name in mounted.messages("Archive").values()))
+
+    def test_times_after_closing(self):
+        """Python's ways to copy: by then the message has its date, and keeps it."""
+        mounted = self.up()
+        path = self.put()
+        shutil.copy2(path, mounted.path("Archive"))
+        shutil.move(path, mounted.path("Archive", "moved.eml"))
+        self.assertFalse(os.path.exists(path))
+        self.control("sync", mounted.mountpoint)
+        self.assertEqual(self.on_server("Archive"), [1, 2])
 
     def test_a_message_of_many_writers(self):
         """One letter, whoever of a shell's children closes it."""
@@ -426,8 +437,20 @@ class TestLetters(VerbsCase):
             file.seek(0)
             self.assertEqual(file.read(), LETTER)
         self.assertEqual(len(mounted.list("Archive")), 1)
-        self.assertTrue(os.path.islink(path))
-        self.assert_fails((errno.EPERM,), open, path, "w")
+        self.assertTrue(os.path.isfile(path))
+        self.assert_fails((errno.EPERM,), open, path, "a")
+
+    def test_the_same_name_again(self):
+        """Written again, it is another letter; the name can be changed, and taken away."""
+        mounted = self.up()
+        path = self.put()
+        self.shell(f"cp {path} Archive/; cp -p {path} Archive/; cp --remove-destination {path} "
+                   "Archive/; mv Archive/letter.eml Drafts/other.eml; rm Drafts/other.eml",
+                   mounted.mountpoint)
+        self.assertFalse(os.path.lexists(mounted.path("Archive", "letter.eml")))
+        self.assertFalse(os.path.lexists(mounted.path("Drafts", "other.eml")))
+        self.control("sync", mounted.mountpoint)
+        self.assertEqual((len(self.on_server("Archive")), len(self.on_server("Drafts"))), (2, 1))
 
     def test_a_crash_before_the_close(self):
         mounted = self.up()

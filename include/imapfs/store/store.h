@@ -9,6 +9,7 @@
 #pragma once
 #include <glib.h>
 #include <stdbool.h>
+#include <sys/statvfs.h>
 #include "imapfs/base/uidset.h"
 
 typedef struct Store Store;
@@ -28,6 +29,9 @@ typedef struct {
 Store *store_open(const StoreConfig *config, GError **error);
 void store_close(Store *store);
 G_DEFINE_AUTOPTR_CLEANUP_FUNC(Store, store_close)
+
+/* Of the disk that changes and letters are written to. False: it cannot be told. */
+bool store_disk(Store *store, struct statvfs *out);
 
 /* Never NULL. Reads have no error: one that fails answers as if nothing was there, and says so in
  * the log. Who must not take that for a fact asks afterwards: false, with the first failure of this
@@ -192,6 +196,7 @@ guint store_moves(Store *store);
 
 /* Small facts by name, of the account: last good mechanism, capabilities, schema notes. */
 #define STORE_META_NAMESPACES "namespaces" /* one's own: the prefix of each, and LF */
+#define STORE_META_QUOTA "quota"           /* lines: STORAGE (KiB) or MESSAGE, used, limit */
 char *store_meta_get(StoreReader *reader, const char *key); /* caller frees */
 /* value NULL: forget it. */
 bool store_meta_put(StoreTxn *txn, const char *key, const char *value, GError **error);

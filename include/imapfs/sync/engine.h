@@ -118,6 +118,10 @@ typedef struct {
 } EngineProgress;
 void engine_progress(Engine *engine, EngineProgress *out); /* [any] */
 
+/* [any] Somebody looks at the quota (meta "quota"): it is asked for again, once a minute at most.
+ */
+void engine_want_quota(Engine *engine);
+
 /* [any] Try to connect now; stop and start using the network. */
 void engine_kick(Engine *engine);
 /* Offline: connections end, changes are logged and wait. */

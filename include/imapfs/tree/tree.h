@@ -152,14 +152,15 @@ typedef struct {
     guint64 new_ino;
     const char *new_name;
 
-    int err;          /* 0, or why it was refused */
-    bool must_wait;   /* it is only done when this need was answered */
-    Need need;        /* (has no strings) */
-    GArray *messages; /* of TreeMessage (uid 0: of the mailbox as a whole); NULL: none */
-    GArray *places;   /* of TreePlace: names that mean something else now; NULL: none */
-    GArray *names;    /* of StoreName: the same of mailboxes, wherever they are shown */
-    TreeMessage made; /* what a message is now that was moved, copied or appended; or 0, 0 */
-    guint before;     /* what the file remembered */
+    int err;           /* 0, or why it was refused */
+    bool must_wait;    /* it is only done when this need was answered */
+    Need need;         /* (has no strings) */
+    GArray *messages;  /* of TreeMessage (uid 0: of the mailbox as a whole); NULL: none */
+    GArray *places;    /* of TreePlace: names that mean something else now; NULL: none */
+    GArray *names;     /* of StoreName: the same of mailboxes, wherever they are shown */
+    bool places_first; /* the kernel holds no lock for it: its places go before it is answered */
+    TreeMessage made;  /* what a message is now that was moved, copied or appended; or 0, 0 */
+    guint before;      /* what the file remembered */
 } TreeChange;
 
 /* What has to be known before it can be tried: a question like any other. */

@@ -38,6 +38,7 @@ struct World {
     bool stall;    /* SELECT is not answered */
     bool refuse;   /* SELECT, but not EXAMINE */
     bool writable; /* what select_params says */
+    PoolLease *give_back; /* by who is told that its mailbox is left */
 };
 
 G_GNUC_PRINTF(2, 3) static void server_say(Server *server, const char *format, ...)
@@ -183,7 +184,10 @@ static void on_selected(Pool *pool, Session *session, const char *mailbox,
 
 static void on_unselected(Pool *pool, const char *mailbox, gpointer data)
 {
-    note(data, "unselected(%s)", mailbox);
+    World *world = data;
+    note(world, "unselected(%s)", mailbox);
+    if (world->give_back)
+        pool_release(g_steal_pointer(&world->give_back));
 }
 
 static void on_session(Pool *pool, Session *session, gpointer data)
@@ -511,6 +515,23 @@ static void test_loss(void **state)
     world_free(world);
 }
 
+/* Who is told that the mailbox is left gives the session back from inside. */
+static void test_loss_gives_back(void **state)
+{
+    World *world = online(1);
+    Held held = {0}, other = {0};
+    take(world, &held, "INBOX");
+    assert_log(world, "got(INBOX) selected(INBOX)");
+    world->give_back = held.lease;
+    server_close(server_at(world, 1));
+    assert_log(world, "unselected(INBOX) offline:LOST");
+    assert_null(world->give_back);
+    take(world, &other, "INBOX");
+    assert_log(world, "connecting online session got(INBOX) selected(INBOX)");
+    give(&other);
+    world_free(world);
+}
+
 static void test_loss_by_itself(void **state)
 {
     World *world = online(1);
@@ -789,6 +810,7 @@ int main(void)
         cmocka_unit_test(test_given_up),
         cmocka_unit_test(test_bad_mailbox),
         cmocka_unit_test(test_loss),
+        cmocka_unit_test(test_loss_gives_back),
         cmocka_unit_test(test_loss_by_itself),
         cmocka_unit_test(test_loss_with_waiting),
         cmocka_unit_test(test_one_of_two_lost),

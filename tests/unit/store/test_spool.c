@@ -173,6 +173,32 @@ static void test_opened_again(void **state)
     g_clear_error(&error);
 }
 
+/* The index is gone, by damage or by hand: what was to be sent is not swept as nobody's. */
+static void test_index_lost(void **state)
+{
+    Fixture *self = *state;
+    g_autofree char *index = g_build_filename(self->state, "index.db", NULL);
+    GError *error = NULL;
+    Spool *spool = spool_new(self->store, &error);
+    guint64 size = 0;
+    guint n_letters = 0;
+
+    put(spool, "A: b\r\n\r\n");
+    assert_true(spool_commit(spool, NULL, &size, &error));
+    spool_free(spool);
+    fixture_close(self);
+    assert_int_equal(unlink(index), 0);
+    fixture_open(self);
+    assert_int_equal(n_files(self), 0);
+    g_autoptr(GDir) dir = g_dir_open(self->state, 0, NULL);
+    for (const char *name; (name = g_dir_read_name(dir)) != NULL;) {
+        g_autofree char *letter = g_build_filename(self->state, name, "1.eml", NULL);
+        n_letters +=
+            g_str_has_prefix(name, "spool.unsent-") && g_file_test(letter, G_FILE_TEST_EXISTS);
+    }
+    assert_int_equal(n_letters, 1);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -181,6 +207,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_refused, setup_store, teardown_store),
         cmocka_unit_test_setup_teardown(test_limit, setup_store, teardown_store),
         cmocka_unit_test_setup_teardown(test_opened_again, setup_store, teardown_store),
+        cmocka_unit_test_setup_teardown(test_index_lost, setup_store, teardown_store),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -231,6 +231,10 @@ bool engine_boxes_fresh(Engine *engine)
     return fresh;
 }
 
+void engine_want_quota(Engine *engine)
+{
+}
+
 bool engine_box_fresh(Engine *engine, guint32 box)
 {
     bool fresh;

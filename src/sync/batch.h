@@ -31,6 +31,7 @@ struct Batch {
     guint in_flight;    /* commands */
     bool lost;
     GSource *settle;    /* the store failed: settled again later */
+    gint64 later_ns;    /* when it is tried again */
     guint refs;         /* commands, and the mailbox */
     bool look_again;    /* answers did not fit together */
     bool settled;       /* recorded: nothing is held back any more */

@@ -362,7 +362,7 @@ static bool adopt(Mailbox *mailbox, const SelectResult *result, GError **error)
 static void mailbox_left(Mailbox *mailbox, const GError *refused)
 {
     mailbox->selected = false;
-    mailbox->syncing = false;
+    mailbox->syncing = mailbox->kept = false;
     mailbox->dirty = 0;
     engine_timer_clear(&mailbox->later);
     forget_news(mailbox);
@@ -437,7 +437,7 @@ void mailbox_on_selected(Engine *engine, const char *name, Session *session,
     mailbox->writable = !result->examined;
     mailbox->replay.reselecting = false;
     mailbox->exists = result->exists;
-    mailbox->uidnext = result->uidnext;
+    mailbox->uidnext = mailbox->view_uidnext = result->uidnext;
     mailbox->must_sync = true;
     mailbox->verify_rounds = 0;
     mailbox_flush(mailbox);
@@ -691,6 +691,38 @@ void mailbox_flush(Mailbox *mailbox)
 
 /* --- being wanted --- */
 
+static void keep(Mailbox *mailbox)
+{
+    bool clean = mailbox->selected && !mailbox->must_sync && !mailbox->dirty && !mailbox->syncing;
+    if (clean || mailbox->kept) {
+        mailbox_release(mailbox, mailbox->generation);
+    } else {
+        mailbox->kept = true;
+        mailbox->kept_generation = mailbox->generation;
+        resync_run(mailbox); /* when it is selected; else its answer begins it */
+    }
+}
+
+void mailbox_sync_over(Mailbox *mailbox)
+{
+    if (!mailbox->kept)
+        return;
+    mailbox->kept = false;
+    mailbox_release(mailbox, mailbox->kept_generation);
+}
+
+static void sync_ready(Mailbox *mailbox, Session *session, const GError *error, gpointer data)
+{
+    if (session)
+        keep(mailbox);
+    mailbox_unref(mailbox);
+}
+
+void mailbox_sync_soon(Mailbox *mailbox, CommandLane lane)
+{
+    mailbox_acquire(mailbox, lane, sync_ready, mailbox_ref(mailbox));
+}
+
 static void job_ready(Mailbox *mailbox, Session *session, const GError *error, gpointer data)
 {
     Job *job = data;
@@ -699,7 +731,7 @@ static void job_ready(Mailbox *mailbox, Session *session, const GError *error, g
     else if (mailbox->selected)
         resync_run(mailbox); /* it may be clean already, or the last run failed */
     if (session)
-        mailbox_release(mailbox, mailbox->generation); /* the resync holds it while it works */
+        keep(mailbox);
     job_unref(job);
 }
 
@@ -716,13 +748,6 @@ void mailbox_job_start(Job *job)
 
 /* --- polled --- */
 
-static void resync_ready(Mailbox *mailbox, Session *session, const GError *error, gpointer data)
-{
-    if (session)
-        mailbox_release(mailbox, mailbox->generation);
-    mailbox_unref(mailbox);
-}
-
 void mailbox_on_status(Mailbox *mailbox, const StatusItem *status)
 {
     StoreBox box = {0};
@@ -737,5 +762,5 @@ void mailbox_on_status(Mailbox *mailbox, const StatusItem *status)
     if (same)
         engine_set_fresh(mailbox->engine, mailbox->box, clock_mono_us() + UNWATCHED_FRESH_US);
     else /* selecting it is what brings it up to date */
-        mailbox_acquire(mailbox, LANE_BACKGROUND, resync_ready, mailbox_ref(mailbox));
+        mailbox_sync_soon(mailbox, LANE_BACKGROUND);
 }

@@ -101,7 +101,8 @@ static void on_unnumbered(Mailbox *mailbox, Session *session, const GError *erro
         session_submit(session, command);
         mailbox->replay.maybe_unbound = true;
         mailbox_mark(mailbox, DIRTY_NEW | DIRTY_VERIFY);
-        mailbox_release(mailbox, mailbox->generation); /* it stays selected for a while */
+        mailbox_sync_soon(mailbox, LANE_BACKGROUND);
+        mailbox_release(mailbox, mailbox->generation);
     }
     mailbox_unref(mailbox);
 }

@@ -60,20 +60,13 @@ void rehome_unbound(Mailbox *mailbox)
     replay_soon(engine);
 }
 
-static void woken(Mailbox *mailbox, Session *session, const GError *error, gpointer data)
-{
-    if (session)
-        mailbox_release(mailbox, mailbox->generation); /* its resync holds it, and comes to us */
-    mailbox_unref(mailbox);
-}
-
 void rehome_wake(Mailbox *mailbox)
 {
     mailbox->replay.maybe_unbound = true;
     if (mailbox->selected && !mailbox->must_sync && !mailbox->syncing)
         rehome_unbound(mailbox);
     else
-        mailbox_acquire(mailbox, LANE_BACKGROUND, woken, mailbox_ref(mailbox));
+        mailbox_sync_soon(mailbox, LANE_BACKGROUND);
 }
 
 /* --- a mailbox that left LIST --- */

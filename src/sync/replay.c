@@ -219,19 +219,12 @@ static void reselect(Mailbox *mailbox)
 
 /* --- where it goes --- */
 
-static void on_synced_target(Mailbox *target, Session *session, const GError *error, gpointer data)
-{
-    if (session)
-        mailbox_release(target, target->generation); /* its resync holds it */
-    mailbox_unref(target);
-}
-
 /* It has another UIDVALIDITY, or is no longer there: to select it tells. */
 static void look_at_target(Engine *engine, guint32 to_box)
 {
     Mailbox *target = mailbox_get(engine, to_box, NULL);
     if (target && !target->selected)
-        mailbox_acquire(target, LANE_BACKGROUND, on_synced_target, mailbox_ref(target));
+        mailbox_sync_soon(target, LANE_BACKGROUND);
     mailboxes_refresh(engine);
 }
 

@@ -79,8 +79,7 @@ static bool settle_op(Batch *batch, StoreTxn *txn, Item *item, GError **error)
     case OUTCOME_REFUSED:
         return requeue(txn, item, op->attempts + 1, in_us(outcome_backoff_us(op->attempts)), error);
     case OUTCOME_LATER:
-        return requeue(txn, item, op->attempts,
-                       in_us(outcome_backoff_us(batch->mailbox->replay.level)), error);
+        return requeue(txn, item, op->attempts, batch->later_ns, error);
     case OUTCOME_HOLD:
         return requeue(txn, item, op->attempts, in_us(OUTCOME_HOLD_US), error);
     case OUTCOME_KEEP_HERE:
@@ -150,6 +149,7 @@ void batch_settle(Batch *batch)
 {
     Mailbox *mailbox = batch->mailbox;
     g_autoptr(GError) error = NULL;
+    batch->later_ns = in_us(outcome_backoff_us(mailbox->replay.level)); /* together again */
     for (guint i = 0; i < batch->items->len; i++) {
         batch->kind->judge(batch, batch->items->pdata[i]);
         decide(batch, batch->items->pdata[i]);

@@ -231,6 +231,10 @@ struct Mailbox {
     guint verify_rounds;
     guint32 exists;
     guint32 uidvalidity, uidnext;
+    guint32 view_uidnext; /* after the last UID that this session has been told of; 0: of none */
+    bool partial; /* a first listing went on beyond rows that were there: compare the UIDs */
+    bool kept;    /* held until it is in sync (mailbox_sync_soon) */
+    guint kept_generation;
     guint64 highestmodseq; /* up to which the rows are true */
     guint64 select_modseq; /* what SELECT said: the rows are true up to it after a resync */
     gint64 used_us;        /* when somebody last asked for it */
@@ -268,6 +272,10 @@ typedef void (*MailboxReady)(Mailbox *mailbox, Session *session, const GError *e
                              gpointer data);
 void mailbox_acquire(Mailbox *mailbox, CommandLane lane, MailboxReady ready, gpointer data);
 void mailbox_release(Mailbox *mailbox, guint generation);
+/* Selects it, brings it into sync and lets go. Who asks for that and lets go at once may never see
+ * it: while SELECT is not answered another mailbox can have the session. */
+void mailbox_sync_soon(Mailbox *mailbox, CommandLane lane);
+void mailbox_sync_over(Mailbox *mailbox); /* the resync's end */
 /* For a MailboxReady whose data is a reference to a job: whether it goes on. If not, as there is no
  * session or the job is over, the job knows, and its reference and the use are given back. */
 bool mailbox_serves(Mailbox *mailbox, Session *session, const GError *error, Job *job);

@@ -184,8 +184,9 @@ static bool on_fetch(Command *command, Response *response, gpointer data)
     return true;
 }
 
-/* Silence means that the message is not there (RFC 2180 4.1.2). A server that has answered the
- * FETCH before the STOREs is asked again. */
+/* Silence means that the message is not there (RFC 2180 4.1.2), unless this session was never told
+ * of it: another one has placed it, and Dovecot answers by its old view (measured). A server that
+ * has answered the FETCH before the STOREs is asked again. */
 static void take_answers(Batch *batch, const UidSet *uids)
 {
     bool in_order = batch->stores == 0;
@@ -194,7 +195,10 @@ static void take_answers(Batch *batch, const UidSet *uids)
         if (!uidset_contains(uids, item->op->uid))
             continue;
         item->told &= in_order;
-        item->silent = in_order && !item->told;
+        bool in_view = !batch->view_uidnext || item->op->uid < batch->view_uidnext;
+        item->silent = in_order && !item->told && in_view;
+        if (!in_view && !item->told)
+            batch->mailbox->placed_uid = MAX(batch->mailbox->placed_uid, item->op->uid);
     }
     if (!in_order && batch_can_send(batch))
         ask_again(batch, uids);
@@ -300,6 +304,7 @@ static Batch *batch_new(Mailbox *mailbox, GPtrArray *ops)
     batch->mailbox = mailbox_ref(mailbox);
     batch->box = mailbox->box;
     batch->generation = mailbox->generation;
+    batch->view_uidnext = mailbox->view_uidnext;
     batch->ops = ops;
     batch->items = g_ptr_array_new_with_free_func((GDestroyNotify)item_free);
     batch->by_uid = g_hash_table_new(NULL, NULL);

@@ -25,10 +25,11 @@ struct Batch {
     Mailbox *mailbox; /* a reference */
     guint32 box;
     guint generation;
-    GPtrArray *ops;     /* of LogOp */
-    GPtrArray *items;   /* of Item */
-    GHashTable *by_uid; /* uid -> Item; nothing of APPEND */
-    guint in_flight;    /* commands */
+    guint32 view_uidnext; /* what the session had been told of when it began; 0: not known */
+    GPtrArray *ops;       /* of LogOp */
+    GPtrArray *items;     /* of Item */
+    GHashTable *by_uid;   /* uid -> Item; nothing of APPEND */
+    guint in_flight;      /* commands */
     bool lost;
     GSource *settle;    /* the store failed: settled again later */
     gint64 later_ns;    /* when it is tried again */

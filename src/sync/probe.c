@@ -91,6 +91,48 @@ static void ask_for_news(Mailbox *mailbox)
     session_submit(mailbox->session, command);
 }
 
+/* --- what is not in view --- */
+
+static bool is_behind(const Mailbox *mailbox)
+{
+    return mailbox->view_uidnext && mailbox->placed_uid >= mailbox->view_uidnext;
+}
+
+static void on_caught_up(Command *command, CommandResult result, const Response *tagged,
+                         gpointer data)
+{
+    Mailbox *mailbox = data;
+    mailbox->replay.catching = false;
+    if (result == COMMAND_OK && mailbox->selected) {
+        mailbox->dirty |= DIRTY_NEW | DIRTY_VERIFY;
+        mailbox->must_sync = true;
+    }
+    replay_step(mailbox);
+    mailbox_unref(mailbox);
+}
+
+bool probe_catch_up(Mailbox *mailbox)
+{
+    MailboxReplay *replay = &mailbox->replay;
+    if (!is_behind(mailbox)) {
+        replay->n_caught = 0;
+        return false;
+    }
+    if (replay->catching || replay->reselecting)
+        return true;
+    if (replay->n_caught++ > 0) { /* it went again meanwhile: SELECT tells the true UIDNEXT */
+        replay->n_caught = 0;
+        mailbox->placed_uid = 0;
+        replay->reselecting = pool_reselect(mailbox->engine->pool, mailbox->name);
+        return replay->reselecting;
+    }
+    replay->catching = true;
+    Command *command = command_new(LANE_FOREGROUND, on_caught_up, mailbox_ref(mailbox));
+    command_text_add(command->text, "NOOP");
+    session_submit(mailbox->session, command);
+    return true;
+}
+
 /* --- what has no number --- */
 
 static void on_unnumbered(Mailbox *mailbox, Session *session, const GError *error, gpointer data)

@@ -333,7 +333,7 @@ void replay_step(Mailbox *mailbox)
         resync_run(mailbox);
         return;
     }
-    if (probe_step(mailbox))
+    if (probe_step(mailbox) || probe_catch_up(mailbox))
         return;
     if (gather_is_open(mailbox->engine))
         return; /* its end comes here */

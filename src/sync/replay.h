@@ -164,6 +164,9 @@ typedef void (*FenceThen)(Mailbox *mailbox, guint32 to_box, const GError *why);
 void fence_ask(Mailbox *mailbox, guint32 to_box, FenceThen then);
 /* Something is UNSURE into this mailbox. */
 void probe_mark(Engine *engine, guint32 box);
+/* Messages were placed here that its session has not been told of: it is asked for news, alone, as
+ * what is on the same line would meet its old view. True: it is at work. */
+bool probe_catch_up(Mailbox *mailbox);
 /* Something is in this mailbox, and its number was not told: it shows when the mailbox is in sync.
  * needed: changes wait for it, so that is made now. */
 void probe_unnumbered(Mailbox *mailbox, bool needed);

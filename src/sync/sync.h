@@ -60,6 +60,8 @@ typedef struct {
     bool reselecting;   /* EXAMINE is being made SELECT */
     bool maybe_unbound; /* look for UNBOUND operations when it is in sync */
     bool fencing;       /* STATUS of where it goes is under way */
+    bool catching;      /* NOOP is under way */
+    guint n_caught;
     ProbeStage probe;
     gint64 probe_us;      /* not before */
     Batch *batch;         /* while SENDING */
@@ -232,6 +234,7 @@ struct Mailbox {
     guint32 exists;
     guint32 uidvalidity, uidnext;
     guint32 view_uidnext; /* after the last UID that this session has been told of; 0: of none */
+    guint32 placed_uid;   /* the highest that was placed here by another session */
     bool partial; /* a first listing went on beyond rows that were there: compare the UIDs */
     bool kept;    /* held until it is in sync (mailbox_sync_soon) */
     guint kept_generation;

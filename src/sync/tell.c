@@ -79,6 +79,9 @@ static void tell_done(Batch *batch, const Item *item)
         if (events->msg_removed && !item->told)
             events->msg_removed(op->box, op->uid, op->name, engine->config.events_data);
     } else {
+        Mailbox *target = mailbox_get(engine, op->to_box, NULL);
+        if (target)
+            target->placed_uid = MAX(target->placed_uid, numbered_uid(item));
         tell_placed(engine, op, op->to_box, numbered_uid(item));
         if (op->kind == LOG_MOVE && !batch->by_copy) /* the server says so as well, by and by */
             uidset_add(batch->mailbox->vanished, op->uid);

@@ -351,7 +351,11 @@ MEANWHILE = rows(
              ["offline", "append Work n", "copy INBOX a Work", "other theirs", "online"],
              {**TWO, "Work": "w:S n n a a"}, {"theirs": both(append("Work", "n"),
                                                            append("Work", "a"))}, stores=0,
-             sends={APPEND: 1, COPY: 1}),
+             sends={APPEND: 1, COPY: 1},
+             # claimed, and killed before it was sent: theirs is taken for ours, as it came after
+             # what was known of the mailbox; it is the same letter
+             ends=[{**TWO, "Work": "w:S n a a"}, {**TWO, "Work": "w:S n n a"},
+                   {**TWO, "Work": "w:S n a"}]),
     Scenario("mkbox, made there", TWO,
              ["offline", "mkbox New", "append New n", "other theirs", "online"],
              {**TWO, "New": "n"}, {"theirs": command('CREATE "New"')}, stores=0,
@@ -395,7 +399,7 @@ MEANWHILE = rows(
              ["offline", "append Work n", "copy INBOX a Work", "flag INBOX a +\\Seen", "other full",
               "online", "sync *", "offline", "cancel Work append", "cancel INBOX copy", "online"],
              {"INBOX": "a:S b:S c:F", "Work": "w:S"}, {"full": quota(4)}, QUOTA, stores=2,
-             sends={APPEND: 2, COPY: 2}),
+             sends={APPEND: 2, COPY: 2}, whole_only=True),  # what is being sent cannot be taken back
 )
 
 # --- many ---------------------------------------------------------------------------------------

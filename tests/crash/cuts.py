@@ -252,6 +252,7 @@ class Cyrus(Pipe):
             flags = worlds.re.search(rb"FLAGS \(([^)]*)\)", item[0]).group(1).decode().split()
             found[uid] = worlds.content_of(item[1]), frozenset(flags) - {"\\Recent"}
         imap.unselect()
+        self.client.selected = None
         return found
 
     def reset(self):

@@ -44,6 +44,7 @@ class Scenario:
     hidden: list = dataclasses.field(default_factory=list)  # (box, uid) that the server only marked
     ends: list = dataclasses.field(default_factory=list)    # as want: others that are as right
     may_fail: tuple = ()         # kinds that may be parked, or not
+    whole_only: bool = False     # its steps depend on what was sent: not interrupted
     heavy: bool = False          # too long for every step of it: a slice
 
     def script(self, uids):

@@ -59,7 +59,8 @@ def append(box, *words):
     def go(world):
         for message in (worlds.Message(word) for word in words):
             raw = message.raw().decode().replace("\n", "\r\n")
-            world.imap(f'APPEND "{box}" {{{len(raw)}+}}\r\n{raw}')
+            flags = " ".join(sorted(message.flags))
+            world.imap(f'APPEND "{box}" ({flags}) {{{len(raw)}+}}\r\n{raw}')
     return go
 
 

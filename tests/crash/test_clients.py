@@ -16,7 +16,7 @@ class Clients(unittest.TestCase):
         world.become_subreaper()
 
     def check(self, seed):
-        checked, counts = clients.play(seed, 800)
+        checked, counts = clients.play(seed, 400)
         self.notes.append(f"{counts['flag']} flags, {checked.places_seen} placed, {checked.barriers} checks")
 
     def test_seed_101(self):

@@ -5,7 +5,7 @@ import unittest
 import cuts
 import world
 
-PLACES = 8  # of each direction
+PLACES = 4  # of each direction
 
 
 class Cuts(unittest.TestCase):
@@ -43,7 +43,7 @@ class Cuts(unittest.TestCase):
         self.check("dovecot", "move", ("fin", "rst", "stall"))
 
     def test_copy(self):
-        self.check("dovecot", "copy", ("fin", "rst", "stall"))
+        self.check("dovecot", "copy", ("fin", "stall"))
 
     def test_append(self):
         self.check("dovecot", "append", ("fin", "rst", "stall"))
@@ -67,7 +67,7 @@ class Cuts(unittest.TestCase):
 class CutsAndOthers(Cuts):
     """Another client does something between the cut and the next connection."""
 
-    def check(self, name, places=3):
+    def check(self, name, places=2):
         runner = cuts.CutsAndOthers(cuts.AFTER[name])
         self.addCleanup(runner.close)
         up, down, up_before, down_before = runner.sizes()
@@ -94,12 +94,12 @@ class Tcp(Cuts):
     def test_cyrus(self):
         if os.getuid():
             self.skipTest("Cyrus needs root")
-        self.check("cyrus", "several", ("fin", "rst", "stall"))
+        self.check("cyrus", "several", ("fin", "rst"))
 
     def test_cyrus_places(self):
         if os.getuid():
             self.skipTest("Cyrus needs root")
-        self.check("cyrus", "all kinds", ("fin", "rst"))
+        self.check("cyrus", "all kinds", ("rst",), 2)
 
     test_several = test_with_others = test_without_condstore = None
     test_one_refused = test_comes_back_by_itself = test_move = test_copy = test_append = None

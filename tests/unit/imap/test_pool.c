@@ -35,9 +35,9 @@ struct World {
     GPtrArray *servers; /* of Server: all there ever were */
     GString *log;       /* what the pool told */
     gint asked, retried;
-    bool stall;    /* SELECT is not answered */
-    bool refuse;   /* SELECT, but not EXAMINE */
-    bool writable; /* what select_params says */
+    bool stall;           /* SELECT is not answered */
+    bool refuse;          /* SELECT, but not EXAMINE */
+    bool writable;        /* what select_params says */
     PoolLease *give_back; /* by who is told that its mailbox is left */
 };
 

@@ -112,7 +112,7 @@ static void take_answer(Sent *sent, bool was_sent, Outcome outcome, const Respon
     item->was_sent = was_sent;
     item->answer = outcome;
     item->placed = outcome == OUTCOME_DONE;
-    if (item->placed && tagged->code == CODE_APPENDUID && tagged->uids &&
+    if (item->placed && tagged && tagged->code == CODE_APPENDUID && tagged->uids &&
         uidset_count(tagged->uids) == 1 && tagged->number) { /* RFC 4315 3 */
         item->to_uidvalidity = (guint32)tagged->number;
         item->to_uid = uidset_ranges(tagged->uids, &(guint){0})[0].lo;

@@ -199,7 +199,6 @@ void replay_gathered(Engine *engine, GHashTable *boxes);
 
 /* --- replay.c, for these --- */
 
-bool replay_may_send(Engine *engine);
 void replay_step(Mailbox *mailbox);
 void replay_put_off(Mailbox *mailbox, gint64 us);
 

@@ -436,7 +436,7 @@ TreeStatus file_open_content(const Call *call, const ContentKey *key, const Layo
 void changing_note(Changing *changing, guint32 box, guint32 uid);
 /* ... and a name in a directory means something else then. */
 void changing_note_place(Changing *changing, guint64 dir, const char *name);
-void changing_note_name(Changing *changing, const StoreName *name); /* a mailbox's */
+void changing_note_name(Changing *changing, const StoreName *noted); /* a mailbox's */
 /* The errno for an error of log_*(), which is freed; notes when the transaction failed with it. */
 int changing_refuse(Changing *changing, GError *error);
 

@@ -259,7 +259,7 @@ class Play:
         """What there is now: {(box, uid): key}."""
         self.there = {}
         for box in self.world.on_server():
-            for uid, key in self.world.uids(box)[1].items():
+            for uid, key in (self.world.uids(box) or (0, {}))[1].items():
                 self.there[box, uid] = self.ever[box, uid] = key
 
     # --- what happens ---

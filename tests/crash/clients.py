@@ -259,7 +259,7 @@ class Play:
         """What there is now: {(box, uid): key}."""
         self.there = {}
         for box in self.world.on_server():
-            for uid, key in self.world.uids(box)[1].items():
+            for uid, key in (self.world.uids(box) or (0, {}))[1].items():
                 self.there[box, uid] = self.ever[box, uid] = key
 
     # --- what happens ---
@@ -342,7 +342,7 @@ class Play:
             return  # nothing
         self.tell("place", client=client.name, what=what, key=key, result=result, to=to,
                   flags=[], **{"from": source})
-        if client.offline and result == "ok" and what != "expunge":
+        if client.offline and result == "ok" and what != "expunge" and lines:  # not killed meanwhile
             if self.look(client, to, key) is None:
                 raise model.Violation(f"event {len(self.events)}: {client.name} does not show what "
                                       f"it did: {words}")

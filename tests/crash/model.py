@@ -260,7 +260,8 @@ class Model:
                                 any(flag in flags for flags in before), (key, flag) in parked)
             elif any(flag in flags for flags in copies) and \
                     not any(flag in flags for flags in before) and \
-                    not any(write.value for write in self.writes.get((key, flag), [])):
+                    not any(write.value for write in self.writes.get((key, flag), [])) and \
+                    not (flag == "\\Deleted" and place.fewer):
                 self.fail("a flag from nowhere", (key, flag))
 
     def check_flag(self, key, flag, value, base, parked):
@@ -271,7 +272,10 @@ class Model:
                 allowed.add(write.value)
         # those are as if they had not been, or had been and were undone; and what is deleted needs
         # no flags, also where the deletion is parked in the end
-        if parked or self.places.get(key, Places()).fewer or any(self.others_at(write.client, key) for write in writes):
+        deleted = self.places.get(key, Places()).fewer
+        if flag == "\\Deleted" and deleted:  # it was copied or moved on while it was marked
+            return
+        if parked or deleted or any(self.others_at(write.client, key) for write in writes):
             allowed |= {base, *(write.value for write in writes)}
         if value not in allowed:
             self.fail("a flag has no last writer:" + (" set" if value else " not set"), (key, flag))

@@ -28,12 +28,12 @@ def kills(runner):
     if runner.scenario.whole_only:
         return
     number = sum(map(ord, runner.scenario.name))
-    stride = 60 if runner.scenario.heavy else 19
+    stride = 60 if runner.scenario.heavy else 4
     runner.each("*", ("kill", "kill", "kill", "power")[number % 4], 1 + number % stride, stride)
     if number % 2:
-        runner.some("wire.out", out_before + 1, out, 1)
+        runner.some("wire.out", out_before + 1, out, 2)
     else:
-        runner.some("wire.in", in_before + 1, into, 1)
+        runner.some("wire.in", in_before + 1, into, 2)
 
 
 def class_of(name, table):

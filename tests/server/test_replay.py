@@ -219,7 +219,7 @@ class Replay:
         for thread in threads:
             thread.join(30)
         for mounted in (one, two):
-            self.soon(lambda: not mounted.list(".imapfs", "queue"), 20, what="the queue")
+            self.soon(lambda: not mounted.list(".imapfs", "queue"), 60, what="the queue")
             self.assertEqual(mounted.list(".imapfs", "failed"), [])
         want = {f"{word}{number}" for word in ("one", "two", "three") for number in range(10)}
         if not self.many_keywords:

@@ -15,7 +15,7 @@ from case import Case
 class Replay:
     """Tests of one server; a class below says which."""
 
-    timeout = 90
+    timeout = 150
     COUNT = 20
     BOXES = 4
 
@@ -127,7 +127,7 @@ class Replay:
                 file.flush()
             except OSError:
                 pass  # it was told already
-        self.soon(lambda: not mounted.list(".imapfs", "queue"), 20, what="the queue")
+        self.soon(lambda: not mounted.list(".imapfs", "queue"), 60, what="the queue")
         self.check_quiet(mounted)
 
         self.link.refuse()
@@ -155,7 +155,7 @@ class Replay:
                 client.append("B1", mail.quick(number, 800))
         self.link.resume()
         self.control("online", mounted.mountpoint)
-        self.soon(lambda: not mounted.list(".imapfs", "queue"), 20, what="the queue")
+        self.soon(lambda: not mounted.list(".imapfs", "queue"), 60, what="the queue")
         self.assertEqual(list(self.server_flags("B1").values()), [set()] * 5)
 
     def test_renamed_mailbox(self):

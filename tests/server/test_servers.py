@@ -25,7 +25,7 @@ def leaf(name):
 class Contract:
     """Tests of one server; a class below says which."""
 
-    timeout = 90
+    timeout = 150
     INBOX = len(mail.KINDS)
     flags_kept = frozenset({"\\Flagged", "\\Answered"})
 
@@ -288,7 +288,7 @@ class Contract:
         since = time.monotonic()
         change()
         done = time.monotonic()
-        self.soon(condition, 30, what)
+        self.soon(condition, 90, what)  # Courier looks every minute for what it overlooked
         seen = time.monotonic()
         if watcher:
             try:

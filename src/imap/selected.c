@@ -198,15 +198,11 @@ static void note_code(SelectResult *result, const Response *response)
     case CODE_READ_WRITE:
         result->read_only = false;
         break;
-    case CODE_PERMANENTFLAGS: {
-        g_autoptr(GString) text = g_string_new(NULL);
-        flags_print(&response->flags, text);
+    case CODE_PERMANENTFLAGS:
         flags_clear(&result->permanent_flags);
-        flags_parse(&result->permanent_flags, text->str);
-
+        flags_add_all(&result->permanent_flags, &response->flags);
         result->has_permanent_flags = true;
         break;
-    }
     case CODE_OTHER: {
         char *id = parse_mailboxid(response->code_text);
         if (id) {

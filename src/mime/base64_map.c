@@ -7,32 +7,15 @@
 
 #include <string.h>
 
+#include "base64_alphabet.h"
 #include "imapfs/base/limits.h"
 #include "imapfs/mime/transfer.h"
-
-/* Value + 1 of a character of the alphabet; 0 for any other byte. */
-static const guint8 *alphabet(void)
-{
-    static const char characters[] =
-        "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
-    static guint8 table[256];
-    static gsize made;
-
-    if (g_once_init_enter(&made)) {
-        for (guint i = 0; i < 64; i++)
-            table[(guint8)characters[i]] = (guint8)(i + 1);
-        g_once_init_leave(&made, 1);
-    }
-    return table;
-}
 
 /* --- measuring --- */
 
 /* Whether bytes, which stand at an offset of the text, are as the map has them there. */
 static bool fits(const Base64Map *map, const guint8 *bytes, gsize length, guint64 offset)
 {
-    const guint8 *values = alphabet();
-
     for (gsize i = 0; i < length && offset + i < map->data; i++) {
         guint64 at = offset + i, column = at % (map->line + 2);
         bool ok;
@@ -44,7 +27,7 @@ static bool fits(const Base64Map *map, const guint8 *bytes, gsize length, guint6
         else if (at >= map->data - map->padding)
             ok = bytes[i] == '=';
         else
-            ok = values[bytes[i]] != 0;
+            ok = base64_values[bytes[i]] != 0;
         if (!ok)
             return false;
     }
@@ -141,13 +124,19 @@ guint32 base64_map_line_encoded(const Base64Map *map)
     return (guint32)map->line + 2;
 }
 
+guint64 base64_map_last_line(const Base64Map *map)
+{
+    guint32 line = base64_map_line_encoded(map);
+
+    return (map->data - 1) / line * line;
+}
+
 /* Whole groups without padding. */
 static bool decode_groups(const guint8 *in, gsize length, guint8 *out)
 {
-    const guint8 *values = alphabet();
-
     for (; length >= 4; in += 4, out += 3, length -= 4) {
-        guint a = values[in[0]], b = values[in[1]], c = values[in[2]], d = values[in[3]];
+        guint a = base64_values[in[0]], b = base64_values[in[1]];
+        guint c = base64_values[in[2]], d = base64_values[in[3]];
         guint32 bits;
 
         if (!a || !b || !c || !d)
@@ -189,8 +178,8 @@ static bool decode_end(const Base64Map *map, const guint8 *bytes, gsize length, 
 bool base64_map_decode(const Base64Map *map, guint64 offset, const guint8 *bytes, gsize length,
                        GByteArray *out)
 {
-    guint32 line = (guint32)map->line, line_bytes = line / 4 * 3;
-    guint64 last_at = (map->data - 1) / (line + 2) * (line + 2);
+    guint32 line = (guint32)map->line, line_bytes = base64_map_line_decoded(map);
+    guint64 last_at = base64_map_last_line(map);
     gsize last = (gsize)(map->data - last_at);
     guint used = out->len;
     guint8 *at;

@@ -4,6 +4,7 @@
  * show, and its state is of a bounded size. */
 #include "imapfs/mime/transfer.h"
 #include <string.h>
+#include "base64_alphabet.h"
 
 #define LINE_MAX_KEPT 256 /* of a uuencoded or yEnc control line; the rest of it means nothing */
 #define BLANKS_MAX 1024   /* blanks that may turn out to end a line of quoted-printable */
@@ -76,13 +77,7 @@ static void put(GByteArray *out, guint8 byte)
 
 static int sextet_value(guint8 c)
 {
-    if (c >= 'A' && c <= 'Z')
-        return c - 'A';
-    if (c >= 'a' && c <= 'z')
-        return c - 'a' + 26;
-    if (c >= '0' && c <= '9')
-        return c - '0' + 52;
-    return c == '+' ? 62 : c == '/' ? 63 : -1;
+    return base64_values[c] - 1;
 }
 
 /* The whole bytes of an unfinished group: at '=' or at the end. A single sextet is dropped. */

@@ -134,12 +134,10 @@ char *log_shown_flags(StoreReader *reader, guint32 box, guint32 uid, const char 
                                       " AND state <= 1 /* QUEUED, INFLIGHT */ AND kind = 0"
                                       " ORDER BY seq";
     g_auto(Flags) flags = {0};
-    GString *text = g_string_new(NULL);
     flags_parse(&flags, server != NULL ? server : "");
     apply_rows(reader, sql_local, box, uid, &flags);
     apply_rows(reader, sql_pending, box, uid, &flags);
-    flags_print(&flags, text);
-    return g_string_free(text, FALSE);
+    return flags_to_text(&flags);
 }
 
 static bool has_local(StoreReader *reader, guint32 box, guint32 uid)

@@ -28,31 +28,19 @@ static bool check_permanent(const StoreBox *box, const Flags *set, const Flags *
     flags_parse(&there, shown);
     flags_remove_all(&there, &permanent);
     flags_add_all(&wrong, clear); /* of these, those that are there and not permanent */
-    g_auto(Flags) absent = {0};
-    flags_add_all(&absent, clear);
-    flags_remove_all(&absent, &there);
-    flags_remove_all(&wrong, &absent);
+    flags_keep_all(&wrong, &there);
     flags_add_all(&wrong, set);
     flags_remove_all(&wrong, &permanent);
     if (permanent.system & FLAG_ANY_KEYWORD)
         g_clear_pointer(&wrong.keywords, g_ptr_array_unref);
     if (flags_is_empty(&wrong))
         return true;
-    g_autoptr(GString) words = g_string_new(NULL);
-    flags_print(&wrong, words);
-    g_set_error(error, IMAPFS_ERROR, IMAPFS_ERROR_DENIED, "this mailbox does not keep %s",
-                words->str);
+    g_autofree char *words = flags_to_text(&wrong);
+    g_set_error(error, IMAPFS_ERROR, IMAPFS_ERROR_DENIED, "this mailbox does not keep %s", words);
     return false;
 }
 
 /* --- rows --- */
-
-static char *print(const Flags *flags)
-{
-    GString *text = g_string_new(NULL);
-    flags_print(flags, text);
-    return g_string_free(text, FALSE);
-}
 
 /* Reads two texts of flags; false when there is no row (error not set) or it failed (set). */
 static bool read_pair(StoreTxn *txn, const char *sql, guint32 box, guint32 uid, guint32 *seq_out,
@@ -77,7 +65,7 @@ static bool write_queued(StoreTxn *txn, guint32 seq, const Flags *set, const Fla
 {
     static const char sql[] = "UPDATE log SET plus = ?, minus = ?, attempts = 0, next_try_ns = 0,"
                               " reason = NULL WHERE seq = ?";
-    g_autofree char *plus = print(set), *minus = print(clear);
+    g_autofree char *plus = flags_to_text(set), *minus = flags_to_text(clear);
     Query query;
     if (!txn_open_query(txn, &query, sql, error))
         return false;
@@ -90,7 +78,7 @@ static bool write_queued(StoreTxn *txn, guint32 seq, const Flags *set, const Fla
 static bool insert_queued(StoreTxn *txn, const LogSubject *subject, const Flags *set,
                           const Flags *clear, gint64 now_ns, guint32 *seq_out, GError **error)
 {
-    g_autofree char *plus = print(set), *minus = print(clear);
+    g_autofree char *plus = flags_to_text(set), *minus = flags_to_text(clear);
     LogOp op = log_subject_op(subject, LOG_FLAGS, now_ns);
     op.set = plus;
     op.clear = minus;
@@ -103,7 +91,7 @@ static bool write_local(StoreTxn *txn, guint32 box, guint32 uid, const Flags *se
     static const char sql[] = "INSERT INTO local_flag(box, uid, plus, minus) VALUES(?, ?, ?, ?)"
                               " ON CONFLICT DO UPDATE SET plus = excluded.plus,"
                               " minus = excluded.minus";
-    g_autofree char *plus = print(set), *minus = print(clear);
+    g_autofree char *plus = flags_to_text(set), *minus = flags_to_text(clear);
     Query query;
     if (!txn_open_query(txn, &query, sql, error))
         return false;
@@ -175,7 +163,7 @@ static bool flag_letter(StoreTxn *txn, const LogSubject *subject, const char *se
     g_auto(Flags) ignored = {0};
     flags_parse(&flags, subject->msg.flags);
     log_merge(&flags, &ignored, set, clear);
-    g_autofree char *text = print(&flags);
+    g_autofree char *text = flags_to_text(&flags);
     return store_msg_set_flags(txn, subject->box, subject->uid, text, 0, NULL, error);
 }
 
@@ -186,7 +174,7 @@ static bool change(StoreTxn *txn, const LogSubject *subject, const Flags *set, c
 {
     const LogOp *placing = &subject->placing;
     bool busy = true;
-    g_autofree char *plus = print(set), *minus = print(clear);
+    g_autofree char *plus = flags_to_text(set), *minus = flags_to_text(clear);
     g_autofree char *shown =
         log_shown_flags(&txn->reader, subject->box, subject->uid, subject->msg.flags);
     if (keeps_nothing(&subject->where))

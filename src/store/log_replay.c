@@ -170,15 +170,6 @@ bool log_requeue(StoreTxn *txn, guint32 seq, guint attempts, gint64 next_try_ns,
     return !on_message || log_source_is_there(txn, op) || log_message_lost(txn, seq, error);
 }
 
-/* Of a and b what is in both. */
-static void keep_common(Flags *a, const Flags *b)
-{
-    g_auto(Flags) rest = {0};
-    flags_add_all(&rest, a);
-    flags_remove_all(&rest, b);
-    flags_remove_all(a, &rest);
-}
-
 bool log_narrow(StoreTxn *txn, guint32 seq, const Flags *left, GError **error)
 {
     g_autoptr(LogOp) op = log_load(txn, seq, error);
@@ -188,7 +179,7 @@ bool log_narrow(StoreTxn *txn, guint32 seq, const Flags *left, GError **error)
     g_auto(Flags) clear = {0};
     flags_parse(&set, op->set);
     flags_parse(&clear, op->clear);
-    keep_common(&set, left);
-    keep_common(&clear, left);
+    flags_keep_all(&set, left);
+    flags_keep_all(&clear, left);
     return log_set_flags(txn, seq, &set, &clear, error);
 }

@@ -146,15 +146,12 @@ bool log_redirect(StoreTxn *txn, guint32 seq, guint32 to_box, GError **error)
 bool log_set_flags(StoreTxn *txn, guint32 seq, const Flags *set, const Flags *clear, GError **error)
 {
     static const char sql[] = "UPDATE log SET plus = ?, minus = ? WHERE seq = ?";
-    g_autoptr(GString) plus = g_string_new(NULL);
-    g_autoptr(GString) minus = g_string_new(NULL);
-    flags_print(set, plus);
-    flags_print(clear, minus);
+    g_autofree char *plus = flags_to_text(set), *minus = flags_to_text(clear);
     Query query;
     if (!txn_open_query(txn, &query, sql, error))
         return false;
-    query_text(&query, plus->str);
-    query_text(&query, minus->str);
+    query_text(&query, plus);
+    query_text(&query, minus);
     query_int(&query, seq);
     return txn_run_query(txn, &query, error);
 }

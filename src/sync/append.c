@@ -53,7 +53,6 @@ static char *flags_text(Batch *batch, const StoreMsg *msg)
 {
     StoreBox box = {0};
     g_auto(Flags) flags = {0};
-    g_autoptr(GString) text = g_string_new(NULL);
     flags_parse(&flags, msg->flags ? msg->flags : "");
     flags.system &= ~(guint32)FLAG_ANY_KEYWORD;
     if (store_box_by_id(store_reader(batch->mailbox->engine->store), batch->box, &box) &&
@@ -68,8 +67,7 @@ static char *flags_text(Batch *batch, const StoreMsg *msg)
         flags_remove_all(&flags, &lost);
     }
     store_box_clear(&box);
-    flags_print(&flags, text);
-    return g_string_free(g_steal_pointer(&text), FALSE);
+    return flags_to_text(&flags);
 }
 
 static void refuse(Item *item, ImapfsError code, const char *why)

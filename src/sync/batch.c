@@ -175,10 +175,8 @@ static bool on_fetch(Command *command, Response *response, gpointer data)
     Item *item = g_hash_table_lookup(batch->by_uid, GUINT_TO_POINTER(fetch->uid));
     if (!item || !uidset_contains(asked->uids, fetch->uid))
         return false;
-    GString *text = g_string_new(NULL);
-    flags_print(&fetch->flags, text);
     g_free(item->flags);
-    item->flags = g_string_free(text, FALSE);
+    item->flags = flags_to_text(&fetch->flags);
     item->modseq = fetch->present & FETCH_MODSEQ ? fetch->modseq : 0;
     item->told = true;
     return true;

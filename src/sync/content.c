@@ -235,10 +235,8 @@ static void fetch_more(Fetch *fetch);
 static void on_done(Command *command, CommandResult result, const Response *tagged, gpointer data)
 {
     Fetch *fetch = data;
-    if (result == COMMAND_LOST && fetch->mailbox->select_error)
-        fetch_fail(fetch, g_error_copy(fetch->mailbox->select_error));
-    else if (result != COMMAND_OK && !fetch->ended)
-        fetch_fail(fetch, error_from_result(result, tagged, "fetch"));
+    if (result != COMMAND_OK && !fetch->ended)
+        fetch_fail(fetch, mailbox_command_error(fetch->mailbox, result, tagged, "fetch"));
     else if (result == COMMAND_OK && !fetch->answered && !fetch->ended) {
         if (fetch->named)
             fetch_fail_with(fetch, IMAPFS_ERROR_DATA, "the server left out what was asked for");
@@ -321,8 +319,7 @@ static void on_session(Mailbox *mailbox, Session *session, const GError *error, 
 /* Came while the need was on its way here. */
 static bool is_there(const Job *job)
 {
-    const Need *need = &job->need;
-    ContentKey key = {need->box, need->uid, need->content, need->section ? need->section : ""};
+    ContentKey key = need_content_key(&job->need);
     return content_exists(store_reader(job->engine->store), &key);
 }
 

@@ -5,6 +5,8 @@
  * the same flags. */
 #include "batch.h"
 
+#include <string.h>
+
 #include "imapfs/base/fault.h"
 #include "imapfs/base/limits.h"
 #include "imapfs/base/log.h"
@@ -122,9 +124,8 @@ static void flags_send(Batch *batch)
 
 static char *flags_words(const Flags *flags)
 {
-    g_autoptr(GString) text = g_string_new(NULL);
-    flags_print(flags, text);
-    return log_printable(text->str, text->len, LIMIT_SERVER_TEXT);
+    g_autofree char *text = flags_to_text(flags);
+    return log_printable(text, strlen(text), LIMIT_SERVER_TEXT);
 }
 
 /* The server told what it has, and it is not what was wanted. */

@@ -245,6 +245,14 @@ bool mailbox_serves(Mailbox *mailbox, Session *session, const GError *error, Job
     return false;
 }
 
+GError *mailbox_command_error(const Mailbox *mailbox, CommandResult result, const Response *tagged,
+                              const char *what)
+{
+    return result == COMMAND_LOST && mailbox->select_error
+               ? g_error_copy(mailbox->select_error)
+               : error_from_result(result, tagged, what);
+}
+
 bool mailbox_is_watched(const Mailbox *mailbox)
 {
     return mailbox->selected;
@@ -332,10 +340,9 @@ static bool adopt(Mailbox *mailbox, const SelectResult *result, GError **error)
         return false;
     }
     if (!result->examined) { /* of EXAMINE they would say that nothing can be changed */
-        GString *flags = g_string_new(NULL);
-        flags_print(&result->permanent_flags, flags);
         g_free(box.permanent_flags);
-        box.permanent_flags = g_string_free(flags, !result->has_permanent_flags);
+        box.permanent_flags =
+            result->has_permanent_flags ? flags_to_text(&result->permanent_flags) : NULL;
         box.read_only = result->read_only;
     }
     if (result->mailboxid) {
@@ -479,9 +486,7 @@ static void news_fetch(Mailbox *mailbox, const FetchData *fetch)
         mailbox_mark(mailbox, DIRTY_FLAGS);
         return;
     }
-    GString *text = g_string_new(NULL);
-    flags_print(&fetch->flags, text);
-    FlagNews news = {fetch->uid, g_string_free(text, FALSE),
+    FlagNews news = {fetch->uid, flags_to_text(&fetch->flags),
                      fetch->present & FETCH_MODSEQ ? fetch->modseq : 0};
     g_array_append_val(mailbox->flag_news, news);
     if (mailbox->flag_news->len >= NEWS_MAX && mailbox->selected)
@@ -511,10 +516,8 @@ static void note_permanent_flags(Mailbox *mailbox, const Flags *permanent)
     StoreTxn *txn = store_begin(mailbox->engine->store, false, &error);
     bool ok = txn && store_box_by_id(store_txn_reader(txn), mailbox->box, &box);
     if (ok) {
-        GString *flags = g_string_new(NULL);
-        flags_print(permanent, flags);
         g_free(box.permanent_flags);
-        box.permanent_flags = g_string_free(flags, FALSE);
+        box.permanent_flags = flags_to_text(permanent);
         ok = store_box_update(txn, &box, &error);
     }
     store_box_clear(&box);

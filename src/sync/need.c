@@ -1,6 +1,11 @@
 /* need.c - Need as a value. */
 #include "imapfs/sync/engine.h"
 
+ContentKey need_content_key(const Need *need)
+{
+    return (ContentKey){need->box, need->uid, need->content, need->section ? need->section : ""};
+}
+
 Need *need_copy(const Need *need)
 {
     Need *copy = g_new(Need, 1);

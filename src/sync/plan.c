@@ -148,20 +148,13 @@ static void grouping_add(Grouping *grouping, Item *item, const char *flags)
     g_ptr_array_add(store->members, item);
 }
 
-static char *flags_text(const Flags *flags)
-{
-    GString *text = g_string_new(NULL);
-    flags_print(flags, text);
-    return g_string_free(text, FALSE);
-}
-
 /* What of the item is to be sent with this sign. Caller frees. */
 static char *item_text(const Item *item, bool minus)
 {
     g_auto(Flags) send = {0};
     flags_add_all(&send, minus ? &item->clear : &item->set);
     flags_remove_all(&send, &item->denied);
-    return flags_text(&send);
+    return flags_to_text(&send);
 }
 
 /* Groups by whole lists and by single flags; the one with fewer commands goes to out. */

@@ -245,10 +245,8 @@ static void set_error(Chunk *chunk, CommandResult result, const Response *tagged
 {
     if (chunk->error || chunk->taken)
         return;
-    if (result == COMMAND_LOST && chunk->mailbox->select_error) {
-        chunk->error = g_error_copy(chunk->mailbox->select_error);
-    } else if (result != COMMAND_OK) {
-        chunk->error = error_from_result(result, tagged, "fetch");
+    if (result != COMMAND_OK) {
+        chunk->error = mailbox_command_error(chunk->mailbox, result, tagged, "fetch");
     } else if (!chunk->answered) {
         if (chunk->named)
             chunk_fail(chunk, IMAPFS_ERROR_DATA, "the server left out what was asked for");
@@ -424,8 +422,7 @@ void ranged_add_job(Ranged *ranged, Job *job)
 
 void ranged_job_start(Job *job)
 {
-    const Need *need = &job->need;
-    ContentKey key = {need->box, need->uid, need->content, need->section ? need->section : ""};
+    ContentKey key = need_content_key(&job->need);
     g_autofree char *name = ranged_name(&key);
     Ranged *self = ranged_find(job->engine, name);
     if (self)

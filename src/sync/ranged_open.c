@@ -25,11 +25,6 @@ typedef struct {
     GError *error;
 } Ends;
 
-static ContentKey key_of(const Need *need)
-{
-    return (ContentKey){need->box, need->uid, need->content, need->section ? need->section : ""};
-}
-
 /* A size that is known from when all of it was here is the right one. */
 static bool is_known_otherwise(Ends *ends, const ContentKey *key, guint64 size)
 {
@@ -60,8 +55,7 @@ static bool find_last(Ends *ends, const Base64Map *map, guint8 *out)
         *out = tail[END - 1];
         return true;
     }
-    guint64 begin = ends->encoded - END, line = base64_map_line_encoded(map);
-    guint64 at = (map->data - 1) / line * line;
+    guint64 begin = ends->encoded - END, at = base64_map_last_line(map);
     if (at < begin ||
         !base64_map_decode(map, at, tail + (at - begin), (gsize)(ends->encoded - at), bytes))
         return false;
@@ -73,7 +67,7 @@ static bool find_last(Ends *ends, const Base64Map *map, guint8 *out)
 static bool make_ranged(Ends *ends, GError **error)
 {
     Engine *engine = ends->job->engine;
-    ContentKey key = key_of(&ends->job->need);
+    ContentKey key = need_content_key(&ends->job->need);
     g_autofree char *name = ranged_name(&key);
     Base64Map map = {.decoded = ends->encoded};
     guint8 last;
@@ -161,10 +155,8 @@ static void on_progress(gpointer data)
 static void on_done(Command *command, CommandResult result, const Response *tagged, gpointer data)
 {
     Ends *ends = data;
-    if (result == COMMAND_LOST && ends->mailbox->select_error && !ends->error)
-        ends->error = g_error_copy(ends->mailbox->select_error);
-    else if (result == COMMAND_LOST && !ends->error)
-        ends->error = error_from_result(result, tagged, "fetch");
+    if (result == COMMAND_LOST && !ends->error)
+        ends->error = mailbox_command_error(ends->mailbox, result, tagged, "fetch");
     /* refused, or not understood: fetching it whole is what finds out why */
     ends_unref(ends);
 }
@@ -214,7 +206,7 @@ static bool is_for_ranges(const Need *need)
 
 bool ranged_open_start(Job *job)
 {
-    ContentKey key = key_of(&job->need);
+    ContentKey key = need_content_key(&job->need);
     g_autofree char *name = ranged_name(&key);
     g_autoptr(GError) error = NULL;
     Ranged *ranged = ranged_find(job->engine, name);

@@ -307,9 +307,7 @@ static StoreMsg *msg_from_fetch(const FetchData *fetch)
     msg->modseq = fetch->modseq;
     msg->emailid = g_strdup(fetch->emailid);
     msg->name = name_message(msg->internaldate, msg->zone, msg->from, msg->subject);
-    GString *flags = g_string_new(NULL);
-    flags_print(&fetch->flags, flags);
-    msg->flags = g_string_free(flags, FALSE);
+    msg->flags = flags_to_text(&fetch->flags);
     return msg;
 }
 

@@ -18,7 +18,7 @@ struct Sink {
 
 Sink *sink_new(Store *store, const Need *need, GError **error)
 {
-    ContentKey key = {need->box, need->uid, need->content, need->section ? need->section : ""};
+    ContentKey key = need_content_key(need);
     guint64 hint = need->encoded_size > 0 ? (guint64)need->encoded_size : 0;
     ContentWriter *writer = content_begin(store, &key, hint, error);
     if (!writer)

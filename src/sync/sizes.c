@@ -261,10 +261,8 @@ static void on_done(Command *command, CommandResult result, const Response *tagg
     SizeFetch *fetch = data;
     Mailbox *mailbox = fetch->mailbox;
     GError *error = NULL;
-    if (result == COMMAND_LOST && mailbox->select_error) {
-        error = g_error_copy(mailbox->select_error);
-    } else if (result != COMMAND_OK) {
-        error = error_from_result(result, tagged, "sizes");
+    if (result != COMMAND_OK) {
+        error = mailbox_command_error(mailbox, result, tagged, "sizes");
     } else if (!fetch->answered) {
         error = g_error_new(IMAPFS_ERROR, IMAPFS_ERROR_GONE, "the server gave no answer for it");
         mailbox_mark(mailbox, DIRTY_VERIFY);

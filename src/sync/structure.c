@@ -115,10 +115,8 @@ static void settle_rest(StructureFetch *fetch, CommandResult result, const Respo
     if (result == COMMAND_OK)
         error =
             g_error_new(IMAPFS_ERROR, IMAPFS_ERROR_GONE, "the message is no longer on the server");
-    else if (result == COMMAND_LOST && fetch->mailbox->select_error)
-        error = g_error_copy(fetch->mailbox->select_error);
     else
-        error = error_from_result(result, tagged, "structure");
+        error = mailbox_command_error(fetch->mailbox, result, tagged, "structure");
     guint n;
     const UidRange *ranges = uidset_ranges(fetch->left, &n);
     for (guint i = 0; i < n; i++) {

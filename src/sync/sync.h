@@ -283,6 +283,11 @@ void mailbox_sync_over(Mailbox *mailbox); /* the resync's end */
  * session or the job is over, the job knows, and its reference and the use are given back. */
 bool mailbox_serves(Mailbox *mailbox, Session *session, const GError *error, Job *job);
 
+/* Why a command in a mailbox did not end with OK: as error_from_result(), but of one that was lost
+ * because the mailbox could not be selected the reason of that. Caller frees. */
+GError *mailbox_command_error(const Mailbox *mailbox, CommandResult result, const Response *tagged,
+                              const char *what);
+
 void mailbox_job_start(Job *job); /* NEED_MAILBOX */
 void mailbox_mark(Mailbox *mailbox, guint dirty);
 void mailbox_flush(Mailbox *mailbox); /* writes what the server said into the store */

@@ -70,7 +70,6 @@ Letter *maildir_letter_of(Tree *tree, const TreeChange *change, int *err_out)
     Call call = {.tree = tree, .reader = store_reader(tree->config.store), .ask = &ask};
     g_auto(GivenName) given = {0};
     g_auto(MaildirTarget) target = {0};
-    g_autoptr(GString) flags = g_string_new(NULL);
     Letter *letter;
 
     if (!maildir_is_target(change) || !find_letter(tree, change, &given))
@@ -82,10 +81,9 @@ Letter *maildir_letter_of(Tree *tree, const TreeChange *change, int *err_out)
     letter = given.letter;
     pthread_mutex_lock(&letter->lock);
     if (!letter->settled) {
-        flags_print(&target.flags, flags);
         letter->dir = target.dir.ino.box;
         g_free(letter->flags);
-        letter->flags = g_strdup(flags->str);
+        letter->flags = flags_to_text(&target.flags);
     }
     pthread_mutex_unlock(&letter->lock);
     return letter_ref(letter);

@@ -101,6 +101,13 @@ void flags_print(const Flags *flags, GString *out)
     }
 }
 
+char *flags_to_text(const Flags *flags)
+{
+    GString *text = g_string_new(NULL);
+    flags_print(flags, text);
+    return g_string_free(text, FALSE);
+}
+
 bool flags_equal(const Flags *a, const Flags *b)
 {
     guint n = a->keywords != NULL ? a->keywords->len : 0;
@@ -183,4 +190,12 @@ bool flags_of_letters(Flags *flags, const char *letters)
             p++;
         }
     return *p == '\0';
+}
+
+void flags_keep_all(Flags *of, const Flags *what)
+{
+    g_auto(Flags) rest = {0};
+    flags_add_all(&rest, of);
+    flags_remove_all(&rest, what);
+    flags_remove_all(of, &rest);
 }

@@ -30,6 +30,8 @@ import proc
 
 USERS = {"alice": "alicepw", "carol": 'p"a\\s wörd%+'}
 CACHE = os.path.join(os.environ.get("XDG_CACHE_HOME") or "/var/tmp", "imapfs-test-cache")
+# seconds for an answer: Courier may wait a minute for a lock that was given back long ago
+PATIENCE = 100
 DOVECOT_IMAP = "/usr/lib/dovecot/imap"
 SPECIAL = {"Drafts": "\\Drafts", "Sent": "\\Sent", "Trash": "\\Trash", "Junk": "\\Junk",
            "Archive": "\\Archive"}
@@ -288,7 +290,7 @@ class Server:
 
     # for the other client
     def client(self, user="alice"):
-        imap = imaplib.IMAP4("127.0.0.1", self.plain_port, timeout=20)
+        imap = imaplib.IMAP4("127.0.0.1", self.plain_port, timeout=PATIENCE)
         imap.login(user, USERS[user])
         return Client(imap, self.delimiter, self.prefix)
 
@@ -645,7 +647,7 @@ class Cyrus(Overlaid):
 
     def start(self):
         super().start()
-        admin = imaplib.IMAP4("127.0.0.1", self.plain_port, timeout=20)
+        admin = imaplib.IMAP4("127.0.0.1", self.plain_port, timeout=PATIENCE)
         admin.login("cyrus", "cyruspw")
         for user in USERS:
             admin.create(f"user/{user}")  # NO when it is there already

@@ -498,6 +498,8 @@ class TestCyrus(LoginContract, Case):
 
 
 class TestCourier(LoginContract, Case):
+    timeout = 400  # see servers.PATIENCE
+
     @classmethod
     def make(cls):
         return servers.Courier()

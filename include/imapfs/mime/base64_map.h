@@ -43,6 +43,8 @@ bool base64_map_has_slices(const Base64Map *map);
 /* What a line and its CRLF carry, and are. */
 guint32 base64_map_line_decoded(const Base64Map *map);
 guint32 base64_map_line_encoded(const Base64Map *map);
+/* Where the last line begins. */
+guint64 base64_map_last_line(const Base64Map *map);
 /* Appends the bytes of a slice, which begins at a line and ends with one, or with the text. False:
  * it is not as the map has it; what was appended is then worth nothing. */
 bool base64_map_decode(const Base64Map *map, guint64 offset, const guint8 *bytes, gsize length,

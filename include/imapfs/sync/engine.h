@@ -35,6 +35,8 @@ typedef struct {
     guint64 offset, length;   /* of NEED_RANGE: decoded bytes */
     bool whole;               /* of NEED_CONTENT: for content_open(), however large it is */
 } Need;
+/* The content that a need of one is about; its section is borrowed. */
+ContentKey need_content_key(const Need *need);
 Need *need_copy(const Need *need);
 void need_clear(Need *need); /* frees what is inside */
 void need_free(Need *need);

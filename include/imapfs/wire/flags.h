@@ -32,9 +32,11 @@ void flags_print(const Flags *flags, GString *out);
 void flags_letters(const Flags *flags, char out[FLAGS_LETTERS_MAX]);
 /* False: not such letters, or not each once and in order. */
 bool flags_of_letters(Flags *flags, const char *letters);
+char *flags_to_text(const Flags *flags); /* the text form; caller frees */
 bool flags_equal(const Flags *a, const Flags *b);
 bool flags_is_empty(const Flags *flags);
-/* All of what is in to, or no longer in from; keywords without ASCII case. */
+/* All of what is in to, no longer in from, or all that is left of; keywords without ASCII case. */
 void flags_add_all(Flags *to, const Flags *what);
 void flags_remove_all(Flags *from, const Flags *what);
+void flags_keep_all(Flags *of, const Flags *what);
 G_DEFINE_AUTO_CLEANUP_CLEAR_FUNC(Flags, flags_clear)

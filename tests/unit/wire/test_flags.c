@@ -26,19 +26,12 @@ static const struct {
     {"spaces", "  \\Seen   x ", "\\Seen x"},
 };
 
-static char *print(const Flags *flags)
-{
-    GString *out = g_string_new(NULL);
-    flags_print(flags, out);
-    return g_string_free(out, FALSE);
-}
-
 static void test_cases(void **state)
 {
     for (gsize i = 0; i < G_N_ELEMENTS(cases); i++) {
         Flags flags = {0}, again = {0};
         flags_parse(&flags, cases[i].input);
-        g_autofree char *got = print(&flags);
+        g_autofree char *got = flags_to_text(&flags);
         if (strcmp(got, cases[i].want) != 0)
             fail_msg("%s: got \"%s\"", cases[i].name, got);
         flags_parse(&again, got);
@@ -85,6 +78,30 @@ static void test_equal(void **state)
     }
 }
 
+static void test_sets(void **state)
+{
+    static const struct {
+        const char *of, *what, *all, *without, *kept;
+    } rows[] = {
+        {"\\Seen \\Draft a b", "\\Draft B c", "\\Seen \\Draft a b c", "\\Seen a", "\\Draft b"},
+        {"\\Seen a", "", "\\Seen a", "\\Seen a", ""},
+        {"", "\\Seen a", "\\Seen a", "", ""},
+    };
+    for (gsize i = 0; i < G_N_ELEMENTS(rows); i++) {
+        static void (*const changes[])(Flags *, const Flags *) = {flags_add_all, flags_remove_all,
+                                                                  flags_keep_all};
+        const char *want[] = {rows[i].all, rows[i].without, rows[i].kept};
+        for (gsize n = 0; n < G_N_ELEMENTS(changes); n++) {
+            g_auto(Flags) of = {0}, what = {0};
+            flags_parse(&of, rows[i].of);
+            flags_parse(&what, rows[i].what);
+            changes[n](&of, &what);
+            g_autofree char *got = flags_to_text(&of);
+            assert_string_equal(got, want[n]);
+        }
+    }
+}
+
 static void test_limit(void **state)
 {
     Flags flags = {0};
@@ -101,10 +118,8 @@ static void test_limit(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_cases),
-        cmocka_unit_test(test_add),
-        cmocka_unit_test(test_equal),
-        cmocka_unit_test(test_limit),
+        cmocka_unit_test(test_cases), cmocka_unit_test(test_add),   cmocka_unit_test(test_equal),
+        cmocka_unit_test(test_sets),  cmocka_unit_test(test_limit),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -5,8 +5,6 @@
  * and parked where not. */
 #include "log_private.h"
 
-#include <string.h>
-#include "imapfs/base/clock.h"
 #include "imapfs/base/error.h"
 #include "imapfs/wire/response.h"
 

@@ -83,6 +83,14 @@ char *box_fit_leaf(char *leaf)
     return out;
 }
 
+char *box_numbered_leaf(const char *leaf, guint n)
+{
+    int keep = MIN((int)strlen(leaf), LIMIT_NAME - 14);
+    while (keep > 0 && leaf[keep] != '\0' && ((guchar)leaf[keep] & 0xc0) == 0x80)
+        keep--;
+    return g_strdup_printf("%.*s (%u)", keep, leaf, n);
+}
+
 /* --- reading rows --- */
 
 void box_each_row(StoreReader *reader, StoreBoxFunc f, gpointer data)
@@ -131,10 +139,7 @@ static char *free_leaf(StoreTxn *txn, guint32 parent, const char *name, char del
     char *leaf = g_strdup(base);
     for (guint n = 2; !is_free(txn, parent, leaf); n++) {
         g_free(leaf);
-        int keep = MIN((int)strlen(base), LIMIT_NAME - 14);
-        while (keep > 0 && base[keep] != '\0' && ((guchar)base[keep] & 0xc0) == 0x80)
-            keep--;
-        leaf = g_strdup_printf("%.*s (%u)", keep, base, n);
+        leaf = box_numbered_leaf(base, n);
     }
     return leaf;
 }

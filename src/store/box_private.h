@@ -21,6 +21,8 @@ bool box_is_below(const char *name, const char *top, char delimiter);
 char *box_moved_name(const char *name, const char *top, const char *to, char delimiter);
 /* At most LIMIT_NAME bytes. Takes, and returns what the caller frees. */
 char *box_fit_leaf(char *leaf);
+/* The n-th with this name in a directory, from 2 on. Caller frees. */
+char *box_numbered_leaf(const char *leaf, guint n);
 
 /* --- rows (box_names.c) --- */
 

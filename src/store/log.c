@@ -61,6 +61,21 @@ void log_op_borrow(Query *query, LogOp *out)
     };
 }
 
+bool log_op_take(StoreReader *reader, Query *query, LogOp *out)
+{
+    g_autoptr(LogOp) op = NULL;
+    if (query_step(query)) {
+        LogOp row;
+        log_op_borrow(query, &row);
+        op = log_op_copy(&row);
+    }
+    if (!reader_close_query(reader, query) || op == NULL)
+        return false;
+    *out = *op;
+    g_free(g_steal_pointer(&op)); /* its strings are the caller's now */
+    return true;
+}
+
 LogOp *log_op_copy(const LogOp *op)
 {
     LogOp *out = g_memdup2(op, sizeof(*op));
@@ -143,13 +158,7 @@ char *log_shown_flags(StoreReader *reader, guint32 box, guint32 uid, const char 
 static bool has_local(StoreReader *reader, guint32 box, guint32 uid)
 {
     static const char sql[] = "SELECT 1 FROM local_flag WHERE box = ? AND uid = ?";
-    Query query;
-    if (!reader_open_query(reader, &query, sql))
-        return false;
-    query_int(&query, box);
-    query_int(&query, uid);
-    bool found = query_step(&query);
-    return reader_close_query(reader, &query) && found;
+    return reader_finds(reader, sql, box, uid);
 }
 
 /* Something was sent that may have been done or not. */
@@ -160,13 +169,7 @@ static bool is_unsure(StoreReader *reader, guint32 box, guint32 uid)
         " SELECT 1 FROM log WHERE to_n != 0 AND to_n = ?2 AND ?1 = " LOG_SQL_PENDING
         " AND state = 6 LIMIT 1";
     G_STATIC_ASSERT(LOG_UNSURE == 6);
-    Query query;
-    if (!reader_open_query(reader, &query, sql))
-        return false;
-    query_int(&query, box);
-    query_int(&query, uid);
-    bool found = query_step(&query);
-    return reader_close_query(reader, &query) && found;
+    return reader_finds(reader, sql, box, uid);
 }
 
 LogMsgState log_msg_state(StoreReader *reader, guint32 box, guint32 uid)
@@ -189,17 +192,7 @@ bool log_get(StoreReader *reader, guint32 seq, LogOp *out)
     if (!reader_open_query(reader, &query, sql))
         return false;
     query_int(&query, seq);
-    g_autoptr(LogOp) op = NULL;
-    if (query_step(&query)) {
-        LogOp row;
-        log_op_borrow(&query, &row);
-        op = log_op_copy(&row);
-    }
-    if (!reader_close_query(reader, &query) || op == NULL)
-        return false;
-    *out = *op;
-    g_free(g_steal_pointer(&op)); /* its strings are the caller's now */
-    return true;
+    return log_op_take(reader, &query, out);
 }
 
 void log_each(StoreReader *reader, bool failed, guint32 after, LogFunc f, gpointer data)

@@ -45,13 +45,7 @@ void store_origin(StoreReader *reader, guint32 box, guint32 uid, guint32 *box_ou
 static bool msg_exists(StoreReader *reader, guint32 box, guint32 uid)
 {
     static const char sql[] = "SELECT 1 FROM msg INDEXED BY msg_uid WHERE box = ? AND uid = ?";
-    Query query;
-    if (!reader_open_query(reader, &query, sql))
-        return false;
-    query_int(&query, box);
-    query_int(&query, uid);
-    bool found = query_step(&query);
-    return reader_close_query(reader, &query) && found;
+    return reader_finds(reader, sql, box, uid);
 }
 
 void store_locate(StoreReader *reader, guint32 *box, guint32 *uid)
@@ -72,17 +66,7 @@ bool log_placing(StoreReader *reader, guint32 n, LogOp *out)
     if (!reader_open_query(reader, &query, sql))
         return false;
     query_int(&query, n);
-    g_autoptr(LogOp) op = NULL;
-    if (query_step(&query)) {
-        LogOp row;
-        log_op_borrow(&query, &row);
-        op = log_op_copy(&row);
-    }
-    if (!reader_close_query(reader, &query) || op == NULL)
-        return false;
-    *out = *op;
-    g_free(g_steal_pointer(&op)); /* its strings are the caller's now */
-    return true;
+    return log_op_take(reader, &query, out);
 }
 
 bool log_pending_get(StoreReader *reader, guint32 n, LogPending *out)

@@ -10,23 +10,12 @@
     " SELECT uid FROM log WHERE box = ?1 AND uid > ?2 AND kind IN (1, 3) AND state != 5"
 G_STATIC_ASSERT(LOG_MOVE == 1 && LOG_EXPUNGE == 3 && LOG_FAILED == 5);
 
-static bool hides(StoreReader *reader, const char *sql, guint32 box, guint32 uid)
-{
-    Query query;
-    if (!reader_open_query(reader, &query, sql))
-        return false;
-    query_int(&query, box);
-    query_int(&query, uid);
-    bool found = query_step(&query);
-    return reader_close_query(reader, &query) && found;
-}
-
 bool log_is_hidden(StoreReader *reader, guint32 box, guint32 uid)
 {
     static const char sql[] =
         "SELECT 1 FROM hidden WHERE box = ?1 AND uid = ?2 UNION ALL"
         " SELECT 1 FROM log WHERE box = ?1 AND uid = ?2 AND kind IN (1, 3) AND state != 5 LIMIT 1";
-    return hides(reader, sql, box, uid);
+    return reader_finds(reader, sql, box, uid);
 }
 
 /* --- listing --- */

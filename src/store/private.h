@@ -26,6 +26,8 @@ bool reader_close_query(StoreReader *reader, Query *query);
 /* Starts one; false (and remembered) when there is no connection. */
 bool reader_open_query(StoreReader *reader, Query *query, const char *sql);
 bool reader_open_content_query(StoreReader *reader, Query *query, const char *sql);
+/* Whether a query with two numbers has a row. */
+bool reader_finds(StoreReader *reader, const char *sql, gint64 one, gint64 two);
 /* Remembers and logs. Takes the failure. */
 void reader_fail(StoreReader *reader, GError *failure);
 void readers_close_all(Store *store);
@@ -110,6 +112,8 @@ void box_ids_clear(BoxIds *ids);
     "logged_ns, reason, mailbox, name, message_id, emailid, internaldate, size, to_box, " \
     "to_n, target, fence_uidvalidity, fence_uidnext, after_seq, shown"
 void log_op_borrow(Query *query, LogOp *out); /* the row the query stands on */
+/* The only row of a query, which ends with it; false: there is none. */
+bool log_op_take(StoreReader *reader, Query *query, LogOp *out);
 /* Merges later flags over earlier ones: the last value of each is kept. */
 void log_merge(Flags *set, Flags *clear, const char *later_set, const char *later_clear);
 /* Makes an operation QUEUED on a message, or merges it into the one that is QUEUED there. */

@@ -307,10 +307,7 @@ static char *take_leaf(Reconcile *self, guint32 parent, const Level *level)
     char *leaf = g_strdup(base);
     for (guint n = 2; !g_hash_table_add(self->leaves, leaf_key(parent, leaf)); n++) {
         g_free(leaf);
-        int keep = MIN((int)strlen(base), LIMIT_NAME - 14);
-        while (keep > 0 && base[keep] != '\0' && ((guchar)base[keep] & 0xc0) == 0x80)
-            keep--;
-        leaf = g_strdup_printf("%.*s (%u)", keep, base, n);
+        leaf = box_numbered_leaf(base, n);
     }
     return leaf;
 }

@@ -139,7 +139,7 @@ GPtrArray *batch_group(const Batch *batch, gsize used)
     return out;
 }
 
-void batch_halve(Batch *batch, const GPtrArray *group)
+static void halve(Batch *batch, const GPtrArray *group)
 {
     g_autoptr(GPtrArray) left = g_ptr_array_new();
     for (guint i = 0; i < group->len; i++)
@@ -151,6 +151,19 @@ void batch_halve(Batch *batch, const GPtrArray *group)
             g_ptr_array_add(piece, left->pdata[i]);
         g_ptr_array_add(batch->groups, piece);
     }
+}
+
+static bool was_refused_together(const GPtrArray *members)
+{
+    return members->len > 1 && ((const Item *)members->pdata[0])->answer == OUTCOME_REFUSED;
+}
+
+void batch_halve_refused(Batch *batch)
+{
+    for (guint i = 0; batch_can_send(batch) && i < batch->halves->len; i++)
+        if (was_refused_together(batch->halves->pdata[i]))
+            halve(batch, batch->halves->pdata[i]);
+    g_ptr_array_set_size(batch->halves, 0);
 }
 
 /* --- UID FETCH: what the server has now --- */

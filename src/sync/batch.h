@@ -74,8 +74,8 @@ void batch_ask_for_news(Batch *batch);
 /* Groups of items that make a command each: as many UIDs as a line takes; what was refused before
  * goes alone. used: octets of the line besides the set. */
 GPtrArray *batch_group(const Batch *batch, gsize used);
-/* Two halves of those of a group that are still there. */
-void batch_halve(Batch *batch, const GPtrArray *group);
+/* Of each group that was refused (batch->halves): two, of those of it that are still there. */
+void batch_halve_refused(Batch *batch);
 /* Every command was answered, or lost. */
 void batch_settle(Batch *batch);
 void batch_unref(Batch *batch);

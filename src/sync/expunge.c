@@ -81,17 +81,9 @@ static void send_wave(Batch *batch)
     batch_command_over(batch);
 }
 
-static bool was_refused_together(const GPtrArray *members)
-{
-    return members->len > 1 && ((const Item *)members->pdata[0])->answer == OUTCOME_REFUSED;
-}
-
 static void expunge_wave_end(Batch *batch)
 {
-    for (guint i = 0; batch_can_send(batch) && i < batch->halves->len; i++)
-        if (was_refused_together(batch->halves->pdata[i]))
-            batch_halve(batch, batch->halves->pdata[i]);
-    g_ptr_array_set_size(batch->halves, 0);
+    batch_halve_refused(batch);
     if (batch->groups->len > 0)
         send_wave(batch);
     else

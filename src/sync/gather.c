@@ -1,17 +1,13 @@
-/* gather.c - what a person changed just now: kept together for a moment, and told.
+/* gather.c - what a person changed just now: kept together for a moment in each mailbox (pace.c),
+ * and told.
  *
- * One change is sent at once, or as good as; while more keep coming they are gathered, for longer
- * the longer that goes on, so that a thousand moves in a loop are a few commands. Whoever waits for
- * the server ends the moment. */
+ * What goes on in one mailbox holds up no other. Whoever waits for the server ends the moment. */
 #include "replay.h"
 
 #include "imapfs/base/clock.h"
+#include "pace.h"
 
-#define GATHER_MS 15 /* without another change; twice as long each time, up to */
-#define GATHER_LONG_MS 300
-#define GATHER_MOST_MS 1000 /* from the first on */
-#define RUN_MS 1000         /* so long after the last they are no longer one run of changes */
-#define TELL_MS 250         /* they are one line in events */
+#define TELL_MS 250 /* they are one line in events */
 
 static gboolean on_tell(gpointer data)
 {
@@ -33,67 +29,77 @@ static gboolean on_tell(gpointer data)
     return G_SOURCE_REMOVE;
 }
 
-bool gather_is_open(const Engine *engine)
+bool gather_is_open(const Engine *engine, guint32 box)
 {
-    return engine->replay.gather != NULL;
+    const Pace *pace = g_hash_table_lookup(engine->replay.paces, GUINT_TO_POINTER(box));
+    return pace && pace_is_open(pace);
 }
 
-static void end(Engine *engine)
+static gboolean on_gather(gpointer data);
+
+/* For the first that is due. */
+static void arm(Engine *engine)
 {
-    g_autoptr(GHashTable) logged = g_steal_pointer(&engine->replay.logged);
-    engine->replay.n_gathered++;
-    engine->replay.gathered_us = clock_mono_us();
-    engine->replay.logged = g_hash_table_new(NULL, NULL);
-    engine_timer_clear(&engine->replay.gather);
-    replay_gathered(engine, logged);
+    Replay *replay = &engine->replay;
+    GHashTableIter iter;
+    gpointer value;
+    gint64 due_us = G_MAXINT64;
+    engine_timer_clear(&replay->gather);
+    g_hash_table_iter_init(&iter, replay->paces);
+    while (g_hash_table_iter_next(&iter, NULL, &value))
+        if (pace_is_open(value))
+            due_us = MIN(due_us, pace_due_us(value));
+    if (due_us == G_MAXINT64)
+        return;
+    gint64 left_us = replay_is_awaited(engine) ? 0 : MAX(0, due_us - clock_mono_us());
+    replay->gather = engine_timer(engine, (guint)((left_us + 999) / 1000), on_gather, engine);
 }
 
-static gint64 quiet_us(const Replay *replay)
+static void end_due(Engine *engine, bool all)
 {
-    return 1000 * MIN(GATHER_MS * (1 << MIN(replay->n_gathered, 8)), GATHER_LONG_MS);
+    g_autoptr(GHashTable) ended = g_hash_table_new(NULL, NULL);
+    gint64 now_us = clock_mono_us();
+    GHashTableIter iter;
+    gpointer key, value;
+    g_hash_table_iter_init(&iter, engine->replay.paces);
+    while (g_hash_table_iter_next(&iter, &key, &value)) {
+        Pace *pace = value;
+        if (pace_is_open(pace) && (all || pace_due_us(pace) <= now_us)) {
+            g_hash_table_add(ended, key);
+            pace_end(pace);
+        }
+        if (pace_is_over(pace, now_us))
+            g_hash_table_iter_remove(&iter);
+    }
+    arm(engine);
+    if (g_hash_table_size(ended) > 0)
+        replay_gathered(engine, ended);
 }
 
 static gboolean on_gather(gpointer data)
 {
     Engine *engine = data;
-    gint64 now = clock_mono_us();
-    gint64 quiet = engine->replay.logged_us + quiet_us(&engine->replay);
-    gint64 most = engine->replay.gather_us + 1000 * GATHER_MOST_MS;
-    gint64 left = replay_is_awaited(engine) ? 0 : MIN(quiet, most) - now;
-    if (left <= 0) {
-        end(engine);
-        return G_SOURCE_REMOVE;
-    }
-    engine_timer_clear(&engine->replay.gather);
-    engine->replay.gather = engine_timer(engine, (guint)(left / 1000 + 1), on_gather, engine);
+    end_due(engine, replay_is_awaited(engine));
     return G_SOURCE_REMOVE;
 }
 
 void gather_end_now(Engine *engine)
 {
-    if (engine->replay.gather)
-        end(engine);
+    end_due(engine, true);
 }
 
-/* Opens the moment, or keeps it open. */
-static void gather(Engine *engine)
+static void gather(Engine *engine, guint32 box)
 {
     Replay *replay = &engine->replay;
-    replay->logged_us = clock_mono_us();
-    if (replay->gather)
-        return;
-    replay->gather_us = replay->logged_us;
-    if (replay->logged_us - replay->gathered_us > 1000 * RUN_MS)
-        replay->n_gathered = 0;
-    guint ms = replay_is_awaited(engine) ? 0 : (guint)(quiet_us(replay) / 1000);
-    replay->gather = engine_timer(engine, ms, on_gather, engine);
-}
-
-void gather_more(Engine *engine)
-{
-    gint64 since_us = clock_mono_us() - engine->replay.gathered_us;
-    if (engine->replay.n_gathered > 1 && since_us < 1000 * RUN_MS && !replay_is_awaited(engine))
-        gather(engine);
+    Pace *pace = g_hash_table_lookup(replay->paces, GUINT_TO_POINTER(box));
+    if (!pace) {
+        pace = g_new0(Pace, 1);
+        g_hash_table_insert(replay->paces, GUINT_TO_POINTER(box), pace);
+    }
+    bool was_open = pace_is_open(pace);
+    pace_note(pace, clock_mono_us());
+    if (!was_open) /* of one that is open the timer finds that it is due later */
+        arm(engine);
 }
 
 typedef struct {
@@ -109,9 +115,8 @@ static void logged_run(Engine *engine, gpointer data)
         events->flags_changed(logged->box, logged->uid, engine->config.events_data);
     else if (!logged->uid && events->box_changed)
         events->box_changed(logged->box, engine->config.events_data);
-    g_hash_table_add(replay->logged, GUINT_TO_POINTER(logged->box));
     g_hash_table_add(replay->told, GUINT_TO_POINTER(logged->box));
-    gather(engine);
+    gather(engine, logged->box);
     if (!replay->tell)
         replay->tell = engine_timer(engine, TELL_MS, on_tell, engine);
 }
@@ -126,6 +131,6 @@ void gather_clear(Engine *engine)
 {
     engine_timer_clear(&engine->replay.gather);
     engine_timer_clear(&engine->replay.tell);
-    g_clear_pointer(&engine->replay.logged, g_hash_table_unref);
+    g_clear_pointer(&engine->replay.paces, g_hash_table_unref);
     g_clear_pointer(&engine->replay.told, g_hash_table_unref);
 }

@@ -69,7 +69,7 @@ static gint64 start_due(Engine *engine, const GArray *dues)
     for (guint i = 0; i < dues->len; i++) {
         const LogDue *due = &g_array_index(dues, LogDue, i);
         Mailbox *mailbox = mailbox_get(engine, due->box, NULL);
-        if (!mailbox || mailbox->replay.phase != REPLAY_IDLE)
+        if (!mailbox || mailbox->replay.phase != REPLAY_IDLE || gather_is_open(engine, due->box))
             continue; /* its end asks again */
         gint64 in_us = MAX((due->due_ns - now_ns) / 1000, mailbox->replay.not_before_us - now_us);
         if (in_us <= 0)
@@ -89,10 +89,9 @@ void replay_soon(Engine *engine)
         arm(engine, pause_us);
         return;
     }
-    if (gather_is_open(engine))
-        return; /* its end asks */
     g_autoptr(GArray) dues = log_due(store_reader(engine->store));
-    gint64 next_us = start_due(engine, dues), boxes_us = box_ops_start(engine);
+    gint64 next_us = start_due(engine, dues);
+    gint64 boxes_us = gather_is_open(engine, 0) ? -1 : box_ops_start(engine);
     if (boxes_us >= 0 && (next_us < 0 || boxes_us < next_us))
         next_us = boxes_us;
     engine_timer_clear(&engine->replay.due);
@@ -335,7 +334,7 @@ void replay_step(Mailbox *mailbox)
     }
     if (probe_step(mailbox) || probe_catch_up(mailbox))
         return;
-    if (gather_is_open(mailbox->engine))
+    if (gather_is_open(mailbox->engine, mailbox->box))
         return; /* its end comes here */
     if (log_next(store_reader(mailbox->engine->store), mailbox->box, clock_real_ns(), &next))
         go_on(mailbox, &next);
@@ -406,8 +405,6 @@ void replay_batch_over(Mailbox *mailbox, bool lost)
 {
     MailboxReplay *replay = &mailbox->replay;
     mailbox_ref(mailbox);
-    if (!lost && replay->batch->ops->len < LIMIT_COMMAND_UIDS)
-        gather_more(mailbox->engine);
     batch_free(g_steal_pointer(&replay->batch));
     replay->phase = REPLAY_HELD;
     replay->n_lost = lost ? replay->n_lost + 1 : 0;
@@ -534,7 +531,7 @@ void replay_tell_effects(Engine *engine, const char *mailbox, const LogEffects *
 
 void replay_init(Engine *engine)
 {
-    engine->replay.logged = g_hash_table_new(NULL, NULL);
+    engine->replay.paces = g_hash_table_new_full(NULL, NULL, NULL, g_free);
     engine->replay.told = g_hash_table_new(NULL, NULL);
     if (engine->config.read_only)
         return;

@@ -187,14 +187,12 @@ void replay_fail_waiters(Engine *engine, const GError *error);
 
 /* --- what was logged just now (gather.c) --- */
 
-/* More may come in a moment: not to be sent yet. */
-bool gather_is_open(const Engine *engine);
-/* A batch is over; if a run of changes is under way, the next one is to be larger. */
-void gather_more(Engine *engine);
+/* More may come in a moment: not to be sent yet. box 0: changes of mailboxes. */
+bool gather_is_open(const Engine *engine, guint32 box);
 /* Somebody waits. */
 void gather_end_now(Engine *engine);
 void gather_clear(Engine *engine);
-/* The moment is over. */
+/* The moment is over in these mailboxes. */
 void replay_gathered(Engine *engine, GHashTable *boxes);
 
 /* --- replay.c, for these --- */

@@ -17,15 +17,12 @@ typedef struct Ahead Ahead;
 /* --- what sends the log (replay.c): the account's side, and a mailbox's --- */
 
 typedef struct {
-    GHashTable *logged; /* ids of mailboxes with something new in the log */
-    GHashTable *told;   /* ... and those whose line in events is still to come */
+    GHashTable *paces; /* id -> Pace *: mailboxes with something new in the log */
+    GHashTable *told;  /* ids of those whose line in events is still to come */
     GSource *gather, *tell, *due;
-    gint64 gather_us, logged_us; /* first and last of what is being gathered */
-    gint64 gathered_us;          /* when that was last sent */
-    guint n_gathered;            /* how often, in this run of changes */
-    gint64 pause_us;             /* nothing is sent before this: the server asks for patience */
-    gint64 online_us;            /* since when there is a connection; 0: there is none */
-    bool rehoming;               /* mailboxes are being asked for their ids */
+    gint64 pause_us;  /* nothing is sent before this: the server asks for patience */
+    gint64 online_us; /* since when there is a connection; 0: there is none */
+    bool rehoming;    /* mailboxes are being asked for their ids */
 } Replay;
 
 typedef struct Batch Batch;

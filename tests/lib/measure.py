@@ -363,12 +363,13 @@ def moves():
     """Messages that are moved, copied, appended and deleted: what the calls take, how soon the server
     has them, by how many commands and bytes."""
     server = servers.Dovecot()
-    server.prefill("From", [(mail.quick(n, 6000), None) for n in range(2000)])
+    server.prefill("From", [(mail.quick(n, 6000), None) for n in range(3000)])
     server.prefill("To", [])
     server.start()
     link = Link(server)
     mounted = link.mount("debug=imap", "delete=expunge", "guard=0")
     listed = mounted.messages("From")
+    mounted.list("To")
     said = 0
 
     def control(word):
@@ -395,8 +396,8 @@ def moves():
         os.rename(mounted.path("From", name), mounted.path("To", name))
 
     def copy(number):
-        subprocess.run(["cp", mounted.path("From", listed[number + 1001], "message.eml"),
-                        mounted.path("To", f"copy{number}.eml")], check=True)
+        os.link(os.path.realpath(mounted.path("From", listed[number + 1001], "message.eml")),
+                mounted.path("To", f"copy{number}.eml"))  # its bytes are not here, as for cp
 
     def append(number):
         with open(mounted.path("To", f"letter{number}.eml"), "wb") as file:
@@ -406,12 +407,23 @@ def moves():
         os.rmdir(mounted.path("From", listed[number + 1001]))
 
     offline("mv to another mailbox", 1000, "UID MOVE", move, 10.0)
-    offline("cp of a message", 500, "UID COPY", copy, 10.0)
+    offline("ln of a message", 500, "UID COPY", copy, 10.0)
     offline("cp of a letter of 20 KB", 200, "APPEND", append, 30.0)
     offline("rmdir of a message", 900, "UID EXPUNGE", delete, 10.0)
     with server.client() as client:
         assert len(client.flags("To")) == 1700, len(client.flags("To"))
-        assert len(client.flags("From")) == 100, len(client.flags("From"))
+        assert len(client.flags("From")) == 1100, len(client.flags("From"))
+    said, began = len(mounted.output()), time.monotonic()
+    subprocess.run(["sh", "-c", 'to=$1; shift; for m; do mv "$m" "$to"; done', "sh",
+                    mounted.path("To"), *(listed[number + 1] for number in range(2000, 3000))],
+                   cwd=mounted.path("From"), check=True, timeout=300)
+    row("mv of 1,000 messages, one by one in a shell", time.monotonic() - began, "s")
+    began = time.monotonic()
+    control("sync")
+    row("    from then until the server has them", time.monotonic() - began, "s", 3.0)
+    row("    UID MOVE commands", mounted.output()[said:].count(" UID MOVE "), "", 20)
+    with server.client() as client:
+        assert len(client.flags("To")) == 2700, len(client.flags("To"))
     mounted.unmount()
     link.proxy.stop()
     server.stop()

@@ -78,7 +78,7 @@ def run_meson(tally):
     if os.path.isdir(corpus):
         env.setdefault("IMAPFS_CORPUS", corpus)
     subprocess.run(["meson", "test", "-C", mount.BUILD, "--no-rebuild", "--suite", tally.suite,
-                    "--num-processes", "2", "--logbase", f"testlog-{tally.suite}", "--quiet",
+                    "--num-processes", "4", "--logbase", f"testlog-{tally.suite}", "--quiet",
                     "--timeout-multiplier", os.environ.get("IMAPFS_PATIENCE") or "1"],
                    stdout=subprocess.DEVNULL, env=env, check=False)
     with open(log) as lines:

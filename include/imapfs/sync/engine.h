@@ -99,7 +99,8 @@ bool engine_boxes_fresh(Engine *engine);
 bool engine_box_fresh(Engine *engine, guint32 box);
 
 /* [any] What is pending, parked or kept here of a message (uid 0: of any) was changed, and
- * committed: tells flags_changed, and sends what is to be sent, within 50 ms when online. */
+ * committed: tells flags_changed, and sends what is to be sent, within 50 ms when online. While more
+ * keep coming in the same mailbox (a loop) they are kept together, for a second at most. */
 void engine_logged(Engine *engine, guint32 box, guint32 uid);
 
 /* [any] Adds a line to .imapfs/events. words are printed escaped. */

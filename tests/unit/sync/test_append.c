@@ -20,7 +20,10 @@ static guint32 open_archive(World *world, const char *capabilities)
 
 static const FakeMessage *appended(World *world, guint32 uid)
 {
-    const FakeMessage *message = fake_message(world_fake(world), "Archive", uid);
+    Fake *fake = world_fake(world);
+    fake_lock(fake);
+    const FakeMessage *message = fake_message(fake, "Archive", uid);
+    fake_unlock(fake);
     assert_non_null(message);
     return message;
 }

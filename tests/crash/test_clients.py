@@ -75,6 +75,9 @@ class Model(unittest.TestCase):
         "two clients, either": [flag("A", ["y"]), flag("C", [], ["y"]), barrier(["x"])],
         "two clients, or": [flag("A", ["y"]), flag("C", [], ["y"]), barrier(["x", "y"])],
         "drained, then another": [flag("A", ["y"]), DRAINED, flag("C", [], ["y"]), barrier(["x"])],
+        "set, and killed, so to what is not known": [
+            flag("A", ["y"], ["y"]), {"do": "shown", "client": "A", "key": "m", "since": 0,
+                                      "flags": ["x"]}, barrier(["x", "y"])],
         "the second check": [flag("A", ["y"]), barrier(["x", "y"]), barrier(["x", "y"])],
         "expunged": [flag("A", ["y"]), EXPUNGED, flag("A", ["x"], result="gone"), barrier(None)],
         "parked": [flag("A", ["y"]), barrier(["x"], failed=[["flags", "m", ["y"], []]])],

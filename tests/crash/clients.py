@@ -170,13 +170,22 @@ class Client:
             self.process.stdout.close()
 
 
+class Left(Exception):
+    """The mailbox has another name by now, or is no more."""
+
+
 class Plain:
-    """The third client: a tunnel, and commands one after the other."""
+    """The third client: a tunnel, and commands one after the other. Its changes come to "ok", "gone"
+    (there was no such message), or "either"."""
 
     def __init__(self, world):
-        self.process = subprocess.Popen(["sh", "-c", world.tunnel], stdin=subprocess.PIPE,
+        self.world, self.tag = world, 0
+        self.connect()
+
+    def connect(self):
+        self.process = subprocess.Popen(["sh", "-c", self.world.tunnel], stdin=subprocess.PIPE,
                                         stdout=subprocess.PIPE)
-        self.selected, self.tag = None, 0
+        self.selected = None
         self.process.stdout.readline()
 
     def command(self, text, *permitted):
@@ -194,6 +203,8 @@ class Plain:
             if line.startswith(b"+ "):
                 return lines
             if line.startswith(f"c{self.tag} ".encode()):
+                if b" NO Mailbox " in line or b" NO [NONEXISTENT]" in line:
+                    raise Left
                 assert any(word in line for word in (b" OK", *permitted)), line
                 return lines
 
@@ -202,17 +213,26 @@ class Plain:
         self.command(f'SELECT "{mail.modified_utf7(box)}"' if self.selected != box else "NOOP")
         self.selected = box
 
-    def has(self, uid):
-        return any(b" FETCH (UID " in line for line in self.command(f"UID FETCH {uid} (UID)"))
+    def has(self, uids):
+        return any(b" FETCH (UID " in line for line in self.command(f"UID FETCH {uids} (UID)"))
+
+    def change(self, box, uids, *commands):
+        """(what it came to, what was said)"""
+        there, lines = False, []
+        try:
+            self.select(box)
+            there = self.has(uids)
+            for command in commands:
+                lines += self.command(command, b" NO [EXPUNGEISSUED]")
+            return ("gone" if not there else "ok" if self.has(uids) else "either"), lines
+        except Left:
+            self.close()
+            self.connect()
+            return ("either" if there else "gone"), lines
 
     def store(self, box, uid, plus, minus):
-        """Whether there was such a message, before and after."""
-        self.select(box)
-        there = self.has(uid)
-        for sign, flags in (("+", plus), ("-", minus)):
-            if flags:
-                self.command(f"UID STORE {uid} {sign}FLAGS.SILENT ({' '.join(flags)})")
-        return there and self.has(uid)
+        return self.change(box, uid, *(f"UID STORE {uid} {sign}FLAGS.SILENT ({' '.join(flags)})"
+                                       for sign, flags in (("+", plus), ("-", minus)) if flags))[0]
 
     def append(self, box, flags, raw):
         lines = self.command(f'APPEND "{mail.modified_utf7(box)}" ({" ".join(flags)}) {{{len(raw)}}}')
@@ -222,22 +242,17 @@ class Plain:
         return int(re.search(rb"APPENDUID \d+ (\d+)", self.answer()[-1]).group(1))
 
     def expunge(self, box, uids):
-        """Whether any of them was there."""
-        self.select(box)
         uids = ",".join(map(str, uids))
-        there = self.has(uids)
-        self.command(f"UID STORE {uids} +FLAGS.SILENT (\\Deleted)")
-        self.command(f"UID EXPUNGE {uids}")
-        return there
+        return self.change(box, uids, f"UID STORE {uids} +FLAGS.SILENT (\\Deleted)",
+                           f"UID EXPUNGE {uids}")[0]
 
     def place(self, verb, box, uid, to):
-        """The UID that it has there; None: there was no such message."""
-        self.select(box)
-        lines = self.command(f'UID {verb} {uid} "{mail.modified_utf7(to)}"', b" NO [EXPUNGEISSUED]")
+        """(what it came to, the UID that it has there)"""
+        result, lines = self.change(box, uid, f'UID {verb} {uid} "{mail.modified_utf7(to)}"')
         for line in lines:
             if given := wires.pairs(line.decode()):
-                return given[uid]
-        return None
+                return "ok", given[uid]
+        return ("gone" if lines else result), None
 
     def close(self):
         self.process.stdin.close()
@@ -400,7 +415,10 @@ class Play:
     def plain_change(self):
         (box, uid), key = self.random.choice(sorted(self.there.items()))
         plus, minus = self.some_flags()
-        if self.plain.store(box, uid, plus, minus):
+        result = self.plain.store(box, uid, plus, minus)
+        if result == "either":
+            plus = minus = plus + minus
+        if result != "gone":
             self.tell("flag", client=model.PLAIN, key=key, set=plus, clear=minus, result="ok")
 
     def plain_append(self):
@@ -417,15 +435,16 @@ class Play:
         to = self.random.choice([each for each in BOXES if each != box])
         if what == "copy":
             self.copied.add(key)
-        if to_uid := self.plain.place(what.upper(), box, uid, to):
+        result, to_uid = self.plain.place(what.upper(), box, uid, to)
+        if result != "gone":
             self.tell("place", client=model.PLAIN, what=what, key=key, to=to, result="ok", flags=[],
-                      **{"from": box})
+                      **{"from": box if result == "ok" else None})
             if what == "move":
                 self.tell("moved", client=model.PLAIN, key=key, box=box, uid=uid, to_uid=to_uid)
 
     def plain_expunge(self):
         (box, uid), key = self.random.choice(sorted(self.there.items()))
-        if len(self.there) > 12 and self.plain.expunge(box, [uid]):
+        if len(self.there) > 12 and self.plain.expunge(box, [uid]) != "gone":
             self.tell("place", client=model.PLAIN, what="expunge", key=key, to=None, result="ok",
                       flags=[], **{"from": box})
 

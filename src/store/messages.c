@@ -79,6 +79,20 @@ bool store_msg_get(StoreReader *reader, guint32 box, guint32 uid, StoreMsg *out)
     return true;
 }
 
+bool store_msg_is_anywhere(StoreReader *reader, guint32 uid, const char *name, gsize length)
+{
+    static const char sql[] = "SELECT 1 FROM box JOIN msg INDEXED BY msg_uid ON msg.box = box.id"
+                              " AND msg.uid = ? WHERE msg.name = ? LIMIT 1";
+    g_autofree char *text = g_strndup(name, length);
+    Query query;
+    if (!reader_open_query(reader, &query, sql))
+        return false;
+    query_int(&query, uid);
+    query_text(&query, text);
+    bool found = query_step(&query);
+    return reader_close_query(reader, &query) && found;
+}
+
 void store_msg_each(StoreReader *reader, guint32 box, guint32 after, StoreMsgFunc f, gpointer data)
 {
     static const char sql[] =

@@ -62,6 +62,16 @@ static bool other_name(const Call *call, const Node *dir, const char *name, Tree
     return true;
 }
 
+/* mv asks for the name in the mailbox that it goes to. Where nothing was listed yet that waits for
+ * all of the listing, or fails without the network: a name that another mailbox has is not there.
+ */
+static bool is_of_another(const Call *call, const Node *dir, const char *name,
+                          const NameParts *parts)
+{
+    return !dir->box.listed && parts->box == dir->ino.box &&
+           store_msg_is_anywhere(call->reader, parts->uid, name, parts->length);
+}
+
 static TreeStatus message_lookup(const Call *call, const Node *dir, const char *name,
                                  TreeEntry *out)
 {
@@ -77,6 +87,8 @@ static TreeStatus message_lookup(const Call *call, const Node *dir, const char *
         if (other_name(call, dir, name, out))
             return TREE_OK;
         store_msg_clear(&msg);
+        if (is_of_another(call, dir, name, &parts))
+            return call_negative(call, 0, out);
         status = message_find_in(call, dir, parts.box, parts.uid, &msg, out);
         if (status != TREE_OK)
             return status;

@@ -24,16 +24,11 @@ static int refuse(const char *name, const char *why)
 /* What is between the flags that are shown and the letters. */
 static void compare(const Flags *shown, const Flags *wanted, Flags *set, Flags *clear)
 {
-    g_auto(Flags) others = {0};
-
     flags_of_letters(clear, ALL_LETTERS);
+    flags_keep_all(clear, shown);
     flags_remove_all(clear, wanted);
     flags_add_all(set, wanted);
     flags_remove_all(set, shown);
-    /* of those to be cleared, the ones that are there */
-    flags_add_all(&others, clear);
-    flags_remove_all(&others, shown);
-    flags_remove_all(clear, &others);
 }
 
 static int set_letters(Changing *changing, guint32 box, const StoreMsg *msg, const Flags *wanted)

@@ -13,6 +13,8 @@
  * step that is committed there. IMAPFS_FAULT as in the program itself.
  *
  * SCRIPT "-": steps come on standard input, each with its number and a tab before it.
+ *
+ *   crash_driver --serve     runs as many of these as it is asked for (serve.c)
  */
 #include "driver.h"
 
@@ -206,7 +208,7 @@ static bool drive(const Options *options, const char *script, GError **error)
     return finished;
 }
 
-int main(int argc, char **argv)
+int driver_main(int argc, char **argv)
 {
     g_autoptr(GError) error = NULL;
     Options options = {.connections = 1, .timeout_ms = 5000, .wait_ms = 10000};
@@ -227,4 +229,10 @@ int main(int argc, char **argv)
     if (error)
         fprintf(stderr, "crash_driver: %s\n", error->message);
     return error ? 1 : 0;
+}
+
+int main(int argc, char **argv)
+{
+    return argc == 2 && strcmp(argv[1], "--serve") == 0 ? driver_serve(argv[0])
+                                                        : driver_main(argc, argv);
 }

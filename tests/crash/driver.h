@@ -23,3 +23,7 @@ guint driver_last_step(Store *store);
 
 /* Prints all that the store knows, a thing a line, its fields separated by tabs. */
 void driver_show(Store *store);
+
+/* A run with its words, and many of them on request (serve.c). Both return the exit status. */
+int driver_main(int argc, char **argv);
+int driver_serve(char *name);

@@ -1,4 +1,5 @@
 """Connections that are cut at some of the bytes of cuts.py; scripts/crash cuts has all of them."""
+import collections
 import os
 import unittest
 
@@ -9,8 +10,10 @@ PLACES = 4  # of each direction
 
 
 class Cuts(unittest.TestCase):
+    weight = 30
+
     def setUp(self):
-        self.notes = []
+        self.counts = collections.Counter()
         if not os.access(world.servers.DOVECOT_IMAP, os.X_OK):
             self.skipTest("no Dovecot here")
         world.become_subreaper()
@@ -24,7 +27,7 @@ class Cuts(unittest.TestCase):
                 step = max(1, (last - first) // places)
                 for n in range(first + 1 + number * step // len(hows), last + 1, step):
                     runner.cut(direction, n, how)
-        self.notes.append(f"{runner.cuts} cuts, {runner.runs} runs")
+        self.counts.update(cuts=runner.cuts, runs=runner.runs)
         self.assertGreater(runner.cuts, places)
 
     def test_several(self):
@@ -74,7 +77,7 @@ class CutsAndOthers(Cuts):
         for direction, first, last in (("up", up_before, up), ("down", down_before, down)):
             for n in range(first + 7, last + 1, max(1, (last - first) // places)):
                 runner.cut(direction, n, "rst")
-        self.notes.append(f"{runner.cuts} cuts, {runner.runs} runs")
+        self.counts.update(cuts=runner.cuts, runs=runner.runs)
         self.assertGreater(runner.cuts, 0)
 
 

@@ -1,5 +1,6 @@
 """Every scenario of scenarios.py, whole, and killed at some of its fault points and at some of the
 places of the other ways. scripts/crash has all of them."""
+import collections
 import os
 import unittest
 
@@ -9,8 +10,10 @@ import world
 
 
 class Interrupted(unittest.TestCase):
+    weight = 0  # how long it takes, beside the others
+
     def setUp(self):
-        self.notes = []
+        self.counts = collections.Counter()
         if not os.access(world.servers.DOVECOT_IMAP, os.X_OK):
             self.skipTest("no Dovecot here")
         world.become_subreaper()
@@ -19,7 +22,11 @@ class Interrupted(unittest.TestCase):
         runner = interrupt.Runner(scenario)
         self.addCleanup(runner.close)
         function(runner)
-        self.notes.append(f"{runner.interruptions} interruptions, {runner.runs} runs")
+        self.counts.update(interruptions=runner.interruptions, runs=runner.runs)
+
+    def check_kills(self, scenario):
+        self.check(scenario, kills)
+        self.counts["scenarios"] = 1
 
 
 def kills(runner):
@@ -31,9 +38,9 @@ def kills(runner):
     stride = 60 if runner.scenario.heavy else 4
     runner.each("*", ("kill", "kill", "kill", "power")[number % 4], 1 + number % stride, stride)
     if number % 2:
-        runner.some("wire.out", out_before + 1, out, 2)
+        runner.some("wire.out", out_before + 1, out, 3)
     else:
-        runner.some("wire.in", in_before + 1, into, 2)
+        runner.some("wire.in", in_before + 1, into, 3)
 
 
 def class_of(name, table):
@@ -41,8 +48,8 @@ def class_of(name, table):
     tests = {}
     for scenario in table.values():
         word = "".join(c if c.isalnum() else "_" for c in scenario.name)
-        tests[f"test_{word}"] = lambda self, scenario=scenario: self.check(scenario, kills)
-    return type(name, (Interrupted,), tests)
+        tests[f"test_{word}"] = lambda self, scenario=scenario: self.check_kills(scenario)
+    return type(name, (Interrupted,), {"weight": len(tests), **tests})
 
 
 globals().update({name: class_of(name, table) for name, table in scenarios.TABLES.items()})

@@ -16,7 +16,10 @@ import pwd
 import re
 import select
 import shlex
+import shutil
 import signal
+import socket
+import struct
 import subprocess
 import sys
 import time
@@ -28,6 +31,7 @@ import servers  # noqa: E402
 
 BUILD = os.path.join(proc.ROOT, os.environ.get("IMAPFS_BUILD") or "build-test")
 DRIVER = os.path.join(BUILD, "tests", "crash", "crash_driver")
+IMAP = os.path.join(BUILD, "tests", "crash", "crash_imap")
 UIDVALIDITY = 1_700_000_000
 LETTERS = {"S": "\\Seen", "F": "\\Flagged", "R": "\\Answered", "T": "\\Deleted", "D": "\\Draft"}
 PATIENCE = float(os.environ.get("IMAPFS_PATIENCE") or 1)
@@ -53,6 +57,39 @@ def fast_dir(name):
         os.chmod(path, 0o755)
         return path
     return proc.workdir(name)
+
+
+def copy_tree(source, target):
+    """As cp -a does, without a process for it."""
+    os.mkdir(target)
+    for entry in os.scandir(source):
+        here = os.path.join(target, entry.name)
+        if entry.is_dir(follow_symlinks=False):
+            copy_tree(entry.path, here)
+        elif entry.is_symlink():
+            os.symlink(os.readlink(entry.path), here)
+        else:
+            copy_file(entry, here)
+    like(os.stat(source), target)
+
+
+def copy_file(entry, target):
+    source = os.open(entry.path, os.O_RDONLY)
+    copy = os.open(target, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    try:
+        while os.sendfile(copy, source, None, 1 << 24):
+            pass
+        like(entry.stat(), copy)
+    finally:
+        os.close(source)
+        os.close(copy)
+
+
+def like(stat, target):
+    if os.getuid() == 0:
+        os.chown(target, stat.st_uid, stat.st_gid)
+    os.chmod(target, stat.st_mode & 0o7777)
+    os.utime(target, ns=(stat.st_atime_ns, stat.st_mtime_ns))
 
 
 # --- the little language ------------------------------------------------------------------------
@@ -167,18 +204,18 @@ def content_of(raw):
 
 @at_rest
 def read_maildir(path):
-    """{key: flags}, counted."""
+    """{key: flags}, counted. A keyword is in its file before it is in a name."""
     keywords, found = {}, []
+    names = [(sub, name) for sub in ("cur", "new") for name in os.listdir(os.path.join(path, sub))]
     with contextlib.suppress(FileNotFoundError), \
             open(os.path.join(path, "dovecot-keywords")) as file:
         for line in file:
             number, keyword = line.split()
             keywords[chr(ord("a") + int(number))] = keyword
-    for sub in ("cur", "new"):
-        for name in os.listdir(os.path.join(path, sub)):
-            letters = name.partition(":2,")[2]
-            flags = frozenset(LETTERS.get(letter) or keywords[letter] for letter in letters)
-            found.append((key_of(os.path.join(path, sub, name)), flags))
+    for sub, name in names:
+        letters = name.partition(":2,")[2]
+        flags = frozenset(LETTERS.get(letter) or keywords[letter] for letter in letters)
+        found.append((key_of(os.path.join(path, sub, name)), flags))
     return counted(found)
 
 
@@ -222,6 +259,9 @@ namespace inbox {{
 """
 
 
+meant = {}  # more of CONFIG: as an environment
+
+
 class World:
     """A directory: `start` is what a scenario starts from, `now` is a copy that is worked on."""
 
@@ -230,6 +270,7 @@ class World:
         self.profile = profile
         self.dir = fast_dir("crash")
         self.start, self.now = (os.path.join(self.dir, name) for name in ("start", "now"))
+        self.configured = None
         os.makedirs(os.path.join(self.dir, "run"))
         self.configure(profile.get("conf", ""))
         self.letters = os.path.join(self.dir, "letters")
@@ -238,9 +279,27 @@ class World:
         self.make(boxes)
 
     def configure(self, more):
-        """What the server reads when the next connection is made."""
-        with open(os.path.join(self.dir, "conf"), "w") as out:
+        """What the server finds when the next connection is made: what a configuration means is
+        known before, and it reads none (imap.c)."""
+        if more == self.configured:
+            return
+        self.configured = more
+        path = os.path.join(self.dir, "conf")
+        with open(path, "w") as out:
             out.write(CONFIG.format(dir=self.dir, more=more))
+        if more not in meant:
+            mark = self.dir.encode()
+            meant[more] = proc.run(
+                "doveconf", "-f", "service=imap", "-c", path, "-m", "imap", "-m", "ssl", "-e",
+                "/usr/bin/env", "-0", env={"PATH": os.environ["PATH"]}).replace(mark, b"<dir>")
+        user, (uid, gid) = pwd.getpwuid(os.getuid()).pw_name, servers.mail_owner()
+        if os.getuid() == 0:
+            user = "nobody"
+        words = [uid, gid, os.path.join(self.dir, "imap.log"), servers.DOVECOT_IMAP,
+                 f"HOME={self.dir}", f"USER={user}"]
+        with open(os.path.join(self.dir, "imap"), "wb") as out:
+            out.write(b"".join(f"{word}\0".encode() for word in words) +
+                      meant[more].replace(b"<dir>", self.dir.encode()))
 
     def write_letters(self, words):
         """Letters that the driver's step `append` can name."""
@@ -251,16 +310,9 @@ class World:
             os.utime(path, (message.stamp, message.stamp))
 
     def _tunnel(self):
-        user, step_down = pwd.getpwuid(os.getuid()).pw_name, ""
-        if os.getuid() == 0:
-            user, (uid, gid) = "nobody", servers.mail_owner()
-            step_down = f"setpriv --reuid {uid} --regid {gid} --clear-groups "
-        log = shlex.quote(os.path.join(self.dir, "imap.log"))
         with open(os.path.join(self.dir, "imap.log"), "w"):
             pass
-        os.chmod(os.path.join(self.dir, "imap.log"), 0o666)
-        command = (f"exec {step_down}env HOME={self.dir} USER={user} {servers.DOVECOT_IMAP} "
-                   f"-c {self.dir}/conf 2>>{log}")
+        command = f"exec {IMAP} {self.dir}/imap"
         said = self.profile.get("filter")  # what the server says goes through it
         return f"{command} | {said}" if said else command
 
@@ -281,7 +333,7 @@ class World:
         self.give(self.dir)
         for box, rights in self.profile.get("acl", {}).items():
             self.set_acl(box, rights)
-        first = self.drive(["sync *"])
+        first = self.drive(["sync *"], leaks=False)
         assert first.code == 0 and not first.errors, f"the first sync failed:\n{first}"
         self.forget_trace()
         self.first_uids = {(box, key): uid for box in boxes
@@ -291,7 +343,9 @@ class World:
     def reset(self):
         """`now` is `start` again."""
         self.configure(self.profile.get("conf", ""))
-        proc.run("sh", "-c", 'rm -rf "$2" && cp -a "$1" "$2"', "sh", self.start, self.now)
+        if os.path.exists(self.now):
+            shutil.rmtree(self.now)
+        copy_tree(self.start, self.now)
 
     def close(self):
         if not proc.KEEP:
@@ -423,6 +477,91 @@ def reap_all(seconds):
 
 # --- a run of the driver ------------------------------------------------------------------------
 
+class Alone:
+    """A process of its own, whose leaks are looked for in the end."""
+
+    def __init__(self, command, fault, stderr):
+        env = {**os.environ, **({"IMAPFS_FAULT": fault} if fault else {})}
+        self._process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE,
+                                         stderr=stderr, env=env)
+        self.pid = self._process.pid
+        self.stdin, self.stdout = self._process.stdin.fileno(), self._process.stdout.fileno()
+
+    def wait(self, seconds):
+        self._process.wait(seconds)
+
+    def end(self):
+        if self._process.poll() is None:
+            self._process.kill()
+        self.code = self._process.wait()
+        self._process.stdin.close()
+        self._process.stdout.close()
+
+
+class Starter:
+    """A driver that is started already, and runs many times, one after the other (serve.c)."""
+
+    def __init__(self):
+        self.socket, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        env = {**os.environ, "LD_BIND_NOW": "1",
+               "ASAN_OPTIONS": f"{os.environ.get('ASAN_OPTIONS', '')}:detect_leaks=0"}
+        self._process = subprocess.Popen([DRIVER, "--serve"], stdin=theirs, env=env)
+        theirs.close()
+        kept.add(self._process.pid)
+        proc.at_end(self.end)
+
+    def end(self):
+        self.socket.close()
+        self._process.wait(20 * PATIENCE)
+
+    def run(self, command, fault, stderr):
+        return Started(self.socket, [fault, *command[1:]], stderr)
+
+
+class Started:
+    """One of its runs."""
+
+    def __init__(self, to_starter, words, stderr):
+        self._socket, self.code = to_starter, None
+        theirs, self.stdin = os.pipe()
+        self.stdout, ours = os.pipe()
+        socket.send_fds(self._socket, [b"".join(word.encode() + b"\0" for word in words)],
+                        [theirs, ours, stderr])
+        os.close(theirs)
+        os.close(ours)
+        self.pid = self._number()
+
+    def _number(self):
+        said = self._socket.recv(4)
+        if len(said) != 4:
+            raise AssertionError("what starts the driver has ended")
+        return struct.unpack("i", said)[0]
+
+    def wait(self, seconds):
+        if self.code is not None:
+            return
+        if not select.select([self._socket], [], [], seconds)[0]:
+            raise AssertionError("the driver has closed its output, and does not end")
+        self.code = os.waitstatus_to_exitcode(self._number())
+
+    def end(self):
+        if self.code is None and not select.select([self._socket], [], [], 0)[0]:
+            os.kill(self.pid, signal.SIGKILL)
+        self.wait(20 * PATIENCE)
+        os.close(self.stdin)
+        os.close(self.stdout)
+
+
+_starters = {}
+
+
+def starter():
+    """This process's own."""
+    if os.getpid() not in _starters:
+        _starters[os.getpid()] = Starter()
+    return _starters[os.getpid()]
+
+
 class Drive:
     """One run: what it acknowledged, and what it showed in the end."""
 
@@ -437,23 +576,13 @@ class Drive:
         self.subjects, self.hidden = {}, []  # (name, uid): CONTENT; [(name, uid)]
         self.placed, self.strays = [], 0     # pending messages that are shown; all of them
         self.pending, self.failed = [], []
-        env = {key: value for key, value in os.environ.items() if key != "IMAPFS_FAULT"}
-        if fault:
-            env["IMAPFS_FAULT"] = fault
-        if not leaks:
-            env["ASAN_OPTIONS"] = f"{env.get('ASAN_OPTIONS', '')}:detect_leaks=0"
         self._stderr = os.memfd_create("stderr")
-        self._process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE,
-                                         stderr=self._stderr, env=env)
+        self._process = (Alone if leaks else starter().run)(command, fault or "", self._stderr)
         try:
             self._read(others)
         finally:
-            if self._process.poll() is None:
-                self._process.kill()
-            self._process.wait()
-            self._process.stdin.close()
-            self._process.stdout.close()
-            self.code = self._process.returncode
+            self._process.end()
+            self.code = self._process.code
             self.log = os.pread(self._stderr, 1 << 16, 0).decode(errors="replace")
             os.close(self._stderr)
             reap_all(20 * PATIENCE)
@@ -461,7 +590,7 @@ class Drive:
     killed = property(lambda self: self.code == -signal.SIGKILL)
 
     def _read(self, others):
-        fd, rest = self._process.stdout.fileno(), b""
+        fd, rest = self._process.stdout, b""
         deadline = time.monotonic() + 60 * PATIENCE
         while True:
             left = deadline - time.monotonic()
@@ -474,7 +603,7 @@ class Drive:
             *lines, rest = (rest + piece).split(b"\n")
             for line in lines:
                 self._take(line.decode(), others)
-        self._process.wait(timeout=20 * PATIENCE)
+        self._process.wait(20 * PATIENCE)
 
     def _take(self, line, others):
         self.lines.append(line)
@@ -490,7 +619,7 @@ class Drive:
         elif word == "other":
             others[fields[0]]()
             try:
-                os.write(self._process.stdin.fileno(), b"done\n")
+                os.write(self._process.stdin, b"done\n")
             except BrokenPipeError:
                 pass
         elif word == "box":

@@ -2,6 +2,7 @@
 """Measures what scripts/measure prints: times, bytes, memory, on a link of 50 ms and 20 Mbit/s."""
 import os
 import re
+import shlex
 import statistics
 import subprocess
 import sys
@@ -360,70 +361,70 @@ def replay():
 
 
 def moves():
-    """Messages that are moved, copied, appended and deleted: what the calls take, how soon the server
-    has them, by how many commands and bytes."""
+    """Messages that are moved, copied, appended and deleted, by a shell while there is a connection
+    and without one: what the calls take, how soon the server has them, by how many commands."""
     server = servers.Dovecot()
-    server.prefill("From", [(mail.quick(n, 6000), None) for n in range(3000)])
+    server.prefill("From", [(mail.quick(n, 6000), None) for n in range(4000)])
     server.prefill("To", [])
     server.start()
     link = Link(server)
     mounted = link.mount("debug=imap", "delete=expunge", "guard=0")
-    listed = mounted.messages("From")
-    mounted.list("To")
-    said = 0
+    names = [mounted.path("From", name) for _, name in sorted(mounted.messages("From").items())]
+    to = mounted.path("To")
+    letters = os.path.join(mounted.home.dir, "letters")
+    os.mkdir(letters)
+    for number in range(200):
+        with open(os.path.join(letters, f"{number}.eml"), "wb") as file:
+            file.write(mail.quick(5000 + number, 20_000))
 
     def control(word):
         subprocess.run([mounts.CONTROL, word, mounted.mountpoint], check=True, timeout=120)
 
-    def offline(what, count, verb, change, bound=None):
-        """count changes without the network, and then with it."""
-        nonlocal said
-        control("offline")
-        began = time.monotonic()
-        for number in range(count):
-            change(number)
-        row(f"{what}: a call", (time.monotonic() - began) * 1000 / count, "ms")
+    def row_of(what, verb, lines, offline, seconds, commands, per_change):
+        """A shell's lines, one a change. seconds: for the server to have all of them, from the
+        last line on; of appends from the first."""
+        script = os.path.join(mounted.home.dir, "script")
+        with open(script, "w") as file:
+            file.write("set -e\n" + "\n".join(lines) + "\n")
+        if offline:
+            control("offline")
         said, before, began = len(mounted.output()), link.quiet(), time.monotonic()
-        control("online")
+        subprocess.run(["bash", script], check=True, timeout=300)
+        ended = time.monotonic()
+        row(f"{what}, {'offline' if offline else 'online'}: one of {len(lines):,} calls",
+            (ended - began) * 1000 / len(lines), "ms")
+        if offline:
+            said, before, began = len(mounted.output()), link.quiet(), time.monotonic()
+            control("online")
         control("sync")
-        row(f"    from online to done, {count:,} of them", time.monotonic() - began, "s", bound)
-        commands = len(re.findall(rf" {verb} ", mounted.output()[said:]))
-        row(f"    {verb} commands", commands, "")
-        row("    bytes moved, a change", (link.quiet() - before) / count, "")
+        since = began if offline or verb == "APPEND" else ended
+        row("    until the server has all of them", time.monotonic() - since, "s", seconds)
+        row(f"    {verb} commands", len(re.findall(rf" {verb} ", mounted.output()[said:])), "",
+            commands)
+        row("    bytes moved, a change", (link.quiet() - before) / len(lines), "", per_change)
 
-    def move(number):
-        name = listed[number + 1]
-        os.rename(mounted.path("From", name), mounted.path("To", name))
+    def each(verb, some, end=""):
+        return [f"{verb} {shlex.quote(path)}{end}" for path in some]
 
-    def copy(number):
-        os.link(os.path.realpath(mounted.path("From", listed[number + 1001], "message.eml")),
-                mounted.path("To", f"copy{number}.eml"))  # its bytes are not here, as for cp
+    def letter(word):
+        return [f"cp {letters}/{n}.eml {to}/{word}{n}.eml" for n in range(200)]
 
-    def append(number):
-        with open(mounted.path("To", f"letter{number}.eml"), "wb") as file:
-            file.write(mail.quick(5000 + number, 20_000))
-
-    def delete(number):
-        os.rmdir(mounted.path("From", listed[number + 1001]))
-
-    offline("mv to another mailbox", 1000, "UID MOVE", move, 10.0)
-    offline("ln of a message", 500, "UID COPY", copy, 10.0)
-    offline("cp of a letter of 20 KB", 200, "APPEND", append, 30.0)
-    offline("rmdir of a message", 900, "UID EXPUNGE", delete, 10.0)
+    letter_s = 2 + 200 * 20_000 / 2.5e6
+    for offline in (False, True):
+        word, some = ("b", names[2000:]) if offline else ("a", names[:2000])
+        row_of("mv to another mailbox", "UID MOVE", each("mv", some[:1000], f" {to}/"), offline,
+               3.0, 20, 200)
+        verb = "ln" if offline else "cp"  # who has nothing of it here can link it, not copy it
+        row_of(f"{verb} of a message", "UID COPY",
+               [f"{verb} {shlex.quote(path)}/message.eml {to}/{word}c{n}.eml"
+                if verb == "cp" else f"{verb} -L {shlex.quote(path)}/message.eml {to}/{word}c{n}.eml"
+                for n, path in enumerate(some[1000:1500])], offline, 3.0, 20, 200)
+        row_of("cp of a letter of 20 KB", "APPEND", letter(word), offline, letter_s, 200, 22_000)
+        row_of("rm -r of a message", "UID EXPUNGE", each("rm -r", some[1000:2000]), offline, 3.0,
+               20, 200)
     with server.client() as client:
-        assert len(client.flags("To")) == 1700, len(client.flags("To"))
-        assert len(client.flags("From")) == 1100, len(client.flags("From"))
-    said, began = len(mounted.output()), time.monotonic()
-    subprocess.run(["sh", "-c", 'to=$1; shift; for m; do mv "$m" "$to"; done', "sh",
-                    mounted.path("To"), *(listed[number + 1] for number in range(2000, 3000))],
-                   cwd=mounted.path("From"), check=True, timeout=300)
-    row("mv of 1,000 messages, one by one in a shell", time.monotonic() - began, "s")
-    began = time.monotonic()
-    control("sync")
-    row("    from then until the server has them", time.monotonic() - began, "s", 3.0)
-    row("    UID MOVE commands", mounted.output()[said:].count(" UID MOVE "), "", 20)
-    with server.client() as client:
-        assert len(client.flags("To")) == 2700, len(client.flags("To"))
+        assert len(client.flags("To")) == 3400, len(client.flags("To"))
+        assert len(client.flags("From")) == 0, len(client.flags("From"))
     mounted.unmount()
     link.proxy.stop()
     server.stop()

@@ -124,6 +124,28 @@ class TestMove(VerbsCase):
         for part, content in before.items():
             self.assertEqual(mounted.read("Archive", os.path.basename(last), part), content, part)
 
+    def test_to_where_nothing_was_listed(self):
+        """Offline, into a mailbox that nobody ever looked into; it is not listed for that either."""
+        source, given = self.server.source(port=self.link.port)
+        mounted = self.mount(source, given, self.home)
+        mounted.messages("INBOX")
+        letter = os.path.join(self.home.dir, "letter.eml")
+        with open(letter, "w") as file:
+            file.write(LETTER)
+        self.shell(f"cp '{letter}' Archive/online.eml && mv INBOX/*.1 Archive/",
+                   mounted.mountpoint)
+        self.control("sync", mounted.mountpoint)
+        self.assertEqual(len(self.on_server("Archive")), 2)
+        self.offline(mounted)
+        self.shell(f"mv INBOX/*.3 INBOX/*.4 Drafts/ && cp '{letter}' Drafts/a.eml",
+                   mounted.mountpoint)
+        self.assertFalse(set(mounted.messages("INBOX")) & {1, 3, 4})
+        self.assert_fails((errno.ENETUNREACH,), os.listdir, mounted.path("Drafts"))
+        self.assert_fails((errno.ENETUNREACH,), os.stat, mounted.path("Drafts", "2020-01-01 x.7"))
+        self.online(mounted)
+        self.assertEqual(len(self.on_server("Drafts")), 3)
+        self.assertEqual(len(mounted.messages("Drafts")), 3)
+
     def test_back_and_forth(self):
         """Moved back before it was sent, it is as if nothing had happened; and again."""
         mounted = self.up()

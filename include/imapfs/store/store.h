@@ -102,6 +102,8 @@ typedef struct {
 void store_msg_clear(StoreMsg *msg);
 
 bool store_msg_get(StoreReader *reader, guint32 box, guint32 uid, StoreMsg *out);
+/* Whether any mailbox has a message of this name and number. */
+bool store_msg_is_anywhere(StoreReader *reader, guint32 uid, const char *name, gsize length);
 /* The message whose structure, sizes and contents a message's are: itself, but for a pending one
  * that is a copy. All that reads them here, and engine_want(), asks it. */
 void store_origin(StoreReader *reader, guint32 box, guint32 uid, guint32 *box_out,

@@ -55,8 +55,11 @@ static void test_expunge(void **state)
     World *world = *state;
     Fake *fake = world_fake(world);
     guint32 archive, inbox = open_both(world, ALL, &archive);
-    g_free(fake_message(fake, "INBOX", 4)->flags);
-    fake_message(fake, "INBOX", 4)->flags = g_strdup("\\Deleted"); /* by another */
+    fake_lock(fake);
+    FakeMessage *other = fake_message(fake, "INBOX", 4);
+    g_free(other->flags);
+    other->flags = g_strdup("\\Deleted"); /* by another */
+    fake_unlock(fake);
     expunge_msg(world, inbox, 2);
     settled(world);
     check_counts(world, 0, 0);

@@ -21,6 +21,7 @@ import time
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 import interrupt  # noqa: E402
 import model  # noqa: E402
+import wire as wires  # noqa: E402
 import world as worlds  # noqa: E402
 
 import mail  # noqa: E402
@@ -29,7 +30,9 @@ CUTTER = os.path.join(worlds.BUILD, "tests", "crash", "crash_cutter")
 BOXES = {"INBOX": 10, "Work": 6, "Läden": 4}
 FLAGS = ["\\Seen", "\\Flagged", "\\Answered", "\\Draft", "work", "$Later"]
 HEAL_EVERY = 200
+MOST = 60                         # messages that stay when all is healed
 SETTLE_S = 10
+SLOW_S = 5
 
 
 class Gone(Exception):
@@ -42,12 +45,13 @@ class Client:
     def __init__(self, world, name, connections):
         self.world, self.name, self.connections = world, name, connections
         self.dir = os.path.join(world.dir, name)
-        self.wire = os.path.join(self.dir, "wire")
-        os.makedirs(self.wire)
+        os.makedirs(os.path.join(self.dir, "wire"))
+        self.wire = wires.Wire(os.path.join(self.dir, "wire"))
         self.offline = self.down = False
         self.since = 0            # the event with which it went offline
         self.box = None           # the mailbox of its own
         self.step = self.acknowledged = 0
+        self.slow = []            # steps that took their time: worth a look, and no failure
         self.process = None
         self.plan("down:0:fin")
         self.start()
@@ -61,7 +65,7 @@ class Client:
 
     def start(self):
         tunnel = (f"[ ! -e {self.dir}/down ] || exit 1; exec {CUTTER} --cut $(cat {self.dir}/cut) "
-                  f"--done {self.dir}/done --log {self.wire} {worlds.shlex.quote(self.world.tunnel)}")
+                  f"--done {self.dir}/done --log {self.wire.path} {worlds.shlex.quote(self.world.tunnel)}")
         command = [worlds.DRIVER, "--state", f"{self.dir}/state", "--cache", f"{self.dir}/cache",
                    "--letters", self.world.letters, "--connections", str(self.connections), "--kick",
                    "--tunnel", tunnel, "--wait", str(int(20_000 * worlds.PATIENCE)),
@@ -101,7 +105,10 @@ class Client:
     def run(self, *words):
         """(None or the error's kind, the lines before it)."""
         self.send(*words)
+        started = time.monotonic()
         *lines, last = self.read_until("ok", "error")
+        if time.monotonic() - started > SLOW_S:
+            self.slow.append((time.monotonic() - started, self.name, *words, last))
         if last[0] == "ok" and words[0] in interrupt.DURABLE:
             self.acknowledged = self.step
         return (None if last[0] == "ok" else last[2]), lines
@@ -163,13 +170,22 @@ class Client:
             self.process.stdout.close()
 
 
+class Left(Exception):
+    """The mailbox has another name by now, or is no more."""
+
+
 class Plain:
-    """The third client: a tunnel, and commands one after the other."""
+    """The third client: a tunnel, and commands one after the other. Its changes come to "ok", "gone"
+    (there was no such message), or "either"."""
 
     def __init__(self, world):
-        self.process = subprocess.Popen(["sh", "-c", world.tunnel], stdin=subprocess.PIPE,
+        self.world, self.tag = world, 0
+        self.connect()
+
+    def connect(self):
+        self.process = subprocess.Popen(["sh", "-c", self.world.tunnel], stdin=subprocess.PIPE,
                                         stdout=subprocess.PIPE)
-        self.selected, self.tag = None, 0
+        self.selected = None
         self.process.stdout.readline()
 
     def command(self, text, *permitted):
@@ -187,17 +203,36 @@ class Plain:
             if line.startswith(b"+ "):
                 return lines
             if line.startswith(f"c{self.tag} ".encode()):
+                if b" NO Mailbox " in line or b" NO [NONEXISTENT]" in line:
+                    raise Left
                 assert any(word in line for word in (b" OK", *permitted)), line
                 return lines
 
     def select(self, box):
-        if self.selected != box:
-            self.command(f'SELECT "{mail.modified_utf7(box)}"')
-            self.selected = box
+        """What came there since the last command is seen by the next one only when asked for."""
+        self.command(f'SELECT "{mail.modified_utf7(box)}"' if self.selected != box else "NOOP")
+        self.selected = box
 
-    def store(self, box, uid, sign, flags):
-        self.select(box)
-        self.command(f"UID STORE {uid} {sign}FLAGS.SILENT ({' '.join(flags)})")
+    def has(self, uids):
+        return any(b" FETCH (UID " in line for line in self.command(f"UID FETCH {uids} (UID)"))
+
+    def change(self, box, uids, *commands):
+        """(what it came to, what was said)"""
+        there, lines = False, []
+        try:
+            self.select(box)
+            there = self.has(uids)
+            for command in commands:
+                lines += self.command(command, b" NO [EXPUNGEISSUED]")
+            return ("gone" if not there else "ok" if self.has(uids) else "either"), lines
+        except Left:
+            self.close()
+            self.connect()
+            return ("either" if there else "gone"), lines
+
+    def store(self, box, uid, plus, minus):
+        return self.change(box, uid, *(f"UID STORE {uid} {sign}FLAGS.SILENT ({' '.join(flags)})"
+                                       for sign, flags in (("+", plus), ("-", minus)) if flags))[0]
 
     def append(self, box, flags, raw):
         lines = self.command(f'APPEND "{mail.modified_utf7(box)}" ({" ".join(flags)}) {{{len(raw)}}}')
@@ -207,16 +242,17 @@ class Plain:
         return int(re.search(rb"APPENDUID \d+ (\d+)", self.answer()[-1]).group(1))
 
     def expunge(self, box, uids):
-        self.select(box)
         uids = ",".join(map(str, uids))
-        self.command(f"UID STORE {uids} +FLAGS.SILENT (\\Deleted)")
-        self.command(f"UID EXPUNGE {uids}")
+        return self.change(box, uids, f"UID STORE {uids} +FLAGS.SILENT (\\Deleted)",
+                           f"UID EXPUNGE {uids}")[0]
 
     def place(self, verb, box, uid, to):
-        """Whether there was such a message."""
-        self.select(box)
-        lines = self.command(f'UID {verb} {uid} "{mail.modified_utf7(to)}"', b" NO [EXPUNGEISSUED]")
-        return any(b"COPYUID" in line for line in lines)
+        """(what it came to, the UID that it has there)"""
+        result, lines = self.change(box, uid, f'UID {verb} {uid} "{mail.modified_utf7(to)}"')
+        for line in lines:
+            if given := wires.pairs(line.decode()):
+                return "ok", given[uid]
+        return ("gone" if lines else result), None
 
     def close(self):
         self.process.stdin.close()
@@ -238,7 +274,6 @@ class Play:
         self.made = 0             # messages that were appended
         self.boxes = 0            # mailboxes that were made
         self.ever = {}            # (box, uid): key, those that are gone, too
-        self.facts = set()        # commands that were told
         self.learn()
         self.copied = set()       # keys that may be in more than one place, or not yet anywhere
 
@@ -252,7 +287,7 @@ class Play:
 
     def tell(self, do, **fields):
         self.events.append({"do": do, **fields})
-        name = fields.get("what", do)
+        name = fields.get("kind") or fields.get("what", do)
         self.counts[name] = self.counts.get(name, 0) + 1
 
     def learn(self):
@@ -380,11 +415,11 @@ class Play:
     def plain_change(self):
         (box, uid), key = self.random.choice(sorted(self.there.items()))
         plus, minus = self.some_flags()
-        if plus:
-            self.plain.store(box, uid, "+", plus)
-        if minus:
-            self.plain.store(box, uid, "-", minus)
-        self.tell("flag", client=model.PLAIN, key=key, set=plus, clear=minus, result="ok")
+        result = self.plain.store(box, uid, plus, minus)
+        if result == "either":
+            plus = minus = plus + minus
+        if result != "gone":
+            self.tell("flag", client=model.PLAIN, key=key, set=plus, clear=minus, result="ok")
 
     def plain_append(self):
         box, flags, key = self.random.choice(list(BOXES)), self.some_flags()[0], self.new_key()
@@ -400,20 +435,23 @@ class Play:
         to = self.random.choice([each for each in BOXES if each != box])
         if what == "copy":
             self.copied.add(key)
-        if self.plain.place(what.upper(), box, uid, to):
+        result, to_uid = self.plain.place(what.upper(), box, uid, to)
+        if result != "gone":
             self.tell("place", client=model.PLAIN, what=what, key=key, to=to, result="ok", flags=[],
-                      **{"from": box})
+                      **{"from": box if result == "ok" else None})
+            if what == "move":
+                self.tell("moved", client=model.PLAIN, key=key, box=box, uid=uid, to_uid=to_uid)
 
     def plain_expunge(self):
         (box, uid), key = self.random.choice(sorted(self.there.items()))
-        if len(self.there) > 12:
-            self.plain.expunge(box, [uid])
+        if len(self.there) > 12 and self.plain.expunge(box, [uid]) != "gone":
             self.tell("place", client=model.PLAIN, what="expunge", key=key, to=None, result="ok",
                       flags=[], **{"from": box})
 
     def trouble(self, client):
         kind = self.random.choice(("offline", "offline", "cut", "cut", "cut", "drop", "down", "kill",
                                    "drain"))
+        self.tell("trouble", client=client.name, kind=kind)
         if kind == "offline":
             client.offline = not client.offline
             client.since = len(self.events)
@@ -465,12 +503,16 @@ class Play:
         self.learn()
 
     def tidy(self):
-        """Of each key one, so that what becomes of its flags is known; and mailboxes are removed."""
+        """Of each key one, so that what becomes of its flags is known, and not more and more of
+        them; and mailboxes are removed."""
         kept, extra = set(), {}
-        for (box, uid), key in sorted(self.there.items()):
-            if key in kept:
+        found = sorted(self.there.items())
+        self.random.shuffle(found)
+        for (box, uid), key in found:
+            if key in kept or len(kept) == MOST:
                 extra.setdefault(box, []).append(uid)
-            kept.add(key)
+            else:
+                kept.add(key)
         for box, uids in extra.items():
             self.plain.expunge(box, uids)
         self.learn()
@@ -488,11 +530,12 @@ class Play:
                 client.box = None
         for client in self.clients:
             client.run("sync", "*")
-        server = self.world.on_server()
+        server = plain(self.world.on_server())
         own = {client.box for client in self.clients} - {None}
         if set(server) != set(BOXES) | own:
             raise model.Violation(f"mailboxes: {sorted(server)}, and should be {[*BOXES, *own]}")
-        self.tell("tidied", server=plain(server))
+        self.tell("tidied", server=server,
+                  clients={client.name: self.settled(client, server) for client in self.clients})
         self.learn()
 
     def settled(self, client, server):
@@ -536,40 +579,34 @@ class Play:
         return state
 
     def tell_sent(self):
-        """What went over the wire since the last time, a connection after the other."""
+        """What went over the wire since the last time, a connection after the other. What came and
+        went between two looks has no key: it is not told."""
         for client in self.clients:
-            for name in sorted(os.listdir(client.wire)):
-                with open(os.path.join(client.wire, name), "rb") as file:
-                    data = file.read().decode()
-                box = None
-                for line in data.split("\r\n"):
-                    if match := re.match(r'\S+ (?:SELECT|EXAMINE) "?([^" ]*)"?', line):
-                        box = worlds.mail.from_modified_utf7(match.group(1))
-                    elif match := re.fullmatch(r"\S+ UID STORE (\S+) (?:\(.*?\) )?([+-])FLAGS\S* "
-                                               r"\((.*)\)", line):
-                        self.tell_store(client, box, *match.groups())
-                    elif match := re.fullmatch(r"\S+ UID EXPUNGE (\S+)", line):
-                        self.tell_expunge(client, box, match.group(1))
-                    elif re.match(r"\S+ (EXPUNGE|CLOSE|STORE|COPY|MOVE)\b", line):
-                        raise model.Violation(f"{client.name} sent {line}")
+            for fact in client.wire.facts():
+                getattr(self, f"tell_{fact[0]}")(client, *fact[1:])
+            for box, uid in client.wire.unanswered():
+                if (box, uid) in self.ever:
+                    self.tell("moved", client=client.name, key=self.ever[box, uid], box=box,
+                              uid=uid, to_uid=None)
 
     def tell_store(self, client, box, uids, sign, flags):
-        fact = (client.name, box, uids, sign, flags)
-        if fact in self.facts:
-            return
-        self.facts.add(fact)
-        for uid in expand(uids):
-            if (box, uid) in self.ever:  # else it came and went between two looks
+        for uid in wires.expand(uids):
+            if (box, uid) in self.ever:
                 self.tell("sent", client=client.name, key=self.ever[box, uid], plus=sign == "+",
                           flags=flags.split())
 
     def tell_expunge(self, client, box, uids):
-        if (client.name, box, uids) in self.facts:
-            return
-        self.facts.add((client.name, box, uids))
-        for uid in expand(uids):
+        for uid in wires.expand(uids):
             if (box, uid) in self.ever:
                 self.tell("expunged", client=client.name, key=self.ever[box, uid])
+
+    def tell_moved(self, client, box, uid, to, to_uid):
+        if key := self.ever.get((box, uid)) or self.ever.get((to, to_uid)):
+            self.tell("moved", client=client.name, key=key, box=box, uid=uid, to_uid=to_uid)
+
+    @staticmethod
+    def tell_forbidden(client, line):
+        raise model.Violation(f"{client.name} sent {line}")
 
     def play(self):
         self.tell("barrier", server=plain(self.world.on_server()), clients={})
@@ -601,17 +638,12 @@ def plain(boxes):
     return {box: {key: sorted(flags) for key, flags in keys.items()} for box, keys in boxes.items()}
 
 
-def expand(uids):
-    for part in uids.split(","):
-        low, _, high = part.partition(":")
-        yield from range(int(low), int(high or low) + 1)
-
-
 def play(seed, ops, keep=None):
     """Plays and checks one seed; returns (the model, what happened)."""
     play = Play(seed, ops)
     try:
         play.play()
+        play.counts["slow"] = [slow for client in play.clients for slow in client.slow]
         return model.check(play.events), play.counts
     finally:
         if keep:

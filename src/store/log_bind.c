@@ -84,6 +84,13 @@ static const Match *match_of(const Matches *matches, const LogOp *op)
     return match != NULL ? match : &none;
 }
 
+bool log_unbind(StoreTxn *txn, const LogOp *op, guint32 box, GError **error)
+{
+    txn->effects.unbound++;
+    return log_set_message(txn, op->seq, box, 0, error) &&
+           log_set_state(txn, op->seq, LOG_UNBOUND, NULL, error);
+}
+
 static const char expunge_words[] =
     "the mailbox was replaced on the server (UIDVALIDITY): whether the message is still the one "
     "to be deleted is not certain";

@@ -17,7 +17,7 @@
     " AND e.uid = log.uid AND e.seq != log.seq"                                               \
     " AND (e.state = 1 OR (e.seq < log.seq AND e.state != 5))))"                              \
     " AND (after_seq = 0 OR NOT EXISTS (SELECT 1 FROM log AS a WHERE a.seq = log.after_seq))" \
-    " AND (to_box = 0 OR EXISTS (SELECT 1 FROM box AS t WHERE t.id = log.to_box"              \
+    " AND (kind IN (0, 3) OR EXISTS (SELECT 1 FROM box AS t WHERE t.id = log.to_box"          \
     " AND t.local = 0))"
 G_STATIC_ASSERT(LOG_QUEUED == 0 && LOG_INFLIGHT == 1 && LOG_FAILED == 5 && LOG_UNSURE == 6);
 G_STATIC_ASSERT(LOG_APPEND == 4 && LOG_EXPUNGE == 3);

@@ -96,7 +96,11 @@ static const char index_names[] =
     "CREATE INDEX box_wire_name ON box(wire_name);"
     "CREATE INDEX log_boxes ON log(kind) WHERE kind >= 5;";
 
-static const char *const index_steps[] = {index_1, index_2, index_3, index_entries, index_names};
+/* Version 6: what goes to a mailbox that left LIST waits for it. */
+static const char index_targets[] = "ALTER TABLE log ADD COLUMN to_mailboxid TEXT;";
+
+static const char *const index_steps[] = {index_1,       index_2,     index_3,
+                                          index_entries, index_names, index_targets};
 const Schema schema_index = {0x696d6678 /* "imfx" */, index_steps, G_N_ELEMENTS(index_steps)};
 
 /* Version 1. state.generation ties the file to one index: ids of another mean other messages.

@@ -341,6 +341,7 @@ void batch_start(Mailbox *mailbox, GPtrArray *ops)
     store_box_by_id(reader, mailbox->box, &box);
     store_box_by_id(reader, ((const LogOp *)ops->pdata[0])->to_box, &target);
     batch->to_trash = target.attributes & LIST_TRASH;
+    batch->to_known = target.mailboxid != NULL;
     for (guint i = 0; i < ops->len; i++) {
         Item *item = item_new(ops->pdata[i], &box);
         g_ptr_array_add(batch->items, item);

@@ -52,6 +52,7 @@ struct Batch {
     char *to_name;    /* canonical, or as the server knows it while it is being renamed */
     bool by_copy;     /* UID COPY is what is sent, also for a MOVE where there is none */
     bool to_trash;    /* a MOVE is a deletion */
+    bool to_known;    /* where it goes has a MAILBOXID */
     bool target_gone; /* the server said TRYCREATE */
     bool uidplus;     /* EXPUNGE: there is UID EXPUNGE */
     guint next;       /* APPEND: of the items */

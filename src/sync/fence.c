@@ -21,6 +21,7 @@ typedef struct {
     char *name; /* as the server knows it */
     bool utf8;
     guint32 uidvalidity, uidnext;
+    char *mailboxid; /* so that it is known again under another name; NULL: not told */
 } Fence;
 
 static bool on_status(Command *command, Response *response, gpointer data)
@@ -37,6 +38,8 @@ static bool on_status(Command *command, Response *response, gpointer data)
         fence->uidvalidity = status->uidvalidity;
     if (status->present & STATUS_UIDNEXT)
         fence->uidnext = status->uidnext;
+    if (status->mailboxid && *status->mailboxid && !fence->mailboxid)
+        fence->mailboxid = g_strdup(status->mailboxid);
     return true;
 }
 
@@ -59,6 +62,8 @@ static bool record(Fence *fence, GError **error)
     box.uidvalidity = fence->uidvalidity;
     if (!box.uidnext)
         box.uidnext = fence->uidnext;
+    if (!box.mailboxid)
+        box.mailboxid = g_strdup(fence->mailboxid);
     ok = ok && store_box_update(txn, &box, error);
     store_box_clear(&box);
     if (!ok) {
@@ -75,6 +80,7 @@ static void end(Fence *fence, const GError *why)
     fence->then(fence->mailbox, fence->to_box, why);
     mailbox_unref(fence->mailbox);
     g_free(fence->name);
+    g_free(fence->mailboxid);
     g_free(fence);
 }
 
@@ -108,7 +114,8 @@ static void on_lease(PoolLease *lease, Session *session, const GError *error, gp
     Command *command = command_new(LANE_FOREGROUND, on_done, fence);
     command_text_add(command->text, "STATUS ");
     command_text_add_mailbox(command->text, fence->name ? fence->name : "", fence->utf8);
-    command_text_add(command->text, " (UIDNEXT UIDVALIDITY)");
+    command_text_add(command->text, " (UIDNEXT UIDVALIDITY%s)",
+                     server_can(session_server(session), CAP_OBJECTID) ? " MAILBOXID" : "");
     command->wants = 1ull << RESP_STATUS;
     command->expected = 1;
     command->on_untagged = on_status;

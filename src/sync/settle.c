@@ -37,6 +37,9 @@ static void decide(const Batch *batch, Item *item)
     bool here = item->outcome == OUTCOME_KEEP_HERE;
     bool old = clock_real_ns() - item->op->logged_ns > HOLD_DAYS * DAY_NS;
     bool held = item->outcome == OUTCOME_HOLD;
+    if (batch->target_gone && batch->to_known && item->outcome == OUTCOME_PARK &&
+        item->op->attempts == 0)
+        item->outcome = OUTCOME_REFUSED; /* it may have another name: LIST tells before the next */
     if ((refused && is_last_try(item)) ||
         (here && conflict_action(row, CONFLICT_READ_ONLY) != ACTION_KEEP_HERE) ||
         (held && (conflict_action(row, CONFLICT_QUOTA) != ACTION_HOLD || (old && !is_flags(item)))))

@@ -41,7 +41,7 @@ class Boxes:
 
     def control(self, *words):
         done = subprocess.run([mounts.CONTROL, *words], env=self.home.env, text=True,
-                              capture_output=True, timeout=45, check=False)
+                              capture_output=True, timeout=45 * self.patience(), check=False)
         self.assertEqual(done.returncode, 0, (words, done.stdout, done.stderr))
 
     def at(self, mounted, name):

@@ -115,7 +115,7 @@ class Changes:
 
     def control(self, *words, code=0):
         done = subprocess.run([mounts.CONTROL, *words], env=self.home.env, text=True,
-                              capture_output=True, timeout=90, check=False)
+                              capture_output=True, timeout=90 * self.patience(), check=False)
         self.assertEqual(done.returncode, code, (words, done.stdout, done.stderr))
 
     def script(self):
@@ -128,7 +128,7 @@ class Changes:
         script = re.sub(r"@(?=\w)", self.server.prefix, script)
         script = SHELL + script.replace("{letter}", shlex.quote(self.letter))
         done = subprocess.run(["bash", "-c", script], cwd=mounted.mountpoint, text=True,
-                              capture_output=True, timeout=90, check=False)
+                              capture_output=True, timeout=90 * self.patience(), check=False)
         self.assertEqual((done.returncode, done.stderr), (0, ""), done.stdout)
         return done.stdout
 

@@ -27,7 +27,8 @@
  *   HELD      waits for a person to confirm it (many deletions at once).
  *   UNBOUND   its mailbox has another UIDVALIDITY. Waits for the new listing; then it is bound to
  *             the one message that is the same by identity, or parked.
- *   HOMELESS  its mailbox is no longer in LIST, and is looked for by its MAILBOXID.
+ *   HOMELESS  its mailbox, or the one where it goes, is no longer in LIST, and is looked for by its
+ *             MAILBOXID.
  *   ADRIFT    its message left the mailbox and has an EMAILID: bound again if that turns up
  *             elsewhere, dropped (and counted) when it does not for a while.
  *   FAILED    parked with a reason, no longer shown in the view; a person retries or discards it.
@@ -289,10 +290,11 @@ bool log_bind_unbound(StoreTxn *txn, guint32 box, guint *bound_out, guint *parke
 
 /* MAILBOXIDs that HOMELESS operations wait for; of char *, caller frees. */
 GPtrArray *log_homeless(StoreReader *reader);
-/* The mailbox with this id is now that one: QUEUED there, or UNBOUND if its UIDVALIDITY differs. */
+/* The mailbox with this id is now that one: QUEUED there, or UNBOUND if its UIDVALIDITY differs;
+ * what was sent to it is UNSURE. */
 bool log_rehouse(StoreTxn *txn, const char *mailboxid, guint32 box, guint32 uidvalidity,
                  GError **error);
-/* It is nowhere: they go. *n_out: how many. */
+/* It is nowhere: FLAGS and EXPUNGE go, the others are parked. *n_out: how many. */
 bool log_drop_homeless(StoreTxn *txn, const char *mailboxid, guint *n_out, GError **error);
 
 /* Drops what is ADRIFT since before then. *n_out: how many. */

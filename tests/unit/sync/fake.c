@@ -64,7 +64,7 @@ FakeBox *fake_box(Fake *fake, const char *name)
     box->name = g_strdup(name);
     box->uidvalidity = 1000;
     box->uidnext = 1;
-    box->mailboxid = g_strdup_printf("F%s", name);
+    box->mailboxid = g_strdelimit(g_strdup_printf("F%s", name), "/", '_'); /* RFC 8474 7 */
     box->permanent = "\\Seen \\Answered \\Flagged \\Deleted \\Draft \\*";
     box->messages = g_ptr_array_new_with_free_func(message_free);
     g_ptr_array_add(fake->boxes, box);
@@ -325,8 +325,8 @@ static void do_status(Connection *connection, const char *tag, const char *argum
         return;
     }
     if (strstr(items, "MAILBOXID"))
-        say(connection, "* STATUS %s (MAILBOXID (%s) UIDVALIDITY %u)", argument, box->mailboxid,
-            box->uidvalidity);
+        say(connection, "* STATUS %s (MAILBOXID (%s) UIDNEXT %u UIDVALIDITY %u)", argument,
+            box->mailboxid, box->uidnext, box->uidvalidity);
     else
         say(connection, "* STATUS %s (MESSAGES %u UIDNEXT %u UIDVALIDITY %u)", argument,
             box->messages->len, box->uidnext, box->uidvalidity);

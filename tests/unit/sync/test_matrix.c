@@ -70,6 +70,8 @@ static const Cell cells[] = {
     {KIND_COPY, CONFLICT_MAILBOX_RENAMED, ALL, ACTION_FOLLOW_ELSE_PARK, 0, 0, NULL, "2", 0},
     {KIND_EXPUNGE, CONFLICT_MAILBOX_RENAMED, ALL, ACTION_FOLLOW_ELSE_PARK, 0, 0, NULL, "", 0},
     {KIND_TRASH, CONFLICT_MAILBOX_RENAMED, ALL, ACTION_FOLLOW_ELSE_PARK, 0, 0, NULL, "2", 0},
+    {KIND_APPEND, CONFLICT_MAILBOX_RENAMED, ALL, ACTION_FOLLOW_ELSE_PARK, 0, 0, "1,2,3", NULL, 0},
+    {KIND_APPEND, CONFLICT_MAILBOX_RENAMED, PLAIN, ACTION_FOLLOW_ELSE_PARK, 0, 1, "1,2,3", NULL, 0},
     {KIND_MOVE, CONFLICT_READ_ONLY, ALL, ACTION_PARK, 0, 1, "1,2,3", "", 0},
     {KIND_COPY, CONFLICT_READ_ONLY, ALL, ACTION_OURS, 0, 0, "1,2,3", "2", 0},
     {KIND_EXPUNGE, CONFLICT_READ_ONLY, ALL, ACTION_PARK, 0, 1, "1,2,3", "", 0},
@@ -150,6 +152,8 @@ static void meanwhile(Fake *fake, const Cell *cell)
         fake_drop_box(fake, "Target");
         break;
     case CONFLICT_MAILBOX_RENAMED:
+        if (cell->kind == KIND_APPEND)
+            work = fake_box(fake, "Target");
         g_free(work->name);
         work->name = g_strdup("Renamed");
         break;

@@ -67,6 +67,89 @@ static void test_expunge(void **state)
     assert_int_equal(fake_count(fake, "UID EXPUNGE 2"), 1);
 }
 
+/* --- where it goes has another name --- */
+
+static void rename_box(Fake *fake, const char *from, const char *to)
+{
+    fake_lock(fake);
+    FakeBox *box = fake_box(fake, from);
+    g_free(box->name);
+    box->name = g_strdup(to);
+    fake_unlock(fake);
+}
+
+static void test_target_renamed(void **state)
+{
+    World *world = *state;
+    Fake *fake = world_fake(world);
+    guint32 archive, inbox = open_both(world, ALL, &archive);
+    go_offline(world);
+    move_msg(world, inbox, 2, archive);
+    copy_msg(world, inbox, 3, archive);
+    rename_box(fake, "Archive", "Renamed");
+    go_online(world);
+    settled(world);
+    check_counts(world, 0, 0);
+    check_mail(world, "INBOX", "1,3,4");
+    check_mail(world, "Renamed", "2,3");
+}
+
+/* It is only asked for as what is moved needs it, and is renamed just then. */
+static void test_target_renamed_online(void **state)
+{
+    World *world = *state;
+    Fake *fake = world_fake(world);
+    fake->capabilities = ALL;
+    fake_box(fake, "Archive");
+    guint32 inbox = open_listed(world);
+    ask_ok(world, &(Need){.kind = NEED_MAILBOXES});
+    fake_rule(fake, (FakeRule){.words = "UID MOVE", .answer = "NO [TRYCREATE] no", .times = 1});
+    move_msg(world, inbox, 2, box_id(world, "Archive"));
+    fake_wait(fake, "UID MOVE", 1);
+    rename_box(fake, "Archive", "Renamed");
+    settled(world);
+    check_counts(world, 0, 0);
+    check_mail(world, "INBOX", "1,3,4");
+    check_mail(world, "Renamed", "2");
+}
+
+/* A level above both is renamed. */
+static void test_both_renamed(void **state)
+{
+    World *world = *state;
+    Fake *fake = world_fake(world);
+    fake->capabilities = ALL;
+    fake_add(fake, "Old/a", 1, "");
+    fake_box(fake, "Old/b");
+    open_engine(world);
+    guint32 from = listed(world, "Old/a"), to = listed(world, "Old/b");
+    go_offline(world);
+    move_msg(world, from, 1, to);
+    rename_box(fake, "Old/a", "New/a");
+    rename_box(fake, "Old/b", "New/b");
+    go_online(world);
+    settled(world);
+    check_counts(world, 0, 0);
+    check_mail(world, "New/a", "");
+    check_mail(world, "New/b", "5");
+}
+
+/* Sent, and not answered, and then it is renamed. */
+static void test_target_renamed_unsure(void **state)
+{
+    World *world = *state;
+    Fake *fake = world_fake(world);
+    guint32 archive, inbox = open_both(world, ALL, &archive);
+    fake_rule(fake, (FakeRule){.words = "UID COPY", .cut = true, .times = 1});
+    copy_msg(world, inbox, 2, archive);
+    fake_wait(fake, "UID COPY", 1);
+    rename_box(fake, "Archive", "Renamed");
+    settled(world);
+    check_counts(world, 0, 0);
+    check_mail(world, "Renamed", "2");
+    assert_int_equal(fake_count(fake, "UID COPY"), 1);
+}
+
 static void test_move_by_copy(void **state)
 {
     World *world = *state;
@@ -143,7 +226,7 @@ static void test_target_never_listed(void **state)
     move_msg(world, inbox, 2, archive);
     settled(world);
     check_counts(world, 0, 0);
-    assert_int_equal(fake_count(fake, "STATUS \"Archive\" (UIDNEXT UIDVALIDITY)"), 1);
+    assert_int_equal(fake_count(fake, "STATUS \"Archive\" (UIDNEXT UIDVALIDITY MAILBOXID)"), 1);
     check_uids(world, archive, "Archive", "10,11,12,13,14,15");
 }
 
@@ -597,11 +680,20 @@ static void test_thousand(void **state)
 }
 
 static const struct CMUnitTest plain_tests[] = {
-    TEST(test_move),          TEST(test_copy),
-    TEST(test_expunge),       TEST(test_move_by_copy),
-    TEST(test_copy_plain),    TEST(test_move_by_copy_plain),
-    TEST(test_expunge_plain), TEST(test_target_never_listed),
-    TEST(test_flags_follow),  TEST(test_chain),
+    TEST(test_move),
+    TEST(test_copy),
+    TEST(test_expunge),
+    TEST(test_target_renamed),
+    TEST(test_target_renamed_online),
+    TEST(test_both_renamed),
+    TEST(test_target_renamed_unsure),
+    TEST(test_move_by_copy),
+    TEST(test_copy_plain),
+    TEST(test_move_by_copy_plain),
+    TEST(test_expunge_plain),
+    TEST(test_target_never_listed),
+    TEST(test_flags_follow),
+    TEST(test_chain),
     TEST(test_thousand),
 };
 

@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Two drivers with stores of their own and a plain IMAP client change the same mail, at random.
 
-    clients.py [--ops N] [--seeds N] [--first SEED] [-j N] [--keep FILE]
+    clients.py [--ops N] [--seeds N] [--first SEED] [-j N] [--mounts] [--keep FILE]
 
 Connections are cut at random bytes, the server goes away, clients are offline, are killed and come
 back. Every so often all is healed and drained. The history is then checked by model.py.
@@ -30,8 +30,8 @@ CUTTER = os.path.join(worlds.BUILD, "tests", "crash", "crash_cutter")
 BOXES = {"INBOX": 10, "Work": 6, "Läden": 4}
 FLAGS = ["\\Seen", "\\Flagged", "\\Answered", "\\Draft", "work", "$Later"]
 HEAL_EVERY = 200
+RESULTS = {None: "ok", "GONE": "gone", "UNREACHABLE": "none"}
 MOST = 60                         # messages that stay when all is healed
-SETTLE_S = 10
 SLOW_S = 5
 
 
@@ -41,6 +41,8 @@ class Gone(Exception):
 
 class Client:
     """A driver that takes a step at a time."""
+    kills_steps = True            # it can tell, when it was killed within one, whether it was made
+    settle_s = 10                 # by then it has heard of all that others did
 
     def __init__(self, world, name, connections):
         self.world, self.name, self.connections = world, name, connections
@@ -54,7 +56,11 @@ class Client:
         self.slow = []            # steps that took their time: worth a look, and no failure
         self.process = None
         self.plan("down:0:fin")
+        self.begin()
         self.start()
+
+    def begin(self):
+        """Before it is started for the first time."""
 
     def plan(self, cut):
         """Where the next connection that lasts so long is cut."""
@@ -63,12 +69,15 @@ class Client:
         with contextlib.suppress(FileNotFoundError):
             os.unlink(os.path.join(self.dir, "done"))
 
+    def tunnel(self):
+        return (f"[ ! -e {self.dir}/down ] || exit 1; exec {CUTTER} --cut $(cat {self.dir}/cut) "
+                f"--done {self.dir}/done --log {self.wire.path} "
+                f"{worlds.shlex.quote(self.world.tunnel)}")
+
     def start(self):
-        tunnel = (f"[ ! -e {self.dir}/down ] || exit 1; exec {CUTTER} --cut $(cat {self.dir}/cut) "
-                  f"--done {self.dir}/done --log {self.wire.path} {worlds.shlex.quote(self.world.tunnel)}")
         command = [worlds.DRIVER, "--state", f"{self.dir}/state", "--cache", f"{self.dir}/cache",
                    "--letters", self.world.letters, "--connections", str(self.connections), "--kick",
-                   "--tunnel", tunnel, "--wait", str(int(20_000 * worlds.PATIENCE)),
+                   "--tunnel", self.tunnel(), "--wait", str(int(20_000 * worlds.PATIENCE)),
                    "--timeout", str(int(2000 * worlds.PATIENCE)),
                    *(["--debug"] if os.environ.get("IMAPFS_CRASH_DEBUG") else []), "-"]
         with open(os.path.join(self.dir, "log"), "a") as log:
@@ -116,10 +125,7 @@ class Client:
     def kill(self):
         """Dead at once; what it left at the server has ended when this returns."""
         servers = self.children()
-        self.process.kill()
-        self.process.wait()
-        self.process.stdin.close()
-        self.process.stdout.close()
+        self.end()
         deadline = time.monotonic() + 20 * worlds.PATIENCE
         while any(os.path.exists(f"/proc/{pid}") for pid in servers):
             for pid in servers:
@@ -127,6 +133,12 @@ class Client:
                     os.waitpid(pid, os.WNOHANG)
             assert time.monotonic() < deadline, "a server that lost its client does not end"
             time.sleep(0.001)
+
+    def end(self):
+        self.process.kill()
+        self.process.wait()
+        self.process.stdin.close()
+        self.process.stdout.close()
 
     def children(self):
         found, todo = set(), [self.process.pid]
@@ -190,15 +202,19 @@ class Plain:
 
     def command(self, text, *permitted):
         self.tag += 1
-        self.process.stdin.write(f"c{self.tag} {text}\r\n".encode())
-        self.process.stdin.flush()
+        try:
+            self.process.stdin.write(f"c{self.tag} {text}\r\n".encode())
+            self.process.stdin.flush()
+        except BrokenPipeError as error:
+            raise Left from error
         return self.answer(*permitted)
 
     def answer(self, *permitted):
         lines = []
         while True:
             line = self.process.stdout.readline()
-            assert line, "the plain client lost its server"
+            if not line:  # a while after that its server may end, too
+                raise Left
             lines.append(line)
             if line.startswith(b"+ "):
                 return lines
@@ -226,8 +242,7 @@ class Plain:
                 lines += self.command(command, b" NO [EXPUNGEISSUED]")
             return ("gone" if not there else "ok" if self.has(uids) else "either"), lines
         except Left:
-            self.close()
-            self.connect()
+            self.again()
             return ("either" if there else "gone"), lines
 
     def store(self, box, uid, plus, minus):
@@ -235,6 +250,10 @@ class Plain:
                                        for sign, flags in (("+", plus), ("-", minus)) if flags))[0]
 
     def append(self, box, flags, raw):
+        try:
+            self.command("NOOP")
+        except Left:
+            self.again()
         lines = self.command(f'APPEND "{mail.modified_utf7(box)}" ({" ".join(flags)}) {{{len(raw)}}}')
         assert lines[-1].startswith(b"+ ")
         self.process.stdin.write(raw + b"\r\n")
@@ -254,8 +273,13 @@ class Plain:
                 return "ok", given[uid]
         return ("gone" if lines else result), None
 
+    def again(self):
+        self.close()
+        self.connect()
+
     def close(self):
-        self.process.stdin.close()
+        with contextlib.suppress(BrokenPipeError):
+            self.process.stdin.close()
         self.process.wait(20)
         self.process.stdout.close()
 
@@ -263,13 +287,13 @@ class Plain:
 class Play:
     """One seed."""
 
-    def __init__(self, seed, ops):
+    def __init__(self, seed, ops, kind=Client):
         self.random, self.ops = random.Random(seed), ops
         self.world = worlds.World({box: " ".join(f"{box[0].lower()}{i}" for i in range(count))
                                    for box, count in BOXES.items()})
         self.world.reset()
         self.events, self.counts = [], {}
-        self.clients = [Client(self.world, "A", 1), Client(self.world, "B", 2)]
+        self.clients = [kind(self.world, "A", 1), kind(self.world, "B", 2)]
         self.plain = Plain(self.world)
         self.made = 0             # messages that were appended
         self.boxes = 0            # mailboxes that were made
@@ -330,15 +354,15 @@ class Play:
 
     def run_step(self, client, words):
         """(result, lines): ok, gone; or none, or ok, of a client that was killed meanwhile."""
-        if self.random.random() < 0.01:
+        if self.random.random() < 0.01 and client.kills_steps:
             step = client.send(*words)
             time.sleep(self.random.random() * 0.002)
             self.restart(client)
             return ("ok" if client.committed == step else "none"), []
         error, lines = client.run(*words)
-        if error not in (None, "GONE"):
+        if error not in RESULTS:
             raise model.Violation(f"{client.name}: {words}: {error}")
-        return ("gone" if error else "ok"), lines
+        return RESULTS[error], lines
 
     def local_flags(self, client):
         key = self.some_key()
@@ -541,7 +565,7 @@ class Play:
     def settled(self, client, server):
         """What it has when it had the time to hear of what others did last: a server tells that of
         itself, and takes its time."""
-        deadline = time.monotonic() + SETTLE_S * worlds.PATIENCE
+        deadline = time.monotonic() + client.settle_s * worlds.PATIENCE
         while True:
             state = self.state(client)
             stored = {box: {key: sorted(flags) for key, flags in keys.items()}
@@ -638,9 +662,9 @@ def plain(boxes):
     return {box: {key: sorted(flags) for key, flags in keys.items()} for box, keys in boxes.items()}
 
 
-def play(seed, ops, keep=None):
+def play(seed, ops, keep=None, kind=Client):
     """Plays and checks one seed; returns (the model, what happened)."""
-    play = Play(seed, ops)
+    play = Play(seed, ops, kind)
     try:
         play.play()
         play.counts["slow"] = [slow for client in play.clients for slow in client.slow]
@@ -655,10 +679,14 @@ def play(seed, ops, keep=None):
 
 
 def work(task):
-    seed, ops, keep = task
+    seed, ops, keep, is_mounted = task
     started = time.monotonic()
     try:
-        checked, counts = play(seed, ops, keep)
+        kind = Client
+        if is_mounted:
+            import mounted
+            kind = mounted.MountClient
+        checked, counts = play(seed, ops, keep, kind)
         return seed, f"{counts} {checked.writes_seen} writes, {checked.places_seen} placed, " \
             f"{checked.exact} of them exactly known, {checked.barriers} checks", None, \
             time.monotonic() - started
@@ -673,9 +701,10 @@ def main():
     parser.add_argument("--seeds", type=int, default=20)
     parser.add_argument("--first", type=int, default=1)
     parser.add_argument("-j", dest="jobs", type=int, default=os.cpu_count() or 2)
+    parser.add_argument("--mounts", action="store_true", help="real ones, in the drivers' place")
     parser.add_argument("--keep", help="leave the histories in FILE.SEED")
     options = parser.parse_args()
-    tasks = [(seed, options.ops, options.keep)
+    tasks = [(seed, options.ops, options.keep, options.mounts)
              for seed in range(options.first, options.first + options.seeds)]
     failed = 0
     with multiprocessing.Pool(options.jobs, worlds.become_subreaper) as pool:

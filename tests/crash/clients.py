@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Two drivers with stores of their own and a plain IMAP client change the same mail, at random.
 
-    clients.py [--ops N] [--seeds N] [--first SEED] [-j N] [--keep FILE]
+    clients.py [--ops N] [--seeds N] [--first SEED] [-j N] [--mounts] [--keep FILE]
 
 Connections are cut at random bytes, the server goes away, clients are offline, are killed and come
 back. Every so often all is healed and drained. The history is then checked by model.py.
@@ -21,6 +21,7 @@ import time
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 import interrupt  # noqa: E402
 import model  # noqa: E402
+import wire as wires  # noqa: E402
 import world as worlds  # noqa: E402
 
 import mail  # noqa: E402
@@ -29,7 +30,9 @@ CUTTER = os.path.join(worlds.BUILD, "tests", "crash", "crash_cutter")
 BOXES = {"INBOX": 10, "Work": 6, "Läden": 4}
 FLAGS = ["\\Seen", "\\Flagged", "\\Answered", "\\Draft", "work", "$Later"]
 HEAL_EVERY = 200
-SETTLE_S = 10
+RESULTS = {None: "ok", "GONE": "gone", "UNREACHABLE": "none"}
+MOST = 60                         # messages that stay when all is healed
+SLOW_S = 5
 
 
 class Gone(Exception):
@@ -38,19 +41,26 @@ class Gone(Exception):
 
 class Client:
     """A driver that takes a step at a time."""
+    kills_steps = True            # it can tell, when it was killed within one, whether it was made
+    settle_s = 10                 # by then it has heard of all that others did
 
     def __init__(self, world, name, connections):
         self.world, self.name, self.connections = world, name, connections
         self.dir = os.path.join(world.dir, name)
-        self.wire = os.path.join(self.dir, "wire")
-        os.makedirs(self.wire)
+        os.makedirs(os.path.join(self.dir, "wire"))
+        self.wire = wires.Wire(os.path.join(self.dir, "wire"))
         self.offline = self.down = False
         self.since = 0            # the event with which it went offline
         self.box = None           # the mailbox of its own
         self.step = self.acknowledged = 0
+        self.slow = []            # steps that took their time: worth a look, and no failure
         self.process = None
         self.plan("down:0:fin")
+        self.begin()
         self.start()
+
+    def begin(self):
+        """Before it is started for the first time."""
 
     def plan(self, cut):
         """Where the next connection that lasts so long is cut."""
@@ -59,12 +69,15 @@ class Client:
         with contextlib.suppress(FileNotFoundError):
             os.unlink(os.path.join(self.dir, "done"))
 
+    def tunnel(self):
+        return (f"[ ! -e {self.dir}/down ] || exit 1; exec {CUTTER} --cut $(cat {self.dir}/cut) "
+                f"--done {self.dir}/done --log {self.wire.path} "
+                f"{worlds.shlex.quote(self.world.tunnel)}")
+
     def start(self):
-        tunnel = (f"[ ! -e {self.dir}/down ] || exit 1; exec {CUTTER} --cut $(cat {self.dir}/cut) "
-                  f"--done {self.dir}/done --log {self.wire} {worlds.shlex.quote(self.world.tunnel)}")
         command = [worlds.DRIVER, "--state", f"{self.dir}/state", "--cache", f"{self.dir}/cache",
                    "--letters", self.world.letters, "--connections", str(self.connections), "--kick",
-                   "--tunnel", tunnel, "--wait", str(int(20_000 * worlds.PATIENCE)),
+                   "--tunnel", self.tunnel(), "--wait", str(int(20_000 * worlds.PATIENCE)),
                    "--timeout", str(int(2000 * worlds.PATIENCE)),
                    *(["--debug"] if os.environ.get("IMAPFS_CRASH_DEBUG") else []), "-"]
         with open(os.path.join(self.dir, "log"), "a") as log:
@@ -101,7 +114,10 @@ class Client:
     def run(self, *words):
         """(None or the error's kind, the lines before it)."""
         self.send(*words)
+        started = time.monotonic()
         *lines, last = self.read_until("ok", "error")
+        if time.monotonic() - started > SLOW_S:
+            self.slow.append((time.monotonic() - started, self.name, *words, last))
         if last[0] == "ok" and words[0] in interrupt.DURABLE:
             self.acknowledged = self.step
         return (None if last[0] == "ok" else last[2]), lines
@@ -109,10 +125,7 @@ class Client:
     def kill(self):
         """Dead at once; what it left at the server has ended when this returns."""
         servers = self.children()
-        self.process.kill()
-        self.process.wait()
-        self.process.stdin.close()
-        self.process.stdout.close()
+        self.end()
         deadline = time.monotonic() + 20 * worlds.PATIENCE
         while any(os.path.exists(f"/proc/{pid}") for pid in servers):
             for pid in servers:
@@ -120,6 +133,12 @@ class Client:
                     os.waitpid(pid, os.WNOHANG)
             assert time.monotonic() < deadline, "a server that lost its client does not end"
             time.sleep(0.001)
+
+    def end(self):
+        self.process.kill()
+        self.process.wait()
+        self.process.stdin.close()
+        self.process.stdout.close()
 
     def children(self):
         found, todo = set(), [self.process.pid]
@@ -163,43 +182,78 @@ class Client:
             self.process.stdout.close()
 
 
+class Left(Exception):
+    """The mailbox has another name by now, or is no more."""
+
+
 class Plain:
-    """The third client: a tunnel, and commands one after the other."""
+    """The third client: a tunnel, and commands one after the other. Its changes come to "ok", "gone"
+    (there was no such message), or "either"."""
 
     def __init__(self, world):
-        self.process = subprocess.Popen(["sh", "-c", world.tunnel], stdin=subprocess.PIPE,
+        self.world, self.tag = world, 0
+        self.connect()
+
+    def connect(self):
+        self.process = subprocess.Popen(["sh", "-c", self.world.tunnel], stdin=subprocess.PIPE,
                                         stdout=subprocess.PIPE)
-        self.selected, self.tag = None, 0
+        self.selected = None
         self.process.stdout.readline()
 
     def command(self, text, *permitted):
         self.tag += 1
-        self.process.stdin.write(f"c{self.tag} {text}\r\n".encode())
-        self.process.stdin.flush()
+        try:
+            self.process.stdin.write(f"c{self.tag} {text}\r\n".encode())
+            self.process.stdin.flush()
+        except BrokenPipeError as error:
+            raise Left from error
         return self.answer(*permitted)
 
     def answer(self, *permitted):
         lines = []
         while True:
             line = self.process.stdout.readline()
-            assert line, "the plain client lost its server"
+            if not line:  # a while after that its server may end, too
+                raise Left
             lines.append(line)
             if line.startswith(b"+ "):
                 return lines
             if line.startswith(f"c{self.tag} ".encode()):
+                if b" NO Mailbox " in line or b" NO [NONEXISTENT]" in line:
+                    raise Left
                 assert any(word in line for word in (b" OK", *permitted)), line
                 return lines
 
     def select(self, box):
-        if self.selected != box:
-            self.command(f'SELECT "{mail.modified_utf7(box)}"')
-            self.selected = box
+        """What came there since the last command is seen by the next one only when asked for."""
+        self.command(f'SELECT "{mail.modified_utf7(box)}"' if self.selected != box else "NOOP")
+        self.selected = box
 
-    def store(self, box, uid, sign, flags):
-        self.select(box)
-        self.command(f"UID STORE {uid} {sign}FLAGS.SILENT ({' '.join(flags)})")
+    def has(self, uids):
+        return any(b" FETCH (UID " in line for line in self.command(f"UID FETCH {uids} (UID)"))
+
+    def change(self, box, uids, *commands):
+        """(what it came to, what was said)"""
+        there, lines = False, []
+        try:
+            self.select(box)
+            there = self.has(uids)
+            for command in commands:
+                lines += self.command(command, b" NO [EXPUNGEISSUED]")
+            return ("gone" if not there else "ok" if self.has(uids) else "either"), lines
+        except Left:
+            self.again()
+            return ("either" if there else "gone"), lines
+
+    def store(self, box, uid, plus, minus):
+        return self.change(box, uid, *(f"UID STORE {uid} {sign}FLAGS.SILENT ({' '.join(flags)})"
+                                       for sign, flags in (("+", plus), ("-", minus)) if flags))[0]
 
     def append(self, box, flags, raw):
+        try:
+            self.command("NOOP")
+        except Left:
+            self.again()
         lines = self.command(f'APPEND "{mail.modified_utf7(box)}" ({" ".join(flags)}) {{{len(raw)}}}')
         assert lines[-1].startswith(b"+ ")
         self.process.stdin.write(raw + b"\r\n")
@@ -207,19 +261,25 @@ class Plain:
         return int(re.search(rb"APPENDUID \d+ (\d+)", self.answer()[-1]).group(1))
 
     def expunge(self, box, uids):
-        self.select(box)
         uids = ",".join(map(str, uids))
-        self.command(f"UID STORE {uids} +FLAGS.SILENT (\\Deleted)")
-        self.command(f"UID EXPUNGE {uids}")
+        return self.change(box, uids, f"UID STORE {uids} +FLAGS.SILENT (\\Deleted)",
+                           f"UID EXPUNGE {uids}")[0]
 
     def place(self, verb, box, uid, to):
-        """Whether there was such a message."""
-        self.select(box)
-        lines = self.command(f'UID {verb} {uid} "{mail.modified_utf7(to)}"', b" NO [EXPUNGEISSUED]")
-        return any(b"COPYUID" in line for line in lines)
+        """(what it came to, the UID that it has there)"""
+        result, lines = self.change(box, uid, f'UID {verb} {uid} "{mail.modified_utf7(to)}"')
+        for line in lines:
+            if given := wires.pairs(line.decode()):
+                return "ok", given[uid]
+        return ("gone" if lines else result), None
+
+    def again(self):
+        self.close()
+        self.connect()
 
     def close(self):
-        self.process.stdin.close()
+        with contextlib.suppress(BrokenPipeError):
+            self.process.stdin.close()
         self.process.wait(20)
         self.process.stdout.close()
 
@@ -227,18 +287,17 @@ class Plain:
 class Play:
     """One seed."""
 
-    def __init__(self, seed, ops):
+    def __init__(self, seed, ops, kind=Client):
         self.random, self.ops = random.Random(seed), ops
         self.world = worlds.World({box: " ".join(f"{box[0].lower()}{i}" for i in range(count))
                                    for box, count in BOXES.items()})
         self.world.reset()
         self.events, self.counts = [], {}
-        self.clients = [Client(self.world, "A", 1), Client(self.world, "B", 2)]
+        self.clients = [kind(self.world, "A", 1), kind(self.world, "B", 2)]
         self.plain = Plain(self.world)
         self.made = 0             # messages that were appended
         self.boxes = 0            # mailboxes that were made
         self.ever = {}            # (box, uid): key, those that are gone, too
-        self.facts = set()        # commands that were told
         self.learn()
         self.copied = set()       # keys that may be in more than one place, or not yet anywhere
 
@@ -252,7 +311,7 @@ class Play:
 
     def tell(self, do, **fields):
         self.events.append({"do": do, **fields})
-        name = fields.get("what", do)
+        name = fields.get("kind") or fields.get("what", do)
         self.counts[name] = self.counts.get(name, 0) + 1
 
     def learn(self):
@@ -295,15 +354,15 @@ class Play:
 
     def run_step(self, client, words):
         """(result, lines): ok, gone; or none, or ok, of a client that was killed meanwhile."""
-        if self.random.random() < 0.01:
+        if self.random.random() < 0.01 and client.kills_steps:
             step = client.send(*words)
             time.sleep(self.random.random() * 0.002)
             self.restart(client)
             return ("ok" if client.committed == step else "none"), []
         error, lines = client.run(*words)
-        if error not in (None, "GONE"):
+        if error not in RESULTS:
             raise model.Violation(f"{client.name}: {words}: {error}")
-        return ("gone" if error else "ok"), lines
+        return RESULTS[error], lines
 
     def local_flags(self, client):
         key = self.some_key()
@@ -380,11 +439,11 @@ class Play:
     def plain_change(self):
         (box, uid), key = self.random.choice(sorted(self.there.items()))
         plus, minus = self.some_flags()
-        if plus:
-            self.plain.store(box, uid, "+", plus)
-        if minus:
-            self.plain.store(box, uid, "-", minus)
-        self.tell("flag", client=model.PLAIN, key=key, set=plus, clear=minus, result="ok")
+        result = self.plain.store(box, uid, plus, minus)
+        if result == "either":
+            plus = minus = plus + minus
+        if result != "gone":
+            self.tell("flag", client=model.PLAIN, key=key, set=plus, clear=minus, result="ok")
 
     def plain_append(self):
         box, flags, key = self.random.choice(list(BOXES)), self.some_flags()[0], self.new_key()
@@ -400,20 +459,23 @@ class Play:
         to = self.random.choice([each for each in BOXES if each != box])
         if what == "copy":
             self.copied.add(key)
-        if self.plain.place(what.upper(), box, uid, to):
+        result, to_uid = self.plain.place(what.upper(), box, uid, to)
+        if result != "gone":
             self.tell("place", client=model.PLAIN, what=what, key=key, to=to, result="ok", flags=[],
-                      **{"from": box})
+                      **{"from": box if result == "ok" else None})
+            if what == "move":
+                self.tell("moved", client=model.PLAIN, key=key, box=box, uid=uid, to_uid=to_uid)
 
     def plain_expunge(self):
         (box, uid), key = self.random.choice(sorted(self.there.items()))
-        if len(self.there) > 12:
-            self.plain.expunge(box, [uid])
+        if len(self.there) > 12 and self.plain.expunge(box, [uid]) != "gone":
             self.tell("place", client=model.PLAIN, what="expunge", key=key, to=None, result="ok",
                       flags=[], **{"from": box})
 
     def trouble(self, client):
         kind = self.random.choice(("offline", "offline", "cut", "cut", "cut", "drop", "down", "kill",
                                    "drain"))
+        self.tell("trouble", client=client.name, kind=kind)
         if kind == "offline":
             client.offline = not client.offline
             client.since = len(self.events)
@@ -465,12 +527,16 @@ class Play:
         self.learn()
 
     def tidy(self):
-        """Of each key one, so that what becomes of its flags is known; and mailboxes are removed."""
+        """Of each key one, so that what becomes of its flags is known, and not more and more of
+        them; and mailboxes are removed."""
         kept, extra = set(), {}
-        for (box, uid), key in sorted(self.there.items()):
-            if key in kept:
+        found = sorted(self.there.items())
+        self.random.shuffle(found)
+        for (box, uid), key in found:
+            if key in kept or len(kept) == MOST:
                 extra.setdefault(box, []).append(uid)
-            kept.add(key)
+            else:
+                kept.add(key)
         for box, uids in extra.items():
             self.plain.expunge(box, uids)
         self.learn()
@@ -488,17 +554,18 @@ class Play:
                 client.box = None
         for client in self.clients:
             client.run("sync", "*")
-        server = self.world.on_server()
+        server = plain(self.world.on_server())
         own = {client.box for client in self.clients} - {None}
         if set(server) != set(BOXES) | own:
             raise model.Violation(f"mailboxes: {sorted(server)}, and should be {[*BOXES, *own]}")
-        self.tell("tidied", server=plain(server))
+        self.tell("tidied", server=server,
+                  clients={client.name: self.settled(client, server) for client in self.clients})
         self.learn()
 
     def settled(self, client, server):
         """What it has when it had the time to hear of what others did last: a server tells that of
         itself, and takes its time."""
-        deadline = time.monotonic() + SETTLE_S * worlds.PATIENCE
+        deadline = time.monotonic() + client.settle_s * worlds.PATIENCE
         while True:
             state = self.state(client)
             stored = {box: {key: sorted(flags) for key, flags in keys.items()}
@@ -536,40 +603,34 @@ class Play:
         return state
 
     def tell_sent(self):
-        """What went over the wire since the last time, a connection after the other."""
+        """What went over the wire since the last time, a connection after the other. What came and
+        went between two looks has no key: it is not told."""
         for client in self.clients:
-            for name in sorted(os.listdir(client.wire)):
-                with open(os.path.join(client.wire, name), "rb") as file:
-                    data = file.read().decode()
-                box = None
-                for line in data.split("\r\n"):
-                    if match := re.match(r'\S+ (?:SELECT|EXAMINE) "?([^" ]*)"?', line):
-                        box = worlds.mail.from_modified_utf7(match.group(1))
-                    elif match := re.fullmatch(r"\S+ UID STORE (\S+) (?:\(.*?\) )?([+-])FLAGS\S* "
-                                               r"\((.*)\)", line):
-                        self.tell_store(client, box, *match.groups())
-                    elif match := re.fullmatch(r"\S+ UID EXPUNGE (\S+)", line):
-                        self.tell_expunge(client, box, match.group(1))
-                    elif re.match(r"\S+ (EXPUNGE|CLOSE|STORE|COPY|MOVE)\b", line):
-                        raise model.Violation(f"{client.name} sent {line}")
+            for fact in client.wire.facts():
+                getattr(self, f"tell_{fact[0]}")(client, *fact[1:])
+            for box, uid in client.wire.unanswered():
+                if (box, uid) in self.ever:
+                    self.tell("moved", client=client.name, key=self.ever[box, uid], box=box,
+                              uid=uid, to_uid=None)
 
     def tell_store(self, client, box, uids, sign, flags):
-        fact = (client.name, box, uids, sign, flags)
-        if fact in self.facts:
-            return
-        self.facts.add(fact)
-        for uid in expand(uids):
-            if (box, uid) in self.ever:  # else it came and went between two looks
+        for uid in wires.expand(uids):
+            if (box, uid) in self.ever:
                 self.tell("sent", client=client.name, key=self.ever[box, uid], plus=sign == "+",
                           flags=flags.split())
 
     def tell_expunge(self, client, box, uids):
-        if (client.name, box, uids) in self.facts:
-            return
-        self.facts.add((client.name, box, uids))
-        for uid in expand(uids):
+        for uid in wires.expand(uids):
             if (box, uid) in self.ever:
                 self.tell("expunged", client=client.name, key=self.ever[box, uid])
+
+    def tell_moved(self, client, box, uid, to, to_uid):
+        if key := self.ever.get((box, uid)) or self.ever.get((to, to_uid)):
+            self.tell("moved", client=client.name, key=key, box=box, uid=uid, to_uid=to_uid)
+
+    @staticmethod
+    def tell_forbidden(client, line):
+        raise model.Violation(f"{client.name} sent {line}")
 
     def play(self):
         self.tell("barrier", server=plain(self.world.on_server()), clients={})
@@ -601,17 +662,12 @@ def plain(boxes):
     return {box: {key: sorted(flags) for key, flags in keys.items()} for box, keys in boxes.items()}
 
 
-def expand(uids):
-    for part in uids.split(","):
-        low, _, high = part.partition(":")
-        yield from range(int(low), int(high or low) + 1)
-
-
-def play(seed, ops, keep=None):
+def play(seed, ops, keep=None, kind=Client):
     """Plays and checks one seed; returns (the model, what happened)."""
-    play = Play(seed, ops)
+    play = Play(seed, ops, kind)
     try:
         play.play()
+        play.counts["slow"] = [slow for client in play.clients for slow in client.slow]
         return model.check(play.events), play.counts
     finally:
         if keep:
@@ -623,10 +679,14 @@ def play(seed, ops, keep=None):
 
 
 def work(task):
-    seed, ops, keep = task
+    seed, ops, keep, is_mounted = task
     started = time.monotonic()
     try:
-        checked, counts = play(seed, ops, keep)
+        kind = Client
+        if is_mounted:
+            import mounted
+            kind = mounted.MountClient
+        checked, counts = play(seed, ops, keep, kind)
         return seed, f"{counts} {checked.writes_seen} writes, {checked.places_seen} placed, " \
             f"{checked.exact} of them exactly known, {checked.barriers} checks", None, \
             time.monotonic() - started
@@ -641,9 +701,10 @@ def main():
     parser.add_argument("--seeds", type=int, default=20)
     parser.add_argument("--first", type=int, default=1)
     parser.add_argument("-j", dest="jobs", type=int, default=os.cpu_count() or 2)
+    parser.add_argument("--mounts", action="store_true", help="real ones, in the drivers' place")
     parser.add_argument("--keep", help="leave the histories in FILE.SEED")
     options = parser.parse_args()
-    tasks = [(seed, options.ops, options.keep)
+    tasks = [(seed, options.ops, options.keep, options.mounts)
              for seed in range(options.first, options.first + options.seeds)]
     failed = 0
     with multiprocessing.Pool(options.jobs, worlds.become_subreaper) as pool:

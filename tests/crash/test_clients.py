@@ -53,6 +53,14 @@ MOVED = place("A", "move", "I", "J")
 NEW = place("A", "append", None, "J", key="n", flags=["y"])
 
 
+def moved(client, uid=1, to_uid=1, box="I"):
+    return {"do": "moved", "client": client, "key": "m", "box": box, "uid": uid, "to_uid": to_uid}
+
+
+BOTH = [MOVED, place("C", "move", "I", "K")]
+DOUBLED = barrier(["x"], box="J", more=[("K", "m", ["x"])])
+
+
 def sent(plus, *flags, client="A"):
     return {"do": "sent", "client": client, "key": "m", "plus": plus, "flags": list(flags)}
 
@@ -67,6 +75,9 @@ class Model(unittest.TestCase):
         "two clients, either": [flag("A", ["y"]), flag("C", [], ["y"]), barrier(["x"])],
         "two clients, or": [flag("A", ["y"]), flag("C", [], ["y"]), barrier(["x", "y"])],
         "drained, then another": [flag("A", ["y"]), DRAINED, flag("C", [], ["y"]), barrier(["x"])],
+        "set, and killed, so to what is not known": [
+            flag("A", ["y"], ["y"]), {"do": "shown", "client": "A", "key": "m", "since": 0,
+                                      "flags": ["x"]}, barrier(["x", "y"])],
         "the second check": [flag("A", ["y"]), barrier(["x", "y"]), barrier(["x", "y"])],
         "expunged": [flag("A", ["y"]), EXPUNGED, flag("A", ["x"], result="gone"), barrier(None)],
         "parked": [flag("A", ["y"]), barrier(["x"], failed=[["flags", "m", ["y"], []]])],
@@ -75,6 +86,11 @@ class Model(unittest.TestCase):
         "moved with its flags": [flag("A", ["y"]), MOVED, flag("A", [], ["x"]),
                                  barrier(["y"], box="J")],
         "moved by both": [MOVED, place("C", "move", "I", "K"), barrier(["x"], box="K")],
+        "moved by both at once, and so did the server": [*BOTH, moved("A"), moved("C"), DOUBLED],
+        "so it may have": [*BOTH, moved("A", to_uid=None), moved("C"), DOUBLED],
+        "of a mailbox that was renamed": [
+            MOVED, moved("A"), {"do": "renamed", "from": "I", "to": "Q"},
+            place("C", "move", "Q", "K"), moved("C", box="Q"), DOUBLED],
         "moved, expunged there": [MOVED, EXPUNGED, barrier(None)],
         "moved, or expunged there": [MOVED, EXPUNGED, barrier(["x"], box="J")],
         "moved elsewhere, the flag is lost": [flag("A", ["y"]), place("C", "move", "I", "K"),
@@ -116,6 +132,12 @@ class Model(unittest.TestCase):
         "moved by both, lost": [MOVED, place("C", "move", "I", "K"), barrier(None)],
         "moved by both, doubled": [MOVED, place("C", "move", "I", "K"),
                                    barrier(["x"], box="J", more=[("K", "m", ["x"])])],
+        "moved by both, doubled by one": [*BOTH, moved("C"), moved("C"), DOUBLED],
+        "moved by both, one after the other, doubled": [
+            *BOTH, moved("A"), moved("C", uid=2, box="J"), DOUBLED],
+        "moved by both at once, and once more": [
+            *BOTH, moved("A"), moved("C"),
+            barrier(["x"], box="J", more=[("J", "m#2", ["x"]), ("K", "m", ["x"])])],
         "moved by both, to where nobody put it": [MOVED, place("C", "move", "I", "K"),
                                                   barrier(["x"], box="L")],
         "copied twice": [place("A", "copy", "I", "J"),
@@ -126,6 +148,8 @@ class Model(unittest.TestCase):
         "append without its flags": [NEW, barrier(["x"], more=[("J", "n", [])])],
         "appended from nowhere": [barrier(["x"], more=[("J", "n", ["y"])])],
         "expunge not asked for": [{"do": "expunged", "client": "A", "key": "m"}, barrier(["x"])],
+        "tidied, and a client does not know": [
+            {**barrier(["x"], stored=["x", "y"]), "do": "tidied"}],
         "a mailbox more": [barrier(["x"], stored=["x"], more=[("J", "q", [])])],
     }
 

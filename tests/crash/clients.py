@@ -100,11 +100,20 @@ class Client:
                 if found[-1][0] in words:
                     return found
             if not select.select([fd], [], [], max(0, deadline - time.monotonic()))[0]:
+                self.tell_where()
                 raise AssertionError(f"{self.name} hangs")
             piece = os.read(fd, 1 << 20)
             if not piece:
                 raise Gone(self.name)
             *self.lines, self.rest = (self.rest + piece).split(b"\n")
+
+    def tell_where(self):
+        """Where its threads are, for who looks for the cause."""
+        with open(os.path.join(self.dir, "log"), "a") as log, \
+                contextlib.suppress(FileNotFoundError, subprocess.TimeoutExpired):
+            subprocess.run(["gdb", "-batch", "-p", str(self.process.pid), "-ex",
+                            "thread apply all backtrace"], stdout=log, stderr=log,
+                           stdin=subprocess.DEVNULL, timeout=60, check=False)
 
     def send(self, *words):
         self.step += 1

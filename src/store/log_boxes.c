@@ -429,10 +429,54 @@ static bool must_wait(StoreReader *reader, const LogOp *op)
     return !reader_close_query(reader, &query) || waits;
 }
 
+static bool is_near(const char *name, const char *other, char delimiter)
+{
+    return name != NULL && other != NULL &&
+           (strcmp(name, other) == 0 || box_is_below(name, other, delimiter) ||
+            box_is_below(other, name, delimiter));
+}
+
+/* A name of the one is a name of the other, or is above or below one. */
+static bool is_related(const LogOp *op, const LogOp *other, char delimiter)
+{
+    return op->box == other->box || is_near(op->mailbox, other->mailbox, delimiter) ||
+           is_near(op->mailbox, other->target, delimiter) ||
+           is_near(op->target, other->mailbox, delimiter) ||
+           is_near(op->target, other->target, delimiter);
+}
+
+/* One before it, that is put off, must be done first. */
+static bool is_behind(StoreReader *reader, const GPtrArray *put_off, const LogOp *op)
+{
+    StoreBox box = {0};
+    char delimiter = store_box_by_id(reader, op->box, &box) ? box.delimiter : '\0';
+    store_box_clear(&box);
+    for (guint i = 0; i < put_off->len; i++)
+        if (is_related(op, put_off->pdata[i], delimiter))
+            return true;
+    return false;
+}
+
+static bool is_next(StoreReader *reader, gint64 now_ns, const LogOp *op, GPtrArray *put_off,
+                    gint64 *due_ns)
+{
+    bool later = op->next_try_ns > now_ns;
+    if (op->state == LOG_UNSURE)
+        return true;
+    if (later || is_behind(reader, put_off, op)) {
+        g_ptr_array_add(put_off, log_op_copy(op));
+        if (later && (*due_ns == 0 || op->next_try_ns < *due_ns))
+            *due_ns = op->next_try_ns;
+        return false;
+    }
+    return !must_wait(reader, op);
+}
+
 bool log_next_box(StoreReader *reader, gint64 now_ns, LogOp *out, gint64 *due_ns_out)
 {
     static const char sql[] = "SELECT " LOG_COLUMNS " FROM log INDEXED BY log_boxes"
                               " WHERE kind >= 5 AND state != 5 ORDER BY seq";
+    g_autoptr(GPtrArray) put_off = g_ptr_array_new_with_free_func((GDestroyNotify)log_op_free);
     Query query;
     bool found = false;
     *due_ns_out = 0;
@@ -441,12 +485,9 @@ bool log_next_box(StoreReader *reader, gint64 now_ns, LogOp *out, gint64 *due_ns
     while (!found && query_step(&query)) {
         LogOp row;
         log_op_borrow(&query, &row);
-        bool later = row.state == LOG_QUEUED && row.next_try_ns > now_ns;
-        if (later)
-            *due_ns_out = row.next_try_ns;
-        if (later || row.state == LOG_INFLIGHT)
+        if (row.state == LOG_INFLIGHT)
             break;
-        found = row.state == LOG_UNSURE || (row.state == LOG_QUEUED && !must_wait(reader, &row));
+        found = is_next(reader, now_ns, &row, put_off, due_ns_out);
         if (found) {
             g_autofree LogOp *copy = log_op_copy(&row);
             *out = *copy;

@@ -141,9 +141,9 @@ static bool is_done_already(const BoxOp *self, const Response *tagged)
 /* It may have been done, by somebody: LIST tells. Not every server says so by a code. */
 static bool is_to_be_looked_for(const BoxOp *self, CommandResult result, const Response *tagged)
 {
-    return result == COMMAND_LOST || !tagged ||
-           (result == COMMAND_NO && self->op.attempts == 0 &&
-            (outcome_of(result, tagged) == OUTCOME_REFUSED || tagged->code == CODE_NONEXISTENT));
+    return result == COMMAND_NO && self->op.attempts == 0 &&
+           (outcome_of(result, tagged) == OUTCOME_REFUSED || tagged->code == CODE_NONEXISTENT ||
+            tagged->code == CODE_ALREADYEXISTS);
 }
 
 static void on_change_done(Command *command, CommandResult result, const Response *tagged,
@@ -153,8 +153,10 @@ static void on_change_done(Command *command, CommandResult result, const Respons
     FAULT("boxes.answered");
     if (result == COMMAND_NO && tagged && is_done_already(self, tagged))
         ;
-    else if (result != COMMAND_OK && is_to_be_looked_for(self, result, tagged))
-        box_op_note(self, OUTCOME_LOST, tagged ? tagged->text : NULL, IMAPFS_ERROR_LOST);
+    else if (result == COMMAND_LOST || !tagged)
+        box_op_note(self, OUTCOME_LOST, NULL, IMAPFS_ERROR_LOST);
+    else if (is_to_be_looked_for(self, result, tagged))
+        box_op_note(self, OUTCOME_UNSURE, tagged->text, IMAPFS_ERROR_LOST);
     else if (result != COMMAND_OK)
         note_refusal(self, result, tagged);
     step_over(self, send_subscriptions);

@@ -120,7 +120,15 @@ void box_names_tell(Engine *engine, const GArray *names)
     }
 }
 
-/* What is decided by LIST has no other try counted; what is refused for no reason has. */
+/* LIST is to tell what became of it. It was answered, which counts as a try. */
+static bool look_for(StoreTxn *txn, guint32 seq, guint attempts, gint64 next_try_ns,
+                     const char *reason, GError **error)
+{
+    return log_requeue(txn, seq, attempts, next_try_ns, reason, error) &&
+           log_claim_box(txn, seq, error) && log_unsure(txn, seq, error);
+}
+
+/* What was not answered has no other try counted; what is refused for no reason has. */
 static bool record(BoxOp *self, StoreTxn *txn, GError **error)
 {
     guint32 seq = self->op.seq;
@@ -131,6 +139,9 @@ static bool record(BoxOp *self, StoreTxn *txn, GError **error)
         return log_done(txn, seq, error);
     case OUTCOME_LOST:
         return log_unsure(txn, seq, error);
+    case OUTCOME_UNSURE:
+        return look_for(txn, seq, attempts + 1, clock_real_ns() + in_us * 1000, self->reason,
+                        error);
     case OUTCOME_HOLD:
         in_us = OUTCOME_HOLD_US;
         break;
@@ -177,7 +188,7 @@ static void tell(BoxOp *self, const LogOp *after, const GArray *names)
         log_warn("replay", "%s %s is parked: %s", word, self->name, error->message);
         events_add(engine, "parked", "%u %s %s: %s", after->seq, word, self->name, error->message);
         replay_note_failed(engine, self->op.box, 0, error);
-    } else if (self->outcome != OUTCOME_LOST) {
+    } else if (self->outcome != OUTCOME_LOST && self->outcome != OUTCOME_UNSURE) {
         events_add(engine, "waiting", "%s %s: %s", word, self->name,
                    self->reason ? self->reason : "?");
     }

@@ -247,6 +247,8 @@ static void start_run(Engine *engine, gpointer data)
     replay_init(engine);
     engine->pool = pool_new(engine->config.account, &pool_events, engine);
     engine->poll = engine_timer(engine, engine->config.poll_s * 1000, on_poll, engine);
+    if (engine->config.offline)
+        pool_set_offline(engine->pool, true);
     pool_start(engine->pool);
 }
 
@@ -339,6 +341,7 @@ Engine *engine_new(const EngineConfig *config, GError **error)
     pthread_cond_init(&engine->shared.changed, &monotonic);
     pthread_condattr_destroy(&monotonic);
     engine->shared.state = POOL_CONNECTING;
+    engine->shared.offline = config->offline;
     engine->shared.ranged = g_hash_table_new(g_str_hash, g_str_equal);
     engine->shared.corrected = g_hash_table_new_full(g_str_hash, g_str_equal, g_free, NULL);
     engine->shared.fresh_until = g_hash_table_new_full(NULL, NULL, NULL, g_free);

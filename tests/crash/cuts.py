@@ -95,6 +95,15 @@ def with_it(key, boxes, function):
     return go
 
 
+def fill(box, *words):
+    """A message is there, though the mailbox may have to be made for it."""
+    def go(world):
+        if not world.uids(box):
+            world.imap(f'CREATE "{box}"')
+        append(box, *words)(world)
+    return go
+
+
 AFTER = rows(
     Scenario("move; theirs moves it on", {**TWO, "Sent": "s"}, offline("move INBOX =a,=c Work"),
              {"INBOX": "b:S", "Work": "w c:F", "Sent": "s a"},
@@ -142,6 +151,24 @@ AFTER = rows(
     Scenario("mkbox; theirs removes it", TWO, offline("mkbox New"), {**TWO},
              {"cut": lambda world: world.uids("New") and world.imap('DELETE "New"')},
              ends=[{**TWO, "New": ""}], may_fail=("mkbox",)),
+    Scenario("mkbox; theirs makes it", TWO, offline("mkbox New", "append New n"),
+             {**TWO, "New": "n"},
+             {"cut": lambda world: world.uids("New") or world.imap('CREATE "New"')}),
+    Scenario("rmbox; theirs removes it", {**TWO, "Old": ""}, offline("rmbox Old"), TWO,
+             {"cut": lambda world: world.uids("Old") and world.imap('DELETE "Old"')}),
+    Scenario("rmbox; theirs makes it anew", {**TWO, "Old": ""}, offline("rmbox Old"), TWO,
+             {"cut": lambda world: world.uids("Old") or world.imap('CREATE "Old"')},
+             ends=[{**TWO, "Old": ""}]),
+    Scenario("rmbox; theirs fills it", {**TWO, "Old": ""}, offline("rmbox Old"),
+             {**TWO, "Old": "n"}, {"cut": fill("Old", "n")}, may_fail=("rmbox",)),
+    Scenario("renbox; theirs renames it on", TWO, offline("renbox Work Werk"),
+             {"INBOX": "a b:S c:F", "Opus": "w"},
+             {"cut": lambda world: world.imap(
+                 f'RENAME "{where("w", "Work", "Werk")(world)}" "Opus"')}, may_fail=("renbox",)),
+    Scenario("renbox; theirs renames it back", TWO, offline("renbox Work Werk"),
+             {"INBOX": "a b:S c:F", "Werk": "w"},
+             {"cut": lambda world: world.uids("Work") or world.imap('RENAME "Werk" "Work"')},
+             ends=[TWO], may_fail=("renbox",)),
 )
 
 # What is expunged does not come back for the next cut; and it takes long keywords.
@@ -450,7 +477,9 @@ def main():
     parser.add_argument("--stride", type=int, default=1)
     parser.add_argument("--by-itself", action="store_true")
     options = parser.parse_args()
-    names = [name for name in (*DIALOGUES, *AFTER) if fnmatch.fnmatch(name, f"*{options.pattern}*")]
+    known = (*DIALOGUES, *AFTER)
+    names = [options.pattern] if options.pattern in known else \
+        [name for name in known if fnmatch.fnmatch(name, f"*{options.pattern}*")]
     tasks = [(name, kind, [how], part, 4, options.stride, options.by_itself)
              for kind in options.server.split(",") for name in names
              for how in options.how.split(",") for part in range(4) if is_task(kind, name, how)]

@@ -126,17 +126,21 @@ static bool run_step(Driver *driver, guint step, const char *line, bool again)
     return !is_store_error(second);
 }
 
+/* Whether the steps that are behind left it so. */
+static bool begins_offline(const Driver *driver, const char *script)
+{
+    g_auto(GStrv) lines = g_strsplit(script, "\n", -1);
+    bool offline = false;
+    for (guint step = 1; step <= driver->last && lines[step - 1]; step++) {
+        if (driver_step_is_mode(lines[step - 1]))
+            offline = g_str_has_prefix(lines[step - 1], "offline");
+    }
+    return offline;
+}
+
 static bool run_script(Driver *driver, char **lines, bool again)
 {
-    guint first = driver->last + 1;
-    const char *mode = NULL;
-    for (guint step = 1; step < first && lines[step - 1]; step++) {
-        if (driver_step_is_mode(lines[step - 1]))
-            mode = lines[step - 1];
-    }
-    if (mode)
-        driver_step(driver, 0, mode, NULL);
-    for (guint step = first; lines[step - 1]; step++) {
+    for (guint step = driver->last + 1; lines[step - 1]; step++) {
         if (!run_step(driver, step, lines[step - 1], again))
             return false;
     }
@@ -186,12 +190,14 @@ static bool drive(const Options *options, const char *script, GError **error)
                      .wait_ms = (guint)options->wait_ms,
                      .kick = options->kick,
                      .last = driver_last_step(store)};
+    driver.offline = begins_offline(&driver, script);
     printf("at\t%u\n", driver.last);
     fflush(stdout);
     EngineConfig config = {.account = &account,
                            .store = store,
                            .timeout_ms = (guint)options->timeout_ms,
                            .fresh_ms = 10000,
+                           .offline = driver.offline,
                            .poll_s = 60};
     driver.engine = engine_new(&config, error);
     if (!driver.engine)

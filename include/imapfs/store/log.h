@@ -261,8 +261,9 @@ bool log_unsure(StoreTxn *txn, guint32 seq, GError **error);
  * Not found: QUEUED; a MOVE whose source is gone as well is parked. */
 bool log_probe(StoreTxn *txn, guint32 box, guint *found_out, guint *queued_out, guint *parked_out,
                GError **error);
-/* MKBOX, RMBOX and RENBOX: the next that may be sent, one at a time; or, with state UNSURE, one
- * that the next store_boxes_reconcile() decides. False: none; *due_ns_out (real time): before then,
+/* MKBOX, RMBOX and RENBOX: the next that may be sent, one at a time (what is put off holds up those
+ * whose names are its own, or above or below them); or, with state UNSURE, one that the next
+ * store_boxes_reconcile() decides. False: none; *due_ns_out (real time): before then,
  * 0: until something else is done. Claimed durably; log_done() or log_park() ends it. */
 bool log_next_box(StoreReader *reader, gint64 now_ns, LogOp *out, gint64 *due_ns_out);
 bool log_claim_box(StoreTxn *txn, guint32 seq, GError **error);

@@ -69,6 +69,7 @@ typedef struct {
                                that can be estimated to be known (3,000) */
     guint poll_s;           /* STATUS of listed mailboxes that no session watches (60) */
     guint64 prefetch;       /* bytes that may be brought ahead of a reader; 0: none */
+    bool offline;           /* begins so, as engine_set_offline() makes it: connects to nothing */
     bool read_only;         /* send nothing that changes anything: the log stays as it is */
     EngineEvents events;
     gpointer events_data;
@@ -99,8 +100,8 @@ bool engine_boxes_fresh(Engine *engine);
 bool engine_box_fresh(Engine *engine, guint32 box);
 
 /* [any] What is pending, parked or kept here of a message (uid 0: of any) was changed, and
- * committed: tells flags_changed, and sends what is to be sent, within 50 ms when online. While more
- * keep coming in the same mailbox (a loop) they are kept together, for a second at most. */
+ * committed: tells flags_changed, and sends what is to be sent, within 50 ms when online. While
+ * more keep coming in the same mailbox (a loop) they are kept together, for a second at most. */
 void engine_logged(Engine *engine, guint32 box, guint32 uid);
 
 /* [any] Adds a line to .imapfs/events. words are printed escaped. */

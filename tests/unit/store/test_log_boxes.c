@@ -170,13 +170,24 @@ static void replay(Story *self, const char *how)
     if (strcmp(how, "send") == 0 || strcmp(how, "late") == 0)
         server_do(self, &op, name);
     GError *error = NULL;
-    bool ok = strcmp(how, "send") == 0 ? log_done(txn, op.seq, &error)
-              : strcmp(how, "no") == 0 ? log_park(txn, op.seq, "no", &error)
-                                       : log_unsure(txn, op.seq, &error);
+    bool ok = strcmp(how, "send") == 0   ? log_done(txn, op.seq, &error)
+              : strcmp(how, "no") == 0   ? log_park(txn, op.seq, "no", &error)
+              : strcmp(how, "hold") == 0 ? log_requeue(txn, op.seq, 0, 100, "full", &error)
+                                         : log_unsure(txn, op.seq, &error);
     if (!ok)
         fail_msg("%s: %s: %s", self->title, how, error->message);
     commit(txn);
     log_op_clear(&op);
+}
+
+/* Nothing may be sent before what is put off. */
+static void check_idle(Story *self)
+{
+    LogOp op = {0};
+    gint64 due;
+    if (log_next_box(store_reader(self->store), 8, &op, &due))
+        fail_msg("%s: %s is next", self->title, op.mailbox);
+    assert_int_equal(due, 100);
 }
 
 static void restart(Story *self)
@@ -210,6 +221,8 @@ static void step(Story *self, const char *text)
         list(self);
     } else if (strcmp(verb, "restart") == 0) {
         restart(self);
+    } else if (strcmp(verb, "idle") == 0) {
+        check_idle(self);
     } else {
         replay(self, verb);
     }
@@ -436,6 +449,16 @@ static const struct {
     {"mv a b; move a c; list", "a", "INBOX c", "", "a>b", "INBOX c"},
     {"mv a b; drop a; list", "a", "INBOX", "", "a>b", "INBOX"},
     {"mv a b; make a/new; list", "a", "INBOX b b/new", "a>b", "", "INBOX a a/new"},
+    /* put off: what has nothing to do with it is sent */
+    {"mkdir a; mkdir b; hold; send; idle; list", "", "INBOX a+ b", "+a", "", "INBOX b"},
+    {"mkdir a; mkdir a/x; mkdir b; hold; send; idle; list", "", "INBOX a+ a/x+ b", "+a +a/x", "",
+     "INBOX b"},
+    {"mkdir a; mv x a/x; mkdir a/x/y; hold; idle", "x", "INBOX a+ a/x a/x/y+", "+a x>a/x +a/x/y",
+     "", "INBOX x"},
+    {"mv a b; mkdir a; mkdir ab; hold; send; idle; list", "a", "INBOX a+ ab b", "a>b +a", "",
+     "INBOX a ab"},
+    {"mv a/x c; rmdir a; mv d e; hold; send; idle; list", "a a/x d", "INBOX c e", "a/x>c -a", "",
+     "INBOX a a/x e"},
     /* what waits for messages is passed by what they may wait for */
     {"put x; mkdir a; take x; send; list", "x", "INBOX a x", "", "", "INBOX a x"},
 };
@@ -528,12 +551,12 @@ static void test_waiting(void **state)
     (void)state;
 }
 
-/* A refusal of the server's back-off holds up what comes behind it. */
+/* A refusal of the server holds up what builds on it. */
 static void test_back_off(void **state)
 {
     Story story;
     story_begin(&story, "back-off", "INBOX");
-    story_go(&story, "mkdir a; mkdir b");
+    story_go(&story, "mkdir a; mkdir a/b");
     LogOp op = {0};
     gint64 due = 0;
     assert_true(log_next_box(store_reader(story.store), 10, &op, &due));

@@ -472,6 +472,45 @@ static void do_copy(Connection *connection, const char *tag, char **words, guint
         say(connection, "%s OK %sdone", tag, tagged && !apart ? code : "");
 }
 
+/* --- mailboxes --- */
+
+static void do_create(Connection *connection, const char *tag, const char *argument)
+{
+    g_autofree char *name = unquoted(argument);
+    if (find_box(connection->fake, name)) {
+        say(connection, "%s NO [ALREADYEXISTS] there is one", tag);
+        return;
+    }
+    fake_box(connection->fake, name);
+    say(connection, "%s OK done", tag);
+}
+
+static void do_delete(Connection *connection, const char *tag, const char *argument)
+{
+    g_autofree char *name = unquoted(argument);
+    if (!find_box(connection->fake, name)) {
+        say(connection, "%s NO [NONEXISTENT] there is none", tag);
+        return;
+    }
+    fake_drop_box(connection->fake, name);
+    say(connection, "%s OK done", tag);
+}
+
+static void do_rename(Connection *connection, const char *tag, char **words)
+{
+    g_autofree char *from = unquoted(words[1]), *to = unquoted(words[2]);
+    FakeBox *box = find_box(connection->fake, from);
+    if (find_box(connection->fake, to)) {
+        say(connection, "%s NO [ALREADYEXISTS] there is one", tag);
+    } else if (!box) {
+        say(connection, "%s NO [NONEXISTENT] there is none", tag);
+    } else {
+        g_free(box->name);
+        box->name = g_strdup(to);
+        say(connection, "%s OK done", tag);
+    }
+}
+
 static void do_append(Connection *connection, const char *tag, const char *line,
                       const char *literal)
 {
@@ -574,6 +613,12 @@ static void run(Connection *connection, const char *tag, const char *line, const
         do_status(connection, tag, first, line);
     else if (strcmp(verb, "APPEND") == 0)
         do_append(connection, tag, line, literal);
+    else if (strcmp(verb, "CREATE") == 0)
+        do_create(connection, tag, first);
+    else if (strcmp(verb, "DELETE") == 0)
+        do_delete(connection, tag, first);
+    else if (strcmp(verb, "RENAME") == 0 && words[1] && words[2])
+        do_rename(connection, tag, words);
     else {
         if (strcmp(verb, "NOOP") == 0)
             do_noop(connection);

@@ -324,11 +324,13 @@ class Play:
         self.counts[name] = self.counts.get(name, 0) + 1
 
     def learn(self):
-        """What there is now: {(box, uid): key}."""
-        self.there = {}
-        for box in self.world.on_server():
-            for uid, key in (self.world.uids(box) or (0, {}))[1].items():
-                self.there[box, uid] = self.ever[box, uid] = key
+        """What there is now: {(box, uid): key}. A mailbox may be renamed while it is looked at."""
+        for _ in range(100):
+            with contextlib.suppress(FileNotFoundError):
+                self.there = {(box, uid): key for box in self.world.on_server()
+                              for uid, key in (self.world.uids(box) or (0, {}))[1].items()}
+                break
+        self.ever.update(self.there)
 
     # --- what happens ---
 

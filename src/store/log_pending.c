@@ -6,6 +6,7 @@
 #include "log_private.h"
 
 #include "imapfs/base/error.h"
+#include "imapfs/base/limits.h"
 
 #define CHAIN_MAX 100000 /* more is a loop, which cannot be */
 
@@ -128,12 +129,28 @@ static bool run(StoreTxn *txn, const char *sql, const gint64 *values, guint n, G
     run(txn, sql, (const gint64[]){__VA_ARGS__}, G_N_ELEMENTS(((const gint64[]){__VA_ARGS__})), \
         error)
 
+/* The oldest go, but for those that are still to be placed or that a probe must know of. */
+static bool forget_oldest(StoreTxn *txn, guint32 n, GError **error)
+{
+    static const char sql_placed[] = "DELETE FROM went WHERE box = " LOG_SQL_PENDING
+                                     " AND uid < ? AND uid NOT IN (SELECT n FROM pending)"
+                                     " AND to_box NOT IN (SELECT to_box FROM log WHERE state = 6)";
+    static const char sql_left[] = "DELETE FROM went WHERE to_box = " LOG_SQL_PENDING
+                                   " AND to_uid < ? AND to_uid NOT IN (SELECT n FROM pending)";
+    G_STATIC_ASSERT(LOG_UNSURE == 6);
+    if (n <= LIMIT_GIVEN_NAMES || n % (LIMIT_GIVEN_NAMES / 16) != 0)
+        return true;
+    return RUN(txn, sql_placed, error, n - LIMIT_GIVEN_NAMES) &&
+           RUN(txn, sql_left, error, n - LIMIT_GIVEN_NAMES);
+}
+
 bool went_put(StoreTxn *txn, guint32 box, guint32 uid, guint32 to_box, guint32 to_uid,
               GError **error)
 {
     static const char sql[] = "INSERT OR REPLACE INTO went(box, uid, to_box, to_uid)"
                               " VALUES(?, ?, ?, ?)";
-    return RUN(txn, sql, error, box, uid, to_box, to_uid);
+    return RUN(txn, sql, error, box, uid, to_box, to_uid) &&
+           (box != STORE_BOX_PENDING || forget_oldest(txn, uid, error));
 }
 
 bool went_forget(StoreTxn *txn, guint32 box, guint32 uid, GError **error)

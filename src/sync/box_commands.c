@@ -76,6 +76,19 @@ static void ask_subscribed(BoxOp *self)
     submit(self, command);
 }
 
+/* Nothing is shown in it, so the rows that there are were deleted here, and are only marked. */
+static char *not_empty_words(const BoxOp *self, guint32 n)
+{
+    g_autoptr(UidSet) rows = store_msg_uids(store_reader(self->engine->store), self->op.box);
+    guint marked = (guint)MIN(uidset_count(rows), n);
+    return marked == 0
+               ? g_strdup_printf("there are %u messages in it that were not shown here", n)
+               : g_strdup_printf("there are %u messages in it, %u of which were deleted here, but "
+                                 "this server cannot expunge single ones (no UIDPLUS): expunge "
+                                 "the mailbox with another program, then retry",
+                                 n, marked);
+}
+
 static bool on_status(Command *command, Response *response, gpointer data)
 {
     BoxOp *self = data;
@@ -88,8 +101,7 @@ static bool on_status(Command *command, Response *response, gpointer data)
         return false;
     self->selectable = false; /* answered */
     if (status->messages > 0) {
-        g_autofree char *words = g_strdup_printf(
-            "there are %u messages in it that were not shown here", status->messages);
+        g_autofree char *words = not_empty_words(self, status->messages);
         box_op_note(self, OUTCOME_PARK, words, IMAPFS_ERROR_CONFLICT);
     }
     return true;

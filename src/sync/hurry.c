@@ -44,6 +44,8 @@ void replay_hurry(Engine *engine)
     GHashTableIter iter;
     gpointer value;
     g_autoptr(GError) error = NULL;
+    engine->quota_us = 0;
+    quota_ask(engine); /* or when it is online */
     if (engine->config.read_only)
         return;
     g_autoptr(GArray) dues = log_due(store_reader(engine->store));

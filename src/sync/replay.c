@@ -406,6 +406,8 @@ void replay_batch_over(Mailbox *mailbox, bool lost)
     MailboxReplay *replay = &mailbox->replay;
     mailbox_ref(mailbox);
     batch_free(g_steal_pointer(&replay->batch));
+    if (mailbox->engine->quota_us == 0)
+        quota_ask(mailbox->engine);
     replay->phase = REPLAY_HELD;
     replay->n_lost = lost ? replay->n_lost + 1 : 0;
     Job *waiting = job_find(mailbox->engine, NEED_MAILBOX, mailbox->box, 0, 0, NULL);

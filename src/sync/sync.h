@@ -87,7 +87,7 @@ struct Engine {
     gint64 started_us, stop_us;
     bool list_plain; /* LIST with RETURN was refused */
     bool listing;    /* a LIST is under way */
-    gint64 quota_us; /* when the quota was last asked for */
+    gint64 quota_us; /* when the quota was last asked for; 0: it may be another one now */
     bool asking_quota;
     bool polling; /* a lease for STATUS commands is awaited */
     guint polls;

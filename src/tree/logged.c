@@ -236,7 +236,7 @@ static int top_change(Changing *changing, const Node *dir)
 typedef enum {
     OF_ALL,
     OF_MESSAGE, /* only while that is there */
-    OF_LETTER,  /* whose bytes are here and nowhere else */
+    OF_LETTER,  /* whose bytes are here, and perhaps nowhere else */
 } FileOf;
 
 static const struct {
@@ -256,12 +256,28 @@ static bool message_of(const Call *call, const LogOp *op, StoreMsg *out)
            store_msg_get(call->reader, op->box, op->uid, out);
 }
 
+static ContentKey letter_key(const LogOp *op)
+{
+    return (ContentKey){STORE_BOX_PENDING, op->to_n, CONTENT_RAW, ""};
+}
+
+/* What was to be moved or copied and is no longer on the server: what was read of it here is of the
+ * message that it would have become (store/log_pending.c). */
+static bool has_letter(const Call *call, const LogOp *op)
+{
+    g_auto(StoreMsg) msg = {0};
+    ContentKey key = letter_key(op);
+
+    return op->kind == LOG_APPEND ||
+           (op->to_n && !message_of(call, op, &msg) && content_exists(call->reader, &key));
+}
+
 static bool has_file(const Call *call, const LogOp *op, guint i)
 {
     g_auto(StoreMsg) msg = {0};
 
     if (files[i].of == OF_LETTER)
-        return op->kind == LOG_APPEND;
+        return has_letter(call, op);
     return files[i].of == OF_ALL || message_of(call, op, &msg);
 }
 
@@ -341,18 +357,23 @@ static TreeStatus link_readlink(const Call *call, const Node *node, char **targe
     return TREE_OK;
 }
 
-/* --- message.eml of a letter that the server did not take --- */
+/* --- message.eml of what the server did not take, or has no more --- */
 
 static void op_letter_fill(const Call *call, const Node *node, TreeEntry *out)
 {
+    ContentKey key = letter_key(&node->op);
+
     entry_set_seconds(out, node->op.internaldate);
-    entry_set_size(out, node->op.size);
+    if (node->op.kind == LOG_APPEND)
+        entry_set_size(out, node->op.size);
+    else
+        entry_set_content_size(call, &key, MAX(node->op.size, 1), true, out);
     never_kept(out);
 }
 
 static TreeStatus op_letter_open(const Call *call, const Node *node, TreeFile **file_out)
 {
-    const ContentKey key = {STORE_BOX_PENDING, node->op.to_n, CONTENT_RAW, ""};
+    const ContentKey key = letter_key(&node->op);
 
     return file_open_content(call, &key, NULL, (gint64)node->op.size, file_out);
 }

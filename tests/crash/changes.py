@@ -376,7 +376,7 @@ MEANWHILE = rows(
     Scenario("renbox, renamed so there", TWO,
              ["offline", "renbox Work Werk", "other theirs", "online"],
              {"INBOX": "a b:S c:F", "Werk": "w:S"}, {"theirs": command('RENAME "Work" "Werk"')},
-             stores=0, sends={RENAME: 1}, may_fail=("renbox",)),
+             stores=0, sends={RENAME: 1}),
     Scenario("renbox, others put something in", TWO,
              ["offline", "renbox Work Werk", "append Werk n", "other theirs", "online"],
              {"INBOX": "a b:S c:F", "Werk": "w:S m n"}, {"theirs": append("Work", "m")}, stores=0,

@@ -316,6 +316,10 @@
     {"UIDVALIDITY while a move is sent", M "move:a1:b claim:a renew:a:11 unsure put:b100:1 probe:b",
      "1>100 found1,0,0 | | b:100"},
 
+    {"where it went is forgotten after 100,000 others",
+     "put:a1 put:a2 put:a3 move:a1:b move:a2:b claim:a placed:1:100 number:106249 move:a3:c claim:a"
+     " placed:3:50 went:a1 went:n1 went:a2 went:a3",
+     "1>100 2>100 3>100 - - n2 c50 | 2i:m:a2>b+2 | b:100,+2Q c:50"},
     {"target gone: parked", M "move:a1:b lose:b", "~parked1 | 1F:m:a1>?+1 | a:1F (1)"},
     {"... made again: retried", M "move:a1:b lose:b found:b retry:1",
      "~parked1 | 2q:m:a1>b+1 | b:+1Q"},

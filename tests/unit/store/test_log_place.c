@@ -15,6 +15,7 @@
  * parked. */
 #include "entries_check.h"
 
+#include "../../../src/store/private.h"
 #include "imapfs/store/log.h"
 #include "imapfs/store/spool.h"
 
@@ -278,6 +279,13 @@ static bool step_claim(Story *story, StoreTxn *txn, char **arg, GError **error)
     return true;
 }
 
+/* So many messages had a number of ours since. */
+static bool step_number(Story *story, StoreTxn *txn, char **arg, GError **error)
+{
+    store_number_seen(story->store, (guint32)atoi(arg[1]));
+    return true;
+}
+
 static bool step_settle(Story *story, StoreTxn *txn, char **arg, GError **error)
 {
     bool ok = true;
@@ -341,19 +349,20 @@ static const struct {
     const char *word;
     bool (*run)(Story *story, StoreTxn *txn, char **arg, GError **error);
 } story_steps[] = {
-    {"put", step_put},      {"putid", step_put},      {"server", step_server},
-    {"gone", step_gone},    {"renew", step_renew},    {"lose", step_lose},
-    {"found", step_lose},   {"boxid", step_fact},     {"ro", step_fact},
-    {"keeps", step_fact},   {"next", step_fact},      {"sync", step_fact},
-    {"house", step_house},  {"drop", step_drop},      {"adrift", step_drop},
-    {"bind", step_bind},    {"flags", step_flags},    {"move", step_move},
-    {"hmove", step_move},   {"copy", step_move},      {"del", step_del},
-    {"hdel", step_del},     {"app", step_app},        {"cancel", step_person},
-    {"retry", step_person}, {"discard", step_person}, {"confirm", step_person},
-    {"claim", step_claim},  {"done", step_settle},    {"back", step_settle},
-    {"park", step_settle},  {"unsure", step_settle},  {"placed", step_placed},
-    {"still", step_placed}, {"hide", step_placed},    {"recover", step_recover},
-    {"probe", step_probe},  {"due", step_due},        {"went", step_went},
+    {"put", step_put},       {"putid", step_put},      {"server", step_server},
+    {"gone", step_gone},     {"renew", step_renew},    {"lose", step_lose},
+    {"found", step_lose},    {"boxid", step_fact},     {"ro", step_fact},
+    {"keeps", step_fact},    {"next", step_fact},      {"sync", step_fact},
+    {"house", step_house},   {"drop", step_drop},      {"adrift", step_drop},
+    {"bind", step_bind},     {"flags", step_flags},    {"move", step_move},
+    {"hmove", step_move},    {"copy", step_move},      {"del", step_del},
+    {"hdel", step_del},      {"app", step_app},        {"cancel", step_person},
+    {"retry", step_person},  {"discard", step_person}, {"confirm", step_person},
+    {"claim", step_claim},   {"done", step_settle},    {"back", step_settle},
+    {"park", step_settle},   {"unsure", step_settle},  {"placed", step_placed},
+    {"still", step_placed},  {"hide", step_placed},    {"recover", step_recover},
+    {"probe", step_probe},   {"due", step_due},        {"went", step_went},
+    {"number", step_number},
 };
 
 static void tell_effects(Story *story, const LogEffects *effects)

@@ -120,6 +120,26 @@ static const Answered answers[] = {
     {"INUSE", ALL, {.words = "APPEND", .answer = "NO [INUSE] soon", .times = 1}, 0, 0, 1, 2, NULL},
 };
 
+/* The quota that was known is not the one that the server goes by; and who comes online may have
+ * made room. */
+static void test_quota_asked_again(void **state)
+{
+    World *world = *state;
+    Fake *fake = world_fake(world);
+    guint32 archive = open_archive(world, "UIDPLUS LITERAL+ QUOTA");
+    fake_wait(fake, "GETQUOTAROOT", 1);
+    fake_rule(fake, (FakeRule){.words = "APPEND", .answer = "NO [OVERQUOTA] full", .times = 1});
+    append_letter(world, archive, LETTER, "");
+    fake_wait(fake, "APPEND", 1);
+    fake_wait(fake, "GETQUOTAROOT", 2);
+    check_counts(world, 1, 0);
+    go_online(world);
+    fake_wait(fake, "GETQUOTAROOT", 3);
+    settled(world);
+    check_counts(world, 0, 0);
+    assert_int_equal(fake_number(fake, "Archive"), 1);
+}
+
 static void check_answer(void **state)
 {
     const Answered *want = *state;
@@ -241,10 +261,8 @@ static void test_room_again(void **state)
 }
 
 static const struct CMUnitTest plain_tests[] = {
-    TEST(test_room_again),
-    TEST(test_read_offline),
-    TEST(test_change_before_it_is_sent),
-    TEST(test_two_hundred),
+    TEST(test_quota_asked_again),        TEST(test_room_again),  TEST(test_read_offline),
+    TEST(test_change_before_it_is_sent), TEST(test_two_hundred),
 };
 
 int main(int argc, char **argv)

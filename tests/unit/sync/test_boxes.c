@@ -125,6 +125,24 @@ static void test_removed_by_another(void **state)
     check_counts(world, 0, 0);
 }
 
+/* Without UIDPLUS what was deleted is only marked, and its mailbox is not empty. */
+static void test_remove_with_marked(void **state)
+{
+    World *world = *state;
+    world_fake(world)->capabilities = "MOVE";
+    fake_add(world_fake(world), "Old", 7, "\\Seen");
+    open_engine(world);
+    expunge_msg(world, listed(world, "Old"), 7);
+    settled(world);
+    check_flags(world, "Old", 7, "\\Seen \\Deleted");
+    change(world, LOG_RMBOX, "Old", NULL);
+    settled(world);
+    check_counts(world, 0, 1);
+    check_reason(world, true, "there are 1 messages in it, 1 of which were deleted here");
+    assert_int_equal(fake_count(world_fake(world), "DELETE"), 0);
+    assert_int_not_equal(box_id(world, "Old"), 0);
+}
+
 /* Without a reason: tried again, slower and slower, and not for ever. */
 static void test_refused(void **state)
 {
@@ -179,6 +197,7 @@ int main(int argc, char **argv)
         TEST(test_renamed_otherwise),
         TEST(test_made_by_another),
         TEST(test_removed_by_another),
+        TEST(test_remove_with_marked),
         TEST(test_refused),
         TEST(test_there_and_not_there),
         TEST(test_held_back),

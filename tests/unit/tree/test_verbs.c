@@ -168,6 +168,40 @@ static void test_moved_on(void **state)
     assert_int_equal(kind_at(world, "/INBOX/Projects/" A ".4711"), -ENOENT);
 }
 
+/* Expunged by another before it was moved: what was read of it is kept with the parked move. */
+static void test_parked_keeps_what_was_read(void **state)
+{
+    World *world = *state;
+    const char *op = "/.imapfs/failed/1-move";
+    GError *error = NULL;
+
+    world_content(world, world->inbox, 7, CONTENT_RAW, "", "Subject: x\r\n\r\nx\r\n", 17);
+    assert_int_equal(move(world, world->inbox, A ".7", world->projects, A ".7"), 0);
+    assert_int_equal(move(world, world->inbox, B ".9", world->projects, B ".9"), 0);
+    for (guint32 uid = 7; uid <= 9; uid += 2) {
+        StoreTxn *txn = store_begin(world->store, true, &error);
+        g_autoptr(UidSet) gone = uidset_new();
+        uidset_add(gone, uid);
+        assert_true(store_msg_remove(txn, world->inbox, gone, NULL, &error));
+        assert_true(store_commit(txn, &error));
+    }
+    assert_int_equal(kind_at(world, op), S_IFDIR);
+    g_autofree char *letter = g_strconcat(op, "/message.eml", NULL);
+    TreeAsk ask = {0};
+    TreeEntry entry = {0};
+    TreeFile *file = NULL;
+    char bytes[32];
+    int err = 0;
+    assert_int_equal(world_walk(world, &ask, letter, &entry), TREE_OK);
+    assert_int_equal(entry.st.st_size, 17);
+    assert_int_equal(tree_open(world->tree, &ask, entry.ino, &file), TREE_OK);
+    assert_int_equal(tree_file_read(file, bytes, sizeof(bytes), 0, &err), 17);
+    assert_memory_equal(bytes, "Subject: x\r\n\r\nx\r\n", 17);
+    tree_file_close(file);
+    assert_int_equal(kind_at(world, "/.imapfs/failed/2-move/reason.txt"), S_IFREG);
+    assert_int_equal(kind_at(world, "/.imapfs/failed/2-move/message.eml"), -ENOENT);
+}
+
 static void test_not_moved(void **state)
 {
     World *world = *state;
@@ -397,11 +431,10 @@ static void test_names_of_letters(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        TEST(test_moved),          TEST(test_moved_on),
-        TEST(test_not_moved),      TEST(test_removed),
-        TEST(test_parts),          TEST(test_letter),
-        TEST(test_name_of_letter), TEST(test_no_letters),
-        TEST(test_letter_lost),    TEST(test_names_of_letters),
+        TEST(test_moved),       TEST(test_moved_on),         TEST(test_parked_keeps_what_was_read),
+        TEST(test_not_moved),   TEST(test_removed),          TEST(test_parts),
+        TEST(test_letter),      TEST(test_name_of_letter),   TEST(test_no_letters),
+        TEST(test_letter_lost), TEST(test_names_of_letters),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -382,7 +382,7 @@ class Play:
             ("flag", "*", f"={key}", *(f"+{flag}" for flag in plus), *(f"-{flag}" for flag in minus))
         result, lines = self.run_step(client, words)
         if words[0] == "set" and result == "ok" and not lines:  # killed: what it is is not known
-            plus, minus = FLAGS, FLAGS
+            plus = minus = [*FLAGS, "\\Deleted"]  # that may be shown, too
         for line in lines:
             if line[0] == "logged":
                 plus, minus = line[2].split(), line[3].split()

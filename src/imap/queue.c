@@ -123,10 +123,22 @@ static Command *pop_any(Queue *queue)
     return command;
 }
 
+static guint count_all(const Queue *queue)
+{
+    guint n = queue->in_flight.length + queue->internal.length;
+    for (const GList *l = queue->segments.head; l; l = l->next) {
+        const Segment *segment = l->data;
+        n += (segment->barrier != NULL) + segment->lanes[0].length + segment->lanes[1].length;
+    }
+    return n;
+}
+
+/* As many as there are now: who hears of it and submits again is answered when the end of the
+ * session was told, or this would not end. */
 void queue_lose_all(Session *session)
 {
     Command *command;
-    while ((command = pop_any(&session->queue)))
+    for (guint n = count_all(&session->queue); n > 0 && (command = pop_any(&session->queue)); n--)
         queue_finish_command(session, command, COMMAND_LOST, NULL);
 }
 

@@ -1,7 +1,9 @@
 /* log_bind.c - the log when the UIDs of a mailbox mean other messages (UIDVALIDITY).
  *
- * The rule: what is the one same message before and after, by identity, is it; nothing else is. A
- * deletion is never bound: a person says it again. */
+ * The rule: what is the one same message before and after, by identity (EMAILID; else Message-ID,
+ * INTERNALDATE and size together), is it; nothing else is, and what has no Message-ID is never. A
+ * deletion for good is not bound: a person says it again. A MOVE to the Trash is, as any MOVE, as
+ * what it does can be undone from there. */
 #include "log_private.h"
 
 #include <string.h>

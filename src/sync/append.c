@@ -75,7 +75,8 @@ static void refuse(Item *item, ImapfsError code, const char *why)
     item_note(item, OUTCOME_PARK, why, code);
 }
 
-/* Its bytes; -1: it cannot be sent, and the item knows. */
+/* Its bytes; -1: it cannot be sent, and the item knows. A limit of one mailbox (RFC 7889 3) is not
+ * asked for: TOOBIG tells. */
 static int open_letter(Batch *batch, Item *item, guint64 *size_out)
 {
     const ServerInfo *server = session_server(batch->session);
@@ -135,6 +136,9 @@ static void on_done(Command *command, CommandResult result, const Response *tagg
     batch_command_over(batch);
 }
 
+/* Bytes go as they are, also an 8-bit header where UTF8=ACCEPT is enabled: Courier takes it so, and
+ * refuses the "UTF8 (~{n}...)" of RFC 6855 4 (measured). Who does insist on that says NO, and the
+ * letter is parked with its words. */
 static void send_letter(Batch *batch, Item *item)
 {
     StoreMsg msg = {0};

@@ -405,6 +405,24 @@ void mailbox_thaw(Mailbox *mailbox, const char *name)
         ask_lease(mailbox, LANE_FOREGROUND);
 }
 
+/* LIST has told whether it is still there; if not, the job ended with the mailbox. */
+static void refused_and_listed(Job *job, const GError *ignored)
+{
+    g_autoptr(GError) gone = NULL;
+    const Mailbox *mailbox = mailbox_get(job->engine, job->need.box, &gone);
+    if (mailbox && !mailbox->select_error) /* somebody has selected it since */
+        mailbox_job_start(job);
+    else
+        job_finish(job, mailbox ? mailbox->select_error : gone);
+}
+
+/* It may have been removed or renamed since LIST; Dovecot and Cyrus have no code for that. */
+static bool is_perhaps_gone(const GError *error)
+{
+    return g_error_matches(error, IMAPFS_ERROR, IMAPFS_ERROR_NOT_FOUND) ||
+           g_error_matches(error, IMAPFS_ERROR, IMAPFS_ERROR_SERVER);
+}
+
 static void select_failed(Mailbox *mailbox, const GError *error)
 {
     bool lost = g_error_matches(error, IMAPFS_ERROR, IMAPFS_ERROR_LOST);
@@ -417,7 +435,9 @@ static void select_failed(Mailbox *mailbox, const GError *error)
     }
     if (job && lost)
         job_retry(job, mailbox_job_start, error);
-    else if (job)
+    else if (job && is_perhaps_gone(error) && !job->awaits)
+        job_await(job, &(Need){.kind = NEED_MAILBOXES}, refused_and_listed);
+    else if (job && !job->awaits)
         job_finish(job, error);
     mailbox_left(mailbox, lost ? NULL : error);
 }

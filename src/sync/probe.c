@@ -82,7 +82,8 @@ static void on_news(Command *command, CommandResult result, const Response *tagg
         replay_step(mailbox);
     } else if (mailbox->replay.probe == PROBE_NEWS) {
         mailbox->replay.probe = PROBE_WANTED;
-        replay_step(mailbox);
+        if (result != COMMAND_LOST) /* else what becomes of the session ends the hold */
+            replay_put_off(mailbox, PROBE_AFTER_US);
     }
     mailbox_unref(mailbox);
 }
@@ -111,7 +112,8 @@ static void on_caught_up(Command *command, CommandResult result, const Response 
         mailbox->dirty |= DIRTY_NEW | DIRTY_VERIFY;
         mailbox->must_sync = true;
     }
-    replay_step(mailbox);
+    if (result != COMMAND_LOST)
+        replay_step(mailbox);
     mailbox_unref(mailbox);
 }
 

@@ -100,11 +100,20 @@ class Client:
                 if found[-1][0] in words:
                     return found
             if not select.select([fd], [], [], max(0, deadline - time.monotonic()))[0]:
+                self.tell_where()
                 raise AssertionError(f"{self.name} hangs")
             piece = os.read(fd, 1 << 20)
             if not piece:
                 raise Gone(self.name)
             *self.lines, self.rest = (self.rest + piece).split(b"\n")
+
+    def tell_where(self):
+        """Where its threads are, for who looks for the cause."""
+        with open(os.path.join(self.dir, "log"), "a") as log, \
+                contextlib.suppress(FileNotFoundError, subprocess.TimeoutExpired):
+            subprocess.run(["gdb", "-batch", "-p", str(self.process.pid), "-ex",
+                            "thread apply all backtrace"], stdout=log, stderr=log,
+                           stdin=subprocess.DEVNULL, timeout=60, check=False)
 
     def send(self, *words):
         self.step += 1
@@ -315,11 +324,13 @@ class Play:
         self.counts[name] = self.counts.get(name, 0) + 1
 
     def learn(self):
-        """What there is now: {(box, uid): key}."""
-        self.there = {}
-        for box in self.world.on_server():
-            for uid, key in (self.world.uids(box) or (0, {}))[1].items():
-                self.there[box, uid] = self.ever[box, uid] = key
+        """What there is now: {(box, uid): key}. A mailbox may be renamed while it is looked at."""
+        for _ in range(100):
+            with contextlib.suppress(FileNotFoundError):
+                self.there = {(box, uid): key for box in self.world.on_server()
+                              for uid, key in (self.world.uids(box) or (0, {}))[1].items()}
+                break
+        self.ever.update(self.there)
 
     # --- what happens ---
 
@@ -371,7 +382,7 @@ class Play:
             ("flag", "*", f"={key}", *(f"+{flag}" for flag in plus), *(f"-{flag}" for flag in minus))
         result, lines = self.run_step(client, words)
         if words[0] == "set" and result == "ok" and not lines:  # killed: what it is is not known
-            plus, minus = FLAGS, FLAGS
+            plus = minus = [*FLAGS, "\\Deleted"]  # that may be shown, too
         for line in lines:
             if line[0] == "logged":
                 plus, minus = line[2].split(), line[3].split()

@@ -20,6 +20,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
+#include <time.h>
 #include <unistd.h>
 
 enum { UP, DOWN };
@@ -153,9 +154,12 @@ static void keep(int direction, const char *bytes, size_t length)
 static void open_logs(const char *dir)
 {
     static const char *const words[] = {[UP] = "up", [DOWN] = "down"};
+    struct timespec now;
+    clock_gettime(CLOCK_MONOTONIC, &now);
     for (int direction = UP; direction <= DOWN; direction++) {
         char path[4096];
-        snprintf(path, sizeof path, "%s/%ld.%s", dir, (long)getpid(), words[direction]);
+        snprintf(path, sizeof path, "%s/%lld-%ld.%s", dir, (long long)now.tv_sec, (long)getpid(),
+                 words[direction]); /* a number of a process is used again */
         cutter.log[direction] = open(path, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0600);
         if (cutter.log[direction] < 0)
             fail(path);

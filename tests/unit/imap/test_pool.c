@@ -532,6 +532,42 @@ static void test_loss_gives_back(void **state)
     world_free(world);
 }
 
+typedef struct {
+    World *world;
+    Session *session;
+    guint n;
+} Again;
+
+static void on_done_again(Command *command, CommandResult result, const Response *tagged,
+                          gpointer data)
+{
+    Again *again = data;
+    if (result != COMMAND_LOST || pool_state(again->world->pool) != POOL_ONLINE ||
+        ++again->n == 1000)
+        return;
+    Command *next = command_new(LANE_FOREGROUND, on_done_again, again);
+    command_text_add(next->text, "NOOP");
+    session_submit(again->session, next);
+}
+
+/* Who submits again what was lost is told of the end of the session nonetheless. */
+static void test_loss_and_again(void **state)
+{
+    World *world = online(1);
+    Held held = {0};
+    take(world, &held, "INBOX");
+    Again again = {.world = world, .session = held.session};
+    Command *command = command_new(LANE_FOREGROUND, on_done_again, &again);
+    command_text_add(command->text, "HANG");
+    session_submit(held.session, command);
+    assert_log(world, "got(INBOX) selected(INBOX)");
+    server_close(server_at(world, 1));
+    assert_log(world, "unselected(INBOX) offline:LOST");
+    assert_true(again.n > 0 && again.n < 10);
+    give(&held);
+    world_free(world);
+}
+
 static void test_loss_by_itself(void **state)
 {
     World *world = online(1);
@@ -854,6 +890,7 @@ int main(void)
         cmocka_unit_test(test_bad_mailbox),
         cmocka_unit_test(test_loss),
         cmocka_unit_test(test_loss_gives_back),
+        cmocka_unit_test(test_loss_and_again),
         cmocka_unit_test(test_loss_by_itself),
         cmocka_unit_test(test_loss_with_waiting),
         cmocka_unit_test(test_one_of_two_lost),

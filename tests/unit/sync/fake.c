@@ -624,6 +624,8 @@ static void run(Connection *connection, const char *tag, const char *line, const
             do_noop(connection);
         if (strcmp(verb, "LIST") == 0)
             do_list(connection);
+        if (strcmp(verb, "ENABLE") == 0 && strstr(line, "UTF8=ACCEPT"))
+            say(connection, "* ENABLED UTF8=ACCEPT");
         if (strcmp(verb, "LOGOUT") == 0)
             say(connection, "* BYE bye");
         say(connection, "%s OK done", tag);

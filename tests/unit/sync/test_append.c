@@ -120,6 +120,20 @@ static const Answered answers[] = {
     {"INUSE", ALL, {.words = "APPEND", .answer = "NO [INUSE] soon", .times = 1}, 0, 0, 1, 2, NULL},
 };
 
+static void test_header_of_8_bits(void **state)
+{
+    static const char letter[] = "Subject: Gr\xc3\xbc\xc3\x9f"
+                                 "e\r\nMessage-ID: <8@example.org>\r\n\r\nx\r\n";
+    World *world = *state;
+    Fake *fake = world_fake(world);
+    guint32 archive = open_archive(world, "UIDPLUS LITERAL+ ENABLE UTF8=ACCEPT");
+    append_letter(world, archive, letter, "");
+    settled(world);
+    check_counts(world, 0, 0);
+    assert_true(fake_count(fake, "ENABLE") > 0);
+    assert_string_equal(appended(world, 1)->bytes, letter);
+}
+
 /* The quota that was known is not the one that the server goes by; and who comes online may have
  * made room. */
 static void test_quota_asked_again(void **state)
@@ -261,8 +275,8 @@ static void test_room_again(void **state)
 }
 
 static const struct CMUnitTest plain_tests[] = {
-    TEST(test_quota_asked_again),        TEST(test_room_again),  TEST(test_read_offline),
-    TEST(test_change_before_it_is_sent), TEST(test_two_hundred),
+    TEST(test_header_of_8_bits), TEST(test_quota_asked_again),        TEST(test_room_again),
+    TEST(test_read_offline),     TEST(test_change_before_it_is_sent), TEST(test_two_hundred),
 };
 
 int main(int argc, char **argv)

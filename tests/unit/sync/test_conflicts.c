@@ -644,6 +644,49 @@ static void test_ten_thousand(void **state)
     check_flags(world, "Box19", 498, "\\Seen \\Flagged");
 }
 
+/* Another client renamed or removed it since LIST, and somebody looks into it: gone, whatever code
+ * the server has for that (Dovecot has none), and not an error of its own. */
+static void check_gone_when_looked_at(World *world, const char *answer)
+{
+    Fake *fake = world_fake(world);
+    fake_add(fake, "Work", 1, "");
+    open_engine(world);
+    ask_ok(world, &(Need){.kind = NEED_MAILBOXES});
+    guint32 work = box_id(world, "Work");
+    fake_lock(fake);
+    fake_drop_box(fake, "Work");
+    fake_unlock(fake);
+    fake_rule(fake, (FakeRule){.words = "EXAMINE", .answer = answer, .times = 1});
+    g_autoptr(GError) error = ask(world, &(Need){.kind = NEED_MAILBOX, .box = work});
+    assert_true(g_error_matches(error, IMAPFS_ERROR, IMAPFS_ERROR_GONE));
+}
+
+static void test_gone_when_looked_at(void **state)
+{
+    check_gone_when_looked_at(*state, "NO Mailbox doesn't exist: Work");
+}
+
+static void test_gone_when_looked_at_with_code(void **state)
+{
+    check_gone_when_looked_at(*state, "NO [NONEXISTENT] where?");
+}
+
+/* LIST has it still: what the server said. */
+static void test_refused_when_looked_at(void **state)
+{
+    World *world = *state;
+    Fake *fake = world_fake(world);
+    fake_add(fake, "Work", 1, "");
+    open_engine(world);
+    ask_ok(world, &(Need){.kind = NEED_MAILBOXES});
+    guint32 work = box_id(world, "Work");
+    fake_rule(fake, (FakeRule){.words = "EXAMINE", .answer = "NO not today", .times = 1});
+    g_autoptr(GError) error = ask(world, &(Need){.kind = NEED_MAILBOX, .box = work});
+    assert_true(g_error_matches(error, IMAPFS_ERROR, IMAPFS_ERROR_SERVER));
+    assert_non_null(strstr(error->message, "not today"));
+    ask_ok(world, &(Need){.kind = NEED_MAILBOX, .box = work});
+}
+
 static const struct CMUnitTest plain_tests[] = {
     CELL("FLAGS", cell_expunged),
     CELL("FLAGS", cell_expunged_unsaid),
@@ -661,6 +704,9 @@ static const struct CMUnitTest plain_tests[] = {
     CELL("FLAGS", cell_noperm),
     CELL("FLAGS", cell_noperm_of_select),
     CELL("FLAGS", cell_quota),
+    TEST(test_gone_when_looked_at),
+    TEST(test_gone_when_looked_at_with_code),
+    TEST(test_refused_when_looked_at),
     TEST(test_halving),
     TEST(test_others_go_on),
     TEST(test_keyword_not_permitted),

@@ -150,6 +150,22 @@ static void test_target_renamed_unsure(void **state)
     assert_int_equal(fake_count(fake, "UID COPY"), 1);
 }
 
+/* The connection goes again while it is asked for news before it is looked for. */
+static void test_news_cut(void **state)
+{
+    World *world = *state;
+    Fake *fake = world_fake(world);
+    guint32 archive, inbox = open_both(world, ALL, &archive);
+    fake_rule(fake, (FakeRule){.words = "UID COPY", .cut = true, .times = 1});
+    fake_rule(fake, (FakeRule){.words = "NOOP", .cut = true, .times = 2});
+    copy_msg(world, inbox, 2, archive);
+    fake_wait(fake, "NOOP", 3);
+    settled(world);
+    check_counts(world, 0, 0);
+    check_mail(world, "Archive", "2");
+    assert_int_equal(fake_count(fake, "UID COPY"), 1);
+}
+
 static void test_move_by_copy(void **state)
 {
     World *world = *state;
@@ -687,6 +703,7 @@ static const struct CMUnitTest plain_tests[] = {
     TEST(test_target_renamed_online),
     TEST(test_both_renamed),
     TEST(test_target_renamed_unsure),
+    TEST(test_news_cut),
     TEST(test_move_by_copy),
     TEST(test_copy_plain),
     TEST(test_move_by_copy_plain),

@@ -112,8 +112,8 @@ static bool renewed(StoreTxn *txn, const LogOp *op, const Match *old, guint32 bo
         return log_set_message(txn, op->seq, 0, 0, error);
     if (op->kind == LOG_EXPUNGE)
         return log_park_lost(txn, op, 0, expunge_words, error);
-    if (log_has_source(op->kind) && !log_is_unsent(op->state))
-        return log_set_message(txn, op->seq, box, 0, error); /* the probe tells, in its target */
+    if (log_has_source(op->kind) && !log_is_unsent(op->state)) /* the probe tells, in its target */
+        return log_set_message(txn, op->seq, old->n == 1 || op->uid == 0 ? box : 0, 0, error);
     if (op->state == LOG_HELD || (op->state != LOG_UNBOUND && old->n != 1))
         return log_park_lost(txn, op, 0, twin_words, error);
     return log_unbind(txn, op, box, error);

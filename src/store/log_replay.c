@@ -155,6 +155,17 @@ static bool note_try(StoreTxn *txn, guint32 seq, guint attempts, gint64 next_try
     return txn_run_query(txn, &query, error);
 }
 
+/* Its mailbox has another UIDVALIDITY than when it was sent (log_box_renewed). */
+static bool was_renewed(StoreTxn *txn, const LogOp *op)
+{
+    StoreBox box = {0};
+    bool renewed = log_has_source(op->kind) && op->uid == 0 && op->box != STORE_BOX_PENDING &&
+                   op->box != 0 && store_box_by_id(&txn->reader, op->box, &box) &&
+                   box.uidvalidity != op->uidvalidity;
+    store_box_clear(&box);
+    return renewed;
+}
+
 bool log_requeue(StoreTxn *txn, guint32 seq, guint attempts, gint64 next_try_ns, const char *reason,
                  GError **error)
 {
@@ -163,8 +174,11 @@ bool log_requeue(StoreTxn *txn, guint32 seq, guint attempts, gint64 next_try_ns,
         return !txn->failed;
     if (op->state != LOG_INFLIGHT && op->state != LOG_UNSURE)
         return true; /* the server changed under it, and it has gone another way */
-    if (!note_try(txn, seq, attempts, next_try_ns, reason, error) ||
-        !log_place(txn, seq, op->box, op->uid, op->uidvalidity, error))
+    if (!note_try(txn, seq, attempts, next_try_ns, reason, error))
+        return false;
+    if (was_renewed(txn, op)) /* it was not done: its message is looked for, as for what waited */
+        return log_unbind(txn, op, op->box, error);
+    if (!log_place(txn, seq, op->box, op->uid, op->uidvalidity, error))
         return false;
     bool on_message = op->kind == LOG_EXPUNGE || log_has_source(op->kind);
     return !on_message || log_source_is_there(txn, op) || log_message_lost(txn, seq, error);

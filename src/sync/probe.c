@@ -63,8 +63,12 @@ static void probe(Mailbox *mailbox)
     }
     FAULT("replay.probed");
     mailbox->replay.probe = PROBE_NONE;
-    if (found + queued + parked > 0)
-        tell(mailbox, found, queued, parked);
+    if (found + queued + parked == 0)
+        return;
+    tell(mailbox, found, queued, parked);
+    if (queued > 0)
+        replay_wake_unbound(
+            mailbox->engine); /* what it was to be taken from was renewed meanwhile */
 }
 
 /* A session may show what it last saw until it is asked for news. */

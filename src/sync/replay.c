@@ -560,7 +560,7 @@ static bool note_unbound(const LogOp *op, gpointer data)
 }
 
 /* Those whose mailbox became another one, and whose new listing never came to its end. */
-static void wake_unbound(Engine *engine)
+void replay_wake_unbound(Engine *engine)
 {
     g_autoptr(GHashTable) boxes = g_hash_table_new(NULL, NULL);
     GHashTableIter iter;
@@ -581,7 +581,7 @@ void replay_online(Engine *engine)
     quota_ask(engine);
     if (engine->config.read_only || replay_count(engine, 0, 0) == 0)
         return;
-    wake_unbound(engine);
+    replay_wake_unbound(engine);
     replay_soon(engine);
 }
 

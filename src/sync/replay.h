@@ -204,3 +204,4 @@ void replay_put_off(Mailbox *mailbox, gint64 us);
 
 /* It has UNBOUND operations: they are bound when it is in sync, which it is made now. */
 void rehome_wake(Mailbox *mailbox);
+void replay_wake_unbound(Engine *engine); /* all that have some */

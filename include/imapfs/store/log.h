@@ -258,7 +258,8 @@ bool log_hide(StoreTxn *txn, guint32 seq, GError **error);
 bool log_unsure(StoreTxn *txn, guint32 seq, GError **error);
 /* What is UNSURE into this mailbox, which is in sync: compared with what came there since its fence
  * (EMAILID, or Message-ID and size; each message stands for one operation only). Found: log_placed.
- * Not found: QUEUED; a MOVE whose source is gone as well is parked. */
+ * Not found: QUEUED, or UNBOUND where its source has another UIDVALIDITY since; a MOVE whose source
+ * is gone as well is parked. */
 bool log_probe(StoreTxn *txn, guint32 box, guint *found_out, guint *queued_out, guint *parked_out,
                GError **error);
 /* MKBOX, RMBOX and RENBOX: the next that may be sent, one at a time (what is put off holds up those

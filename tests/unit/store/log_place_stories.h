@@ -315,6 +315,15 @@
      "1>100 | | b:100"},
     {"UIDVALIDITY while a move is sent", M "move:a1:b claim:a renew:a:11 unsure put:b100:1 probe:b",
      "1>100 found1,0,0 | | b:100"},
+    {"... and it was not done: bound by identity",
+     M "move:a1:b claim:a renew:a:11 unsure probe:b put:a7:1 bind:a",
+     "1>100 found0,1,0 ~unbound1 bound1,0 | 1q:m:a7>b+1 | b:+1Q"},
+    {"... and two were alike: parked",
+     M "put:a2:1 move:a1:b claim:a renew:a:11 unsure probe:b put:a7:1 bind:a",
+     "1>100 found0,0,1 ~parked1 bound0,0 | 1F:m:?>b+1 | a:7 (1)"},
+    {"... renewed twice",
+     M "move:a1:b claim:a renew:a:11 renew:a:12 unsure probe:b put:a7:1 bind:a",
+     "1>100 found0,1,0 ~unbound1 bound1,0 | 1q:m:a7>b+1 | b:+1Q"},
 
     {"where it went is forgotten after 100,000 others",
      "put:a1 put:a2 put:a3 move:a1:b move:a2:b claim:a placed:1:100 number:106249 move:a3:c claim:a"

@@ -51,8 +51,9 @@ bool files_find(Front *front, guint64 ino, TreeEntry *out)
     pthread_mutex_lock(&front->lock);
     g_hash_table_iter_init(&iter, front->files);
     while (!found && g_hash_table_iter_next(&iter, &file, NULL)) {
-        tree_file_entry(file, out);
-        found = out->ino == ino;
+        found = tree_file_ino(file) == ino;
+        if (found)
+            tree_file_entry(file, out);
     }
     pthread_mutex_unlock(&front->lock);
     return found;

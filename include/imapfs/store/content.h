@@ -31,6 +31,21 @@ gssize content_read(Content *content, void *buffer, gsize size, guint64 offset, 
 bool content_is_first_use(const Content *content);
 bool content_exists(StoreReader *reader, const ContentKey *key); /* no atime update */
 
+/* What a content was opened by, to open it again without a question to the database. It is void
+ * when any content, or message, was removed since: content_removals(), asked before the first open,
+ * then tells another number. */
+typedef struct {
+    guint64 id, size;
+    gint64 used_ms;
+    guint32 crc;
+    bool is_file;
+} ContentTicket;
+guint64 content_removals(Store *store);
+ContentTicket content_ticket(const Content *content);
+/* NULL: it is void. Bytes are read when they are first asked for: who opens what was read before
+ * mostly asks for none. The ticket remembers its use. */
+Content *content_reopen(Store *store, ContentTicket *ticket, guint64 removals);
+
 /* --- writing --- */
 typedef struct ContentWriter ContentWriter;
 /* size_hint: expected bytes, 0 unknown. Error FULL when the disk is. */

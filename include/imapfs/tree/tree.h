@@ -86,6 +86,7 @@ bool tree_file_last(const TreeFile *file,
 /* Its attributes when it was opened, for when its message is gone meanwhile; with the exact size.
  */
 void tree_file_entry(const TreeFile *file, TreeEntry *out);
+guint64 tree_file_ino(const TreeFile *file);
 bool tree_file_volatile(const TreeFile *file);  /* status, log: not to be kept in the page cache */
 bool tree_file_corrected(const TreeFile *file); /* what was cached of it before may be wrong */
 /* Bytes, or -1 with *err_out an errno; EAGAIN: some of the bytes are not here yet, and

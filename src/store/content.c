@@ -318,6 +318,12 @@ static gssize read_file(Content *self, guint8 *buffer, gsize size, guint64 offse
     return (gssize)done;
 }
 
+const void *content_memory(const Content *content, gsize *size_out)
+{
+    *size_out = (gsize)content->ticket.size;
+    return g_atomic_int_get(&content->here) ? content->bytes : NULL;
+}
+
 gssize content_read(Content *content, void *buffer, gsize size, guint64 offset, GError **error)
 {
     if (offset >= content->ticket.size)

@@ -198,11 +198,11 @@ Content *content_reopen(Store *store, ContentTicket *ticket, guint64 removals)
     self->refs = 1;
     self->store = store;
     self->fd = -1;
+    self->ticket = *ticket;
     if (!content_uses_reopened(store, self, ticket->id, &ticket->used_ms, removals)) {
         g_free(self);
         return NULL;
     }
-    self->ticket = *ticket;
     return self;
 }
 

@@ -267,10 +267,13 @@ static void on_session(Mailbox *mailbox, Session *session, const GError *error, 
         return;
     }
     g_autoptr(UidSet) uids = uidset_new();
-    for (guint i = 0; i < bunch->items->len; i++)
-        uidset_add(uids, ((AheadItem *)g_ptr_array_index(bunch->items, i))->need.uid);
     bunch->generation = mailbox->generation;
     bunch->command = command_new(LANE_BACKGROUND, on_done, bunch);
+    for (guint i = 0; i < bunch->items->len; i++) {
+        const AheadItem *item = g_ptr_array_index(bunch->items, i);
+        uidset_add(uids, item->need.uid);
+        bunch->command->weight += item->weight;
+    }
     command_text_add(bunch->command->text, "UID FETCH ");
     command_text_add_uids(bunch->command->text, uids);
     command_text_add(bunch->command->text, " (UID%s)", bunch->sections);

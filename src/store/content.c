@@ -198,11 +198,11 @@ Content *content_reopen(Store *store, ContentTicket *ticket, guint64 removals)
     self->refs = 1;
     self->store = store;
     self->fd = -1;
+    self->ticket = *ticket;
     if (!content_uses_reopened(store, self, ticket->id, &ticket->used_ms, removals)) {
         g_free(self);
         return NULL;
     }
-    self->ticket = *ticket;
     return self;
 }
 
@@ -316,6 +316,12 @@ static gssize read_file(Content *self, guint8 *buffer, gsize size, guint64 offse
         }
     }
     return (gssize)done;
+}
+
+const void *content_memory(const Content *content, gsize *size_out)
+{
+    *size_out = (gsize)content->ticket.size;
+    return g_atomic_int_get(&content->here) ? content->bytes : NULL;
 }
 
 gssize content_read(Content *content, void *buffer, gsize size, guint64 offset, GError **error)

@@ -27,6 +27,7 @@ struct TreeFile {
     GBytes *text;
     bool is_volatile, is_corrected;
     Tree *flags_of;    /* NULL unless it is a flags file */
+    bool again;        /* which was open before */
     Engine *events_of; /* NULL unless it is the events file */
     Letter *letter;    /* NULL unless it becomes a message */
     Later *later;      /* NULL unless it is fetched when it is read */
@@ -83,11 +84,12 @@ bool file_ticket(const TreeFile *file, ContentTicket *out)
     return true;
 }
 
-TreeFile *file_of_flags(Tree *tree, guint32 box, guint32 uid)
+TreeFile *file_of_flags(Tree *tree, guint32 box, guint32 uid, bool again)
 {
     TreeFile *file = file_new();
 
     file->flags_of = tree;
+    file->again = again;
     file->box = box;
     file->uid = uid;
     return file;
@@ -273,6 +275,18 @@ void tree_file_entry(const TreeFile *file, TreeEntry *out)
 guint64 tree_file_ino(const TreeFile *file)
 {
     return file->entry.ino;
+}
+
+const void *tree_file_bytes(const TreeFile *file, gsize *size_out)
+{
+    if (!file->content || file->later || file->is_corrected || file->is_volatile)
+        return NULL;
+    return content_memory(file->content, size_out);
+}
+
+bool tree_file_is_flags(const TreeFile *file)
+{
+    return file->flags_of && !file->again && !file->is_volatile;
 }
 
 TreeFile *tree_file_ref(TreeFile *file)

@@ -44,7 +44,7 @@ static void flags_fill(const Call *call, const Node *node, TreeEntry *out)
 
 static TreeStatus flags_open(const Call *call, const Node *node, TreeFile **file_out)
 {
-    *file_out = file_of_flags(call->tree, node->ino.box, node->ino.uid);
+    *file_out = file_of_flags(call->tree, node->ino.box, node->ino.uid, false);
     return TREE_OK;
 }
 

@@ -424,7 +424,7 @@ TreeFile *file_of_text(char *text, bool is_volatile); /* takes */
 TreeFile *file_of_events(Engine *engine);
 TreeFile *file_of_letter(Letter *letter);  /* takes */
 Letter *file_letter(const TreeFile *file); /* NULL: it is none */
-TreeFile *file_of_flags(Tree *tree, guint32 box, guint32 uid);
+TreeFile *file_of_flags(Tree *tree, guint32 box, guint32 uid, bool again);
 /* False: it is of no content, or of one that may not be what the kernel keeps of it. */
 bool file_ticket(const TreeFile *file, ContentTicket *out);
 void file_set_entry(TreeFile *file, const TreeEntry *entry);

@@ -5,8 +5,9 @@
  * A search of what was searched before asks for nothing but opens, and these are cheap so. */
 #include "node.h"
 
-#define OPENS_KEPT (1u << 17) /* those that came first: of a walk that is longer, all would miss \
-                               */
+#define OPENS_KEPT                                                                \
+    (1u << 17) /* those that came first: of a walk that is longer, all would miss \
+                */
 
 typedef struct {
     guint64 number;
@@ -58,7 +59,7 @@ TreeFile *opens_open(Tree *tree, guint64 number, guint64 removals, Node *out)
     forget_older(opens, removals);
     known = opens->removals == removals ? g_hash_table_lookup(opens->known, &number) : NULL;
     if (known && known->kind == &kind_flags)
-        file = file_of_flags(tree, known->message.box, known->message.uid);
+        file = file_of_flags(tree, known->message.box, known->message.uid, true);
     else if (known && (content = content_reopen(tree->config.store, &known->ticket, removals)))
         file = file_of_content(content);
     if (file) {

@@ -26,6 +26,8 @@ guint64 content_size(const Content *content);
 /* Any thread. Bytes read (short only at the end), or -1 with error STORE: a damaged content is
  * dropped from the cache, so that it is fetched again. */
 gssize content_read(Content *content, void *buffer, gsize size, guint64 offset, GError **error);
+/* All of them, good as long as it is open; NULL: not in memory. */
+const void *content_memory(const Content *content, gsize *size_out);
 /* This open was the first since it was written: whoever keeps track of what is read need not hear
  * of later ones. */
 bool content_is_first_use(const Content *content);

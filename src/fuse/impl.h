@@ -237,6 +237,7 @@ struct Front {
     Opener *opener;   /* during front_run() */
     Changer *changer; /* likewise */
     bool read_only;
+    gint flags_forgotten; /* atomic: how often the kernel was told to forget some flags */
 
     pthread_mutex_t lock;
     GHashTable *files; /* of TreeFile: open in the kernel */

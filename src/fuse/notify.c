@@ -166,6 +166,7 @@ void front_forget_flags(Front *front, guint32 box, guint32 uid)
 {
     const TreeEntry old = {.ino = tree_ino_flags(box, uid), .st.st_mode = S_IFREG};
 
+    g_atomic_int_inc(&front->flags_forgotten); /* before: see give_flags() */
     if (fuse_lowlevel_notify_inval_inode(front->session, old.ino, 0, 0) == 0)
         estimates_note(&front->estimates, &old);
 }

@@ -202,8 +202,10 @@ bool queue_is_quiet(const Session *session)
 /* --- the policy --- */
 
 #define SHALLOW_PIPELINE 2u
-#define BACKGROUND_PIPELINE 4u /* of all places, so many are for what nobody waits for */
-#define FOREGROUND_FEW 2u      /* with more in flight, the background waits */
+#define BACKGROUND_PIPELINE 6u /* of all places, so many are for what nobody waits for, ... */
+#define BACKGROUND_LARGE 2u    /* ... and fewer when their answers are large together */
+#define BACKGROUND_BYTES (768u * 1024)
+#define FOREGROUND_FEW 2u /* with more in flight, the background waits */
 
 static guint count_lane(const Session *session, CommandLane lane)
 {
@@ -213,6 +215,23 @@ static guint count_lane(const Session *session, CommandLane lane)
         n += command != session->idle.command && command->lane == lane;
     }
     return n;
+}
+
+/* What a foreground command may have to wait for. Some servers (Dovecot) work on a few commands at
+ * a time and end them together: with no more than these in flight the link is idle for a round trip
+ * after each such group. */
+static bool background_has_room(const Session *session)
+{
+    guint n = 0;
+    guint64 weight = 0;
+    for (GList *l = session->queue.in_flight.head; l; l = l->next) {
+        const Command *command = l->data;
+        if (command == session->idle.command || command->lane != LANE_BACKGROUND)
+            continue;
+        n++;
+        weight += command->weight;
+    }
+    return n < (weight < BACKGROUND_BYTES ? BACKGROUND_PIPELINE : BACKGROUND_LARGE);
 }
 
 static bool is_alone_in_flight(const Session *session)
@@ -251,9 +270,8 @@ static bool lane_has_room(const Session *session, CommandLane lane)
     if (session_in_flight(session) >= depth)
         return false;
     return lane == LANE_FOREGROUND ||
-           (!is_throttled(session) &&
-            count_lane(session, LANE_BACKGROUND) < MIN(BACKGROUND_PIPELINE, depth - 1) &&
-            count_lane(session, LANE_FOREGROUND) <= FOREGROUND_FEW);
+           (!is_throttled(session) && count_lane(session, LANE_BACKGROUND) < depth - 1 &&
+            background_has_room(session) && count_lane(session, LANE_FOREGROUND) <= FOREGROUND_FEW);
 }
 
 static bool may_follow(const Session *session, const Command *command)

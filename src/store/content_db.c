@@ -144,6 +144,7 @@ static void init(ContentStore *self)
     self->touched = g_hash_table_new_full(g_int64_hash, g_int64_equal, g_free, g_free);
     self->fresh = g_hash_table_new_full(g_int64_hash, g_int64_equal, g_free, g_free);
     self->bad = g_hash_table_new_full(g_int64_hash, g_int64_equal, g_free, NULL);
+    self->unread = g_hash_table_new(NULL, NULL);
 }
 
 bool content_store_open(Store *store, const char *generation, bool unclean, GError **error)
@@ -192,6 +193,7 @@ void content_store_close(Store *store)
     g_hash_table_unref(self->touched);
     g_hash_table_unref(self->fresh);
     g_hash_table_unref(self->bad);
+    g_hash_table_unref(self->unread);
     pthread_mutex_destroy(&self->lock);
     pthread_mutex_destroy(&self->use_lock);
 }
@@ -211,6 +213,8 @@ bool content_txn_begin(ContentTxn *txn, Store *store, GError **error)
 
 static void end(ContentTxn *txn)
 {
+    if (txn->removes)
+        content_uses_removed(txn->store);
     pthread_mutex_unlock(&txn->store->content.lock);
     g_array_unref(txn->unlink);
 }
@@ -276,6 +280,8 @@ bool content_txn_remove(ContentTxn *txn, guint64 id, guint64 size, ContentPlace 
     static const char sql_blob[] = "DELETE FROM blob WHERE id = ?";
     Db *db = txn->store->content.db;
     Query query;
+    txn->removes = true;
+    content_uses_removing(txn->store, id);
     query_open(&query, db, sql_row);
     query_int(&query, (gint64)id);
     if (!query_run(&query, error))
@@ -344,6 +350,7 @@ bool content_purge(Store *store, const GArray *ranges, GError **error)
     ContentTxn txn;
     if (!content_txn_begin(&txn, store, error))
         return false;
+    txn.removes = true; /* messages, even if nothing is kept of them */
     for (guint i = 0; i < ranges->len; i++) {
         const PurgeRange *range = &g_array_index(ranges, PurgeRange, i);
         if (range->reused)

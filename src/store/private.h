@@ -161,7 +161,10 @@ typedef struct {
     GHashTable *touched; /* id -> when it was used (ms): not in db yet */
     GHashTable *fresh;   /* id -> until when (monotonic us) it stays though nobody opened it yet */
     guint fresh_prune_at;
-    GHashTable *bad; /* ids found damaged that could not be taken out of db */
+    GHashTable *unread; /* Content * that are open, and whose bytes were not read yet */
+    guint64 removals;   /* transactions that took out contents or messages, so far */
+    bool removing;      /* one is under way */
+    GHashTable *bad;    /* ids found damaged that could not be taken out of db */
 } ContentStore;
 
 struct Store {
@@ -207,6 +210,7 @@ typedef struct {
     gint64 bytes, count; /* what it adds */
     GArray *unlink;      /* of guint64: ids */
     bool with_uses;      /* write the times of last use, even if they are few */
+    bool removes;        /* contents, or messages are gone */
 } ContentTxn;
 bool content_txn_begin(ContentTxn *txn, Store *store, GError **error);
 bool content_txn_remove(ContentTxn *txn, guint64 id, guint64 size, ContentPlace place,

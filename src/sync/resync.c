@@ -22,7 +22,10 @@
 #define SOON_MS 10
 #define FULL_FLAGS_MIN_MS 100
 #define LISTING_IN_FLIGHT 7
-#define LISTING_BATCH 500
+#define LISTING_BATCH 500 /* written at once */
+#define LISTING_STEP                                                              \
+    1000 /* of a command; Dovecot works on four, and the others are to last for a \
+            round trip */
 #define PROGRESS_EVERY 32
 #define PROGRESS_SHOWN_FROM 2000 /* messages: below it a listing is over before it can be seen */
 #define MAX_VERIFY_ROUNDS 2
@@ -448,11 +451,11 @@ static void phase_list_new(Mailbox *mailbox)
     listing->last = G_MAXUINT64;
     listing->step = G_MAXUINT32;
     listing->n_expected = n_new;
-    if (mailbox->uidnext > listing->floor && n_new > LISTING_BATCH) {
-        /* as many UIDs a command as hold LISTING_BATCH messages if they are evenly spread */
+    if (mailbox->uidnext > listing->floor && n_new > LISTING_STEP) {
+        /* as many UIDs a command as hold LISTING_STEP messages if they are evenly spread */
         guint64 span = mailbox->uidnext - listing->floor;
         listing->last = mailbox->uidnext - 1;
-        listing->step = MAX(LISTING_BATCH, span * LISTING_BATCH / n_new);
+        listing->step = MAX(LISTING_STEP, span * LISTING_STEP / n_new);
     }
     listing_next(listing);
 }

@@ -27,6 +27,7 @@ struct TreeFile {
     GBytes *text;
     bool is_volatile, is_corrected;
     Tree *flags_of;    /* NULL unless it is a flags file */
+    bool again;        /* which was open before */
     Engine *events_of; /* NULL unless it is the events file */
     Letter *letter;    /* NULL unless it becomes a message */
     Later *later;      /* NULL unless it is fetched when it is read */
@@ -75,15 +76,22 @@ TreeFile *file_of_text(char *text, bool is_volatile)
     return file;
 }
 
-TreeFile *file_of_flags(Tree *tree, guint32 box, const StoreMsg *msg)
+bool file_ticket(const TreeFile *file, ContentTicket *out)
+{
+    if (!file->content || file->is_corrected)
+        return false;
+    *out = content_ticket(file->content);
+    return true;
+}
+
+TreeFile *file_of_flags(Tree *tree, guint32 box, guint32 uid, bool again)
 {
     TreeFile *file = file_new();
-    g_autofree char *text = flags_text(store_reader(tree->config.store), box, msg);
 
     file->flags_of = tree;
+    file->again = again;
     file->box = box;
-    file->uid = msg->uid;
-    file->size = strlen(text);
+    file->uid = uid;
     return file;
 }
 
@@ -264,6 +272,23 @@ void tree_file_entry(const TreeFile *file, TreeEntry *out)
     entry_set_size(out, tree_file_size(file));
 }
 
+guint64 tree_file_ino(const TreeFile *file)
+{
+    return file->entry.ino;
+}
+
+const void *tree_file_bytes(const TreeFile *file, gsize *size_out)
+{
+    if (!file->content || file->later || file->is_corrected || file->is_volatile)
+        return NULL;
+    return content_memory(file->content, size_out);
+}
+
+bool tree_file_is_flags(const TreeFile *file)
+{
+    return file->flags_of && !file->again && !file->is_volatile;
+}
+
 TreeFile *tree_file_ref(TreeFile *file)
 {
     g_atomic_int_inc(&file->refs);
@@ -284,8 +309,24 @@ void tree_file_close(TreeFile *file)
     g_free(file);
 }
 
+/* NULL: its message is gone. Caller frees. */
+static char *flags_now(const TreeFile *file)
+{
+    StoreReader *reader = store_reader(file->flags_of->config.store);
+    g_auto(StoreMsg) msg = {0};
+
+    if (!store_msg_get(reader, file->box, file->uid, &msg))
+        return NULL;
+    return flags_text(reader, file->box, &msg);
+}
+
 guint64 tree_file_size(const TreeFile *file)
 {
+    if (file->flags_of) {
+        g_autofree char *text = flags_now(file);
+
+        return text ? strlen(text) : 0;
+    }
     if (file->letter)
         return letter_size(file->letter);
     if (file->later)
@@ -302,7 +343,7 @@ bool tree_file_resized(TreeFile *file)
 
 bool tree_file_shrank(const TreeFile *file)
 {
-    return tree_file_size(file) < file->size;
+    return !file->later && file->ranged && ranged_size(file->ranged) < file->size;
 }
 
 bool tree_file_corrected(const TreeFile *file)
@@ -326,15 +367,12 @@ static gssize copy_out(const char *bytes, gsize length, void *buffer, gsize size
 
 static gssize read_flags(TreeFile *file, void *buffer, gsize size, guint64 offset, int *err_out)
 {
-    StoreReader *reader = store_reader(file->flags_of->config.store);
-    g_auto(StoreMsg) msg = {0};
-    g_autofree char *text = NULL;
+    g_autofree char *text = flags_now(file);
 
-    if (!store_msg_get(reader, file->box, file->uid, &msg)) {
+    if (!text) {
         *err_out = ESTALE;
         return -1;
     }
-    text = flags_text(reader, file->box, &msg);
     return copy_out(text, strlen(text), buffer, size, offset);
 }
 

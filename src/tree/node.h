@@ -18,6 +18,7 @@
 
 typedef struct Unlinked Unlinked;
 typedef struct Guard Guard;
+typedef struct Opens Opens;
 
 struct Tree {
     TreeConfig config;
@@ -26,6 +27,7 @@ struct Tree {
     Layout *bare;   /* layout_new(NULL): headers.txt, flags, message.eml, PROBLEM.txt */
     Given *given;
     Unlinked *unlinked;
+    Opens *opens;
     Guard *guard;    /* of the thread that applies changes */
     gint told_sizes; /* atomic: TOLD_*, of the sizes that the server tells of whole messages */
 };
@@ -162,6 +164,7 @@ struct NodeKind {
     TreeStatus (*readlink)(const Call *call, const Node *node, char **target_out);
     guint changes;                                       /* 1 << TREE_CHANGE_*: those it takes */
     int (*change)(Changing *changing, const Node *node); /* 0 or an errno */
+    bool reopens; /* opening it again means the same as long as its message is there */
 };
 enum {
     XATTR_OF_BOX = 1 << 0,
@@ -421,7 +424,9 @@ TreeFile *file_of_text(char *text, bool is_volatile); /* takes */
 TreeFile *file_of_events(Engine *engine);
 TreeFile *file_of_letter(Letter *letter);  /* takes */
 Letter *file_letter(const TreeFile *file); /* NULL: it is none */
-TreeFile *file_of_flags(Tree *tree, guint32 box, const StoreMsg *msg);
+TreeFile *file_of_flags(Tree *tree, guint32 box, guint32 uid, bool again);
+/* False: it is of no content, or of one that may not be what the kernel keeps of it. */
+bool file_ticket(const TreeFile *file, ContentTicket *out);
 void file_set_entry(TreeFile *file, const TreeEntry *entry);
 void file_set_changes(TreeFile *file, guint memory); /* opened to be changed */
 guint file_memory(const TreeFile *file);
@@ -429,6 +434,15 @@ void file_remember(TreeFile *file, guint memory);
 /* Opens a content or asks for it; encoded_size is for Need. */
 TreeStatus file_open_content(const Call *call, const ContentKey *key, const LayoutNode *part,
                              gint64 encoded_size, TreeFile **file_out);
+
+/* --- opens.c --- */
+
+Opens *opens_new(void);
+void opens_free(Opens *opens);
+/* removals: content_removals(). NULL: not known. Of the node what an entry begins with. */
+TreeFile *opens_open(Tree *tree, guint64 number, guint64 removals, Node *out);
+/* removals: as it was before the file was opened. */
+void opens_note(Tree *tree, const Node *node, TreeFile *file, guint64 removals);
 
 /* --- change.c --- */
 

@@ -169,6 +169,7 @@ const NodeKind kind_part = {
     .xattrs = XATTR_OF_MESSAGE | XATTR_OF_PART | XATTR_OF_CONTENT,
     .fill = part_fill,
     .open = part_open,
+    .reopens = true,
 };
 const NodeKind kind_problem = {
     .name = "problem",

@@ -23,6 +23,7 @@ Tree *tree_new(const TreeConfig *config)
     tree->bare = layout_new(NULL);
     tree->given = given_new();
     tree->unlinked = unlinked_new();
+    tree->opens = opens_new();
     tree->guard = guard_new(config->guard);
     return tree;
 }
@@ -35,6 +36,7 @@ void tree_free(Tree *tree)
     layout_free(tree->bare);
     given_free(tree->given);
     unlinked_free(tree->unlinked);
+    opens_free(tree->opens);
     guard_free(tree->guard);
     g_free(tree->account);
     g_free(tree);
@@ -464,23 +466,35 @@ TreeStatus tree_readdir(Tree *tree, TreeAsk *ask, guint64 ino, guint64 after, bo
     return end(&call, status);
 }
 
+static TreeStatus open_from_store(const Call *call, guint64 ino, Node *node, TreeFile **file_out)
+{
+    TreeStatus status;
+
+    store_reader_check(call->reader, NULL); /* what failed before is not this call's */
+    status = node_load(call, ino, node);
+    if (status == TREE_OK && node->kind->open)
+        status = node->kind->open(call, node, file_out);
+    else if (status == TREE_OK)
+        status = call_error(call, S_ISDIR(node->kind->mode) ? EISDIR : ELOOP); /* a link */
+    return end(call, status);
+}
+
 TreeStatus tree_open(Tree *tree, TreeAsk *ask, guint64 ino, TreeFile **file_out)
 {
-    Call call = call_of(tree, ask);
+    Call call = {.tree = tree, .reader = store_reader(tree->config.store), .ask = ask};
+    guint64 removals = content_removals(tree->config.store);
     g_auto(Node) node = {0};
-    TreeFile *file = NULL;
-    TreeStatus status = node_load(&call, ino, &node);
+    TreeFile *file = opens_open(tree, ino, removals, &node);
+    bool known = file;
+    TreeStatus status = known ? TREE_OK : open_from_store(&call, ino, &node, &file);
 
-    if (status == TREE_OK && node.kind->open)
-        status = node.kind->open(&call, &node, &file);
-    else if (status == TREE_OK)
-        status = call_error(&call, S_ISDIR(node.kind->mode) ? EISDIR : ELOOP); /* a link */
-    status = end(&call, status);
     if (status == TREE_OK) {
         TreeEntry entry;
 
         node_entry_begin(&call, &node, &entry);
         file_set_entry(file, &entry);
+        if (!known)
+            opens_note(tree, &node, file, removals);
         *file_out = file;
     } else {
         tree_file_close(file);

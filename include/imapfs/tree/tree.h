@@ -86,6 +86,12 @@ bool tree_file_last(const TreeFile *file,
 /* Its attributes when it was opened, for when its message is gone meanwhile; with the exact size.
  */
 void tree_file_entry(const TreeFile *file, TreeEntry *out);
+guint64 tree_file_ino(const TreeFile *file);
+/* All its bytes, good as long as it is open, if they are at hand and will never change; else NULL.
+ * Those of what is opened again are not: the kernel has them. */
+const void *tree_file_bytes(const TreeFile *file, gsize *size_out);
+/* Flags that are not opened again: they are read, and may change. */
+bool tree_file_is_flags(const TreeFile *file);
 bool tree_file_volatile(const TreeFile *file);  /* status, log: not to be kept in the page cache */
 bool tree_file_corrected(const TreeFile *file); /* what was cached of it before may be wrong */
 /* Bytes, or -1 with *err_out an errno; EAGAIN: some of the bytes are not here yet, and

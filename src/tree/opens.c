@@ -5,9 +5,8 @@
  * A search of what was searched before asks for nothing but opens, and these are cheap so. */
 #include "node.h"
 
-#define OPENS_KEPT                                                                \
-    (1u << 17) /* those that came first: of a walk that is longer, all would miss \
-                */
+/* Those that came first: of a walk that is longer, all would miss. */
+#define OPENS_KEPT (1u << 17)
 
 typedef struct {
     guint64 number;

@@ -11,7 +11,9 @@ export ROOT PYTHON
 BUILD_PACKAGES=(gcc libc6-dev meson ninja-build pkg-config fuse3 libfuse3-dev libglib2.0-dev
     libsqlite3-dev libssl-dev zlib1g-dev libsecret-1-dev python3)
 TEST_PACKAGES=("${BUILD_PACKAGES[@]}" libcmocka-dev dovecot-imapd file git
-    libglib2.0-bin openssl procps ripgrep rsync)
+    libglib2.0-bin maildir-utils mutt neomutt notmuch openssl procps ripgrep rsync)
+# A file manager and a display for it; what needs them is skipped where they are not.
+DESKTOP_PACKAGES=(pcmanfm xdotool xvfb)
 LINT_PACKAGES=("${BUILD_PACKAGES[@]}" libcmocka-dev clang-tidy clang-format cppcheck shellcheck)
 
 if [ -t 1 ] && [ -z "${NO_COLOR:-}" ]; then

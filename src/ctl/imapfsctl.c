@@ -342,6 +342,8 @@ static const struct {
     {"retry", give_order, TAKES_OP_OR_ALL, true, true, "[SEQ|all]", "send what failed again"},
     {"discard", give_order, TAKES_OP, true, true, "SEQ|all", "forget what failed"},
     {"cancel", give_order, TAKES_OP, true, true, "SEQ|all", "take back what was not sent"},
+    {"confirm", give_order, TAKES_OP, true, true, "SEQ|all",
+     "send deletions that wait for it, as there were many"},
 };
 
 static bool is_op(const char *word)

@@ -130,6 +130,7 @@ static bool start_engine(Mounted *mounted, GError **error)
         .fresh_ms = MIN(FRESH_MS, settings->account.timeout_ms),
         .poll_s = settings->poll_s,
         .prefetch = settings->prefetch,
+        .offline = settings->offline,
         .read_only = settings->read_only,
         .events = {.box_added = relay_box_added,
                    .box_removed = relay_box_removed,
@@ -140,8 +141,6 @@ static bool start_engine(Mounted *mounted, GError **error)
         .events_data = mounted,
     };
     mounted->engine = engine_new(&config, error);
-    if (mounted->engine && settings->offline)
-        engine_set_offline(mounted->engine, true);
     return mounted->engine != NULL;
 }
 
@@ -276,6 +275,11 @@ static void make_tree(Mounted *mounted)
         .gid = getgid(),
         .account = mounted->settings->account.name,
         .mounted_ns = clock_real_ns(),
+        .read_only = mounted->settings->read_only,
+        .delete_expunges = mounted->settings->delete_expunges,
+        .guard = mounted->settings->guard,
+        .append_no_id = mounted->settings->append_no_id,
+        .append_unseen = mounted->settings->append_unseen,
     };
     mounted->tree = tree_new(&config);
 }

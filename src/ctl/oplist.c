@@ -36,13 +36,20 @@ char *oplist_line(const char *name, const char *text)
     g_autofree char *state = value_of(lines, "state"), *set = value_of(lines, "set");
     g_autofree char *clear = value_of(lines, "clear"), *mailbox = value_of(lines, "mailbox");
     g_autofree char *message = value_of(lines, "message"), *reason = value_of(lines, "reason");
-    g_autofree char *next = value_of(lines, "next try");
+    g_autofree char *next = value_of(lines, "next try"), *to = value_of(lines, "to");
     g_autoptr(GString) out = g_string_new(NULL);
+    const char *kind = strchr(name, '-');
 
     g_string_append_printf(out, "%.*s  %s ", (int)strcspn(name, "-"), name, state ? state : "?");
+    if (kind && strcmp(kind, "-flags") != 0)
+        g_string_append_printf(out, " %s", kind + 1);
     add_flags(out, '+', set);
     add_flags(out, '-', clear);
-    g_string_append_printf(out, "  %s/%s", mailbox ? mailbox : "?", message ? message : "?");
+    g_string_append_printf(out, "  %s", mailbox ? mailbox : "?");
+    if (message || !to)
+        g_string_append_printf(out, "/%s", message ? message : "?");
+    if (to)
+        g_string_append_printf(out, " -> %s", to);
     if (reason)
         g_string_append_printf(out, ": %s", reason);
     if (next)

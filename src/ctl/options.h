@@ -40,6 +40,10 @@ typedef enum {
     OPT_ALLOW_OTHER,
     OPT_RO,
     OPT_OFFLINE,
+    OPT_DELETE,
+    OPT_GUARD,
+    OPT_APPEND_ID,
+    OPT_APPEND_SEEN,
     OPT_HOST,     /* of the configuration file only, as SOURCE says it on the command line */
     OPT_SECURITY, /* likewise */
     N_OPTIONS

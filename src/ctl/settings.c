@@ -193,6 +193,10 @@ static bool fill(Settings *settings, Options *options, const char *text, const c
     settings->prefetch = options_number(options, OPT_PREFETCH);
     settings->read_only = options_bool(options, OPT_RO);
     settings->offline = options_bool(options, OPT_OFFLINE);
+    settings->delete_expunges = strcmp(options_text(options, OPT_DELETE), "expunge") == 0;
+    settings->guard = (guint)options_number(options, OPT_GUARD);
+    settings->append_no_id = strcmp(options_text(options, OPT_APPEND_ID), "never") == 0;
+    settings->append_unseen = !options_bool(options, OPT_APPEND_SEEN);
     if (!choose_directories(settings, options, error))
         return false;
     choose_passwords(settings, options);

@@ -18,7 +18,9 @@ typedef struct {
     char *trace_path; /* or NULL */
     char *debug;      /* categories separated by ',', or NULL: of the option, else $IMAPFS_DEBUG */
     guint poll_s;
+    guint guard;
     bool allow_other, read_only, offline;
+    bool delete_expunges, append_no_id, append_unseen;
 } Settings;
 
 /* options is completed from the section of the configuration file (config_path() when path is NULL)

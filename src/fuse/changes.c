@@ -40,6 +40,11 @@ static void push(Front *front, Request *request)
     pthread_mutex_unlock(&self->lock);
 }
 
+void changes_push(Request *request)
+{
+    push(request->front, request);
+}
+
 static bool find_closing(const Changer *self, guint64 ino, guint *index_out)
 {
     TreeMessage message;
@@ -106,8 +111,26 @@ static void tell(Front *front, const TreeChange *change)
     for (guint i = 0; change->messages && i < change->messages->len; i++) {
         const TreeMessage *message = &g_array_index(change->messages, TreeMessage, i);
 
-        front_forget_flags(front, message->box, message->uid);
+        if (message->uid)
+            front_forget_flags(front, message->box, message->uid);
+        front_forget_maildir(front, message->box);
         engine_logged(front->engine, message->box, message->uid);
+    }
+    for (guint i = 0; change->names && i < change->names->len; i++) {
+        const StoreName *name = &g_array_index(change->names, StoreName, i);
+
+        front_events.box_added(name->parent, name->moved, name->leaf, front);
+        if (name->moved)
+            front_events.box_moved(name->moved, front);
+    }
+    for (guint i = 0; change->places && i < change->places->len; i++) {
+        const TreePlace *place = &g_array_index(change->places, TreePlace, i);
+
+        /* What a listing shows must be right at once; this waits for nobody. */
+        fuse_lowlevel_notify_inval_inode(front->session, place->dir, 0, 0);
+        if (tree_ino_listed_box(place->dir) > 0)
+            front_forget_maildir(front, (guint32)tree_ino_listed_box(place->dir));
+        notifier_note_name(front->notifier, place->dir, place->name);
     }
 }
 
@@ -160,6 +183,8 @@ static void *changer_thread(void *data)
 
             if (request->has_change && request->change.kind == TREE_CHANGE_CLOSE)
                 forget_closing(self, request->ino);
+            if (request->change.places_first && notifier_answer(front->notifier, request))
+                continue;
             request_run(request);
             front_answered(front);
         }
@@ -204,7 +229,7 @@ void changes_end(Front *front)
 /* --- requests --- */
 
 /* What became of the change. */
-static TreeStatus change_ask(Request *r)
+TreeStatus changes_ask(Request *r)
 {
     if (r->change.err) {
         r->ask.err = r->change.err;
@@ -217,15 +242,15 @@ static TreeStatus change_ask(Request *r)
     return TREE_NEED;
 }
 
-static void change_reply(Request *r)
+void changes_reply(Request *r)
 {
     fuse_reply_err(r->req, 0);
 }
 
-static const RequestKind change_kind = {"change", change_ask, change_reply, NULL};
+static const RequestKind change_kind = {"change", changes_ask, changes_reply, NULL};
 
 /* Refuses at once what can be, and answers it. NULL: it was. */
-static Request *begin(fuse_req_t req, const RequestKind *kind, TreeChange change)
+Request *changes_begin(fuse_req_t req, const RequestKind *kind, TreeChange change)
 {
     Front *front = fuse_req_userdata(req);
     int err = front->read_only ? EROFS : tree_change_refusal(&change);
@@ -242,12 +267,14 @@ static Request *begin(fuse_req_t req, const RequestKind *kind, TreeChange change
 }
 
 /* With copies of what is libfuse's. Takes. */
-static void submit(Request *r)
+void changes_submit(Request *r)
 {
     TreeChange *change = &r->change;
 
     if (change->name)
         change->name = r->own_name = g_strdup(change->name);
+    if (change->new_name)
+        change->new_name = r->own_new_name = g_strdup(change->new_name);
     if (change->bytes) {
         r->buffer = g_memdup2(change->bytes, change->size);
         change->bytes = r->buffer ? r->buffer : "";
@@ -259,12 +286,13 @@ static void submit(Request *r)
 
 static void open_reply(Request *r)
 {
+    letters_opened(r->req, r->file);
     files_reply_open(r->front, r->req, &r->fi, g_steal_pointer(&r->file));
 }
 
 static TreeStatus open_ask(Request *r)
 {
-    return r->file ? change_ask(r)
+    return r->file ? changes_ask(r)
                    : tree_open_to_change(r->front->tree, &r->ask, r->ino, r->fi.flags, &r->file);
 }
 
@@ -290,7 +318,7 @@ void changes_op_open(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
     change.file = r->file;
     r->change = change;
     r->has_change = true;
-    submit(r);
+    changes_submit(r);
 }
 
 static void close_reply(Request *r)
@@ -307,7 +335,7 @@ static void close_fail(Request *r, int err)
     close_reply(r);
 }
 
-static const RequestKind close_kind = {"close", change_ask, close_reply, close_fail};
+static const RequestKind close_kind = {"close", changes_ask, close_reply, close_fail};
 
 void changes_op_close(fuse_req_t req, fuse_ino_t ino, TreeFile *file)
 {
@@ -316,7 +344,7 @@ void changes_op_close(fuse_req_t req, fuse_ino_t ino, TreeFile *file)
     r->change = (TreeChange){.kind = TREE_CHANGE_CLOSE, .ino = ino, .file = file};
     r->has_change = true;
     note_closing(r->front->changer, ino);
-    submit(r);
+    changes_submit(r);
 }
 
 static void write_reply(Request *r)
@@ -324,27 +352,31 @@ static void write_reply(Request *r)
     fuse_reply_write(r->req, r->change.size);
 }
 
-static const RequestKind write_kind = {"write", change_ask, write_reply, NULL};
+static const RequestKind write_kind = {"write", changes_ask, write_reply, NULL};
 
 void changes_op_write(fuse_req_t req, fuse_ino_t ino, const char *bytes, size_t size, off_t offset,
                       struct fuse_file_info *fi)
 {
-    Request *r = begin(req, &write_kind,
-                       (TreeChange){.kind = TREE_CHANGE_WRITE,
-                                    .ino = ino,
-                                    .file = (TreeFile *)(uintptr_t)fi->fh,
-                                    .bytes = bytes,
-                                    .size = size});
+    TreeFile *file = (TreeFile *)(uintptr_t)fi->fh;
+    Request *r;
 
+    if (tree_file_is_letter(file)) {
+        letters_write(req, file, bytes, size, offset);
+        return;
+    }
+    r = changes_begin(
+        req, &write_kind,
+        (TreeChange){
+            .kind = TREE_CHANGE_WRITE, .ino = ino, .file = file, .bytes = bytes, .size = size});
     if (r)
-        submit(r);
+        changes_submit(r);
 }
 
 /* --- attributes --- */
 
 static TreeStatus setattr_ask(Request *r)
 {
-    TreeStatus status = change_ask(r);
+    TreeStatus status = changes_ask(r);
 
     /* What was changed may be gone by that; then the attributes are those of before. */
     if (status == TREE_OK)
@@ -370,6 +402,8 @@ void changes_op_setattr(fuse_req_t req, fuse_ino_t ino, struct stat *attr, int t
     TreeChange change = {.kind = TREE_CHANGE_TOUCH, .ino = ino};
     Request *r;
 
+    if (letters_setattr(req, ino, attr, to_set, fi ? (TreeFile *)(uintptr_t)fi->fh : NULL))
+        return;
     if (to_set & SET_OTHERS) {
         fuse_reply_err(req, front->read_only ? EROFS : EPERM);
         return;
@@ -379,11 +413,11 @@ void changes_op_setattr(fuse_req_t req, fuse_ino_t ino, struct stat *attr, int t
         change.size = (guint64)attr->st_size;
         change.file = fi ? (TreeFile *)(uintptr_t)fi->fh : NULL;
     }
-    r = begin(req, &setattr_kind, change);
+    r = changes_begin(req, &setattr_kind, change);
     if (!r)
         return;
     if (tree_getattr(front->tree, &r->ask, ino, &r->entry) == TREE_OK) {
-        submit(r);
+        changes_submit(r);
     } else {
         r->change.err = r->ask.err;
         request_run(r);
@@ -393,45 +427,25 @@ void changes_op_setattr(fuse_req_t req, fuse_ino_t ino, struct stat *attr, int t
 void changes_op_setxattr(fuse_req_t req, fuse_ino_t ino, const char *name, const char *value,
                          size_t size, int flags)
 {
-    Request *r = begin(req, &change_kind,
-                       (TreeChange){.kind = TREE_CHANGE_SETXATTR,
-                                    .ino = ino,
-                                    .name = name,
-                                    .bytes = value,
-                                    .size = size,
-                                    .flags = flags});
+    Request *r = changes_begin(req, &change_kind,
+                               (TreeChange){.kind = TREE_CHANGE_SETXATTR,
+                                            .ino = ino,
+                                            .name = name,
+                                            .bytes = value,
+                                            .size = size,
+                                            .flags = flags});
 
     if (r)
-        submit(r);
+        changes_submit(r);
 }
 
 void changes_op_removexattr(fuse_req_t req, fuse_ino_t ino, const char *name)
 {
-    Request *r = begin(req, &change_kind,
-                       (TreeChange){.kind = TREE_CHANGE_REMOVEXATTR, .ino = ino, .name = name});
+    Request *r = changes_begin(
+        req, &change_kind, (TreeChange){.kind = TREE_CHANGE_REMOVEXATTR, .ino = ino, .name = name});
 
     if (r)
-        submit(r);
-}
-
-/* --- names --- */
-
-static void op_remove(fuse_req_t req, TreeChangeKind kind, fuse_ino_t parent, const char *name)
-{
-    Request *r = begin(req, &change_kind, (TreeChange){.kind = kind, .ino = parent, .name = name});
-
-    if (r)
-        submit(r);
-}
-
-void changes_op_unlink(fuse_req_t req, fuse_ino_t parent, const char *name)
-{
-    op_remove(req, TREE_CHANGE_UNLINK, parent, name);
-}
-
-void changes_op_rmdir(fuse_req_t req, fuse_ino_t parent, const char *name)
-{
-    op_remove(req, TREE_CHANGE_RMDIR, parent, name);
+        changes_submit(r);
 }
 
 /* --- fsync --- */
@@ -458,7 +472,7 @@ static TreeStatus fsync_ask(Request *r)
     return front_can_wait(r, tree_sync(r->front->tree, &r->ask, r->ino));
 }
 
-static const RequestKind fsync_kind = {"fsync", fsync_ask, change_reply, NULL};
+static const RequestKind fsync_kind = {"fsync", fsync_ask, changes_reply, NULL};
 
 void changes_op_fsyncdir(fuse_req_t req, fuse_ino_t ino, int datasync, struct fuse_file_info *fi)
 {

@@ -27,11 +27,60 @@ struct Opener {
     GQueue openings; /* of Opening */
 };
 
-static void opened(Front *front, TreeFile *file)
+/* True: no other file of its number is open. */
+static bool opened(Front *front, TreeFile *file)
 {
+    guint64 ino = tree_file_ino(file);
+    GHashTableIter iter;
+    gpointer other;
+    bool alone = true;
+
     pthread_mutex_lock(&front->lock);
+    g_hash_table_iter_init(&iter, front->files);
+    while (alone && g_hash_table_iter_next(&iter, &other, NULL))
+        alone = tree_file_ino(other) != ino;
     g_hash_table_add(front->files, file);
     pthread_mutex_unlock(&front->lock);
+    return alone;
+}
+
+static void store_bytes(Front *front, guint64 ino, const void *bytes, gsize size)
+{
+    struct fuse_bufvec buffer = FUSE_BUFVEC_INIT(size);
+
+    buffer.buf[0].mem = (void *)bytes;
+    fuse_lowlevel_notify_store(front->session, ino, 0, &buffer, 0);
+}
+
+/* Flags may change meanwhile: who makes the kernel forget them counts before it does. So either
+ * that comes after what is stored here, or it is seen here. */
+static void give_flags(Front *front, guint64 ino, TreeFile *file)
+{
+    gint forgotten = g_atomic_int_get(&front->flags_forgotten);
+    char text[1024];
+    int err = 0;
+    gssize n = tree_file_read(file, text, sizeof(text), 0, &err);
+
+    if (n <= 0 || n == sizeof(text)) /* there may be more */
+        return;
+    store_bytes(front, ino, text, (gsize)n);
+    if (g_atomic_int_get(&front->flags_forgotten) != forgotten)
+        fuse_lowlevel_notify_inval_inode(front->session, ino, 0, 0);
+}
+
+/* Puts all of a small file into the kernel's page cache, which saves it a READ, and a GETATTR as
+ * well: it takes a READ for an access that makes the attributes old. Any thread, but only while
+ * nobody else has it open: for pages that are being read this waits, perhaps for ourselves. */
+static void give_bytes(Front *front, TreeFile *file)
+{
+    guint64 ino = tree_file_ino(file);
+    gsize size = 0;
+    const void *bytes = tree_file_bytes(file, &size);
+
+    if (bytes && size)
+        store_bytes(front, ino, bytes, size);
+    else if (tree_file_is_flags(file))
+        give_flags(front, ino, file);
 }
 
 void files_close(Front *front, TreeFile *file)
@@ -51,32 +100,61 @@ bool files_find(Front *front, guint64 ino, TreeEntry *out)
     pthread_mutex_lock(&front->lock);
     g_hash_table_iter_init(&iter, front->files);
     while (!found && g_hash_table_iter_next(&iter, &file, NULL)) {
-        tree_file_entry(file, out);
-        found = out->ino == ino;
+        found = tree_file_ino(file) == ino;
+        if (found)
+            tree_file_entry(file, out);
     }
     pthread_mutex_unlock(&front->lock);
     return found;
 }
 
-void files_reply_open(Front *front, fuse_req_t req, struct fuse_file_info *fi, TreeFile *file)
+/* Closes are only of interest where they are what makes a message. */
+static void prepare(struct fuse_file_info *fi, TreeFile *file)
 {
     fi->fh = (uintptr_t)file;
     fi->direct_io = tree_file_volatile(file);
     fi->keep_cache = !fi->direct_io && !tree_file_corrected(file);
-    fi->noflush = 1;
-    opened(front, file); /* before the reply: RELEASE may be quicker than what comes after it */
+    fi->noflush = !tree_file_is_letter(file);
+}
+
+void files_reply_create(Front *front, fuse_req_t req, const struct fuse_entry_param *entry,
+                        struct fuse_file_info *fi, TreeFile *file)
+{
+    prepare(fi, file);
+    opened(front, file);
+    if (fuse_reply_create(req, entry, fi) != 0)
+        files_close(front, file);
+}
+
+/* gives: the kernel may not have its bytes. */
+static void reply_open(Front *front, fuse_req_t req, struct fuse_file_info *fi, TreeFile *file,
+                       bool gives)
+{
+    prepare(fi, file);
+    /* Before the reply: RELEASE may be quicker than what comes after it. */
+    if (opened(front, file) && gives && fi->keep_cache)
+        give_bytes(front, file);
     if (fuse_reply_open(req, fi) != 0)
         files_close(front, file); /* the caller was interrupted, there will be no RELEASE */
+}
+
+void files_reply_open(Front *front, fuse_req_t req, struct fuse_file_info *fi, TreeFile *file)
+{
+    reply_open(front, req, fi, file, false);
 }
 
 static void tell_size(Front *front, const Opening *opening)
 {
     guint64 size = tree_file_size(opening->file);
+    gsize length = 0;
+    const void *all = tree_file_bytes(opening->file, &length);
     char last = 0;
     struct fuse_bufvec bytes = FUSE_BUFVEC_INIT(1);
 
     bytes.buf[0].mem = &last;
-    if (size > 0 && tree_file_last(opening->file, &last))
+    if (all && length)
+        store_bytes(front, opening->ino, all, length);
+    else if (size > 0 && tree_file_last(opening->file, &last))
         fuse_lowlevel_notify_store(front->session, opening->ino, (off_t)size - 1, &bytes, 0);
     /* A size that was too large: -1 waits for nothing. */
     fuse_lowlevel_notify_inval_inode(front->session, opening->ino, -1, 0);
@@ -125,10 +203,11 @@ static void open_reply(Request *r)
 {
     TreeFile *file = g_steal_pointer(&r->file);
     Opening opening = {r->req, r->ino, r->fi, file};
-    bool estimated = estimates_take(&r->front->estimates, r->ino) || tree_file_corrected(file);
+    bool exact = tree_file_volatile(file) ||
+                 (!estimates_take(&r->front->estimates, r->ino) && !tree_file_corrected(file));
 
-    if (tree_file_volatile(file) || !estimated) {
-        files_reply_open(r->front, r->req, &r->fi, file);
+    if (exact) {
+        reply_open(r->front, r->req, &r->fi, file, true);
         return;
     }
     front_answering(r->front);
@@ -243,6 +322,10 @@ void files_op_release(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
 {
     TreeFile *file = (TreeFile *)(uintptr_t)fi->fh;
 
+    if (tree_file_owes_letter(file)) {
+        letters_release(req, ino, file);
+        return;
+    }
     if (tree_file_owes_change(file)) {
         changes_op_close(req, ino, file);
         return;

@@ -13,6 +13,7 @@
 
 /* --- notify.c --- */
 
+typedef struct Request Request; /* request.c */
 typedef struct Notifier Notifier;
 Notifier *notifier_new(Front *front);
 void notifier_free(Notifier *notifier);  /* joins, if it was started */
@@ -22,10 +23,17 @@ void notifier_stop(Notifier *notifier);
 bool notifier_is_running(Notifier *notifier);
 /* The kernel keeps a listing of this directory: it is taken back when nobody watches over it. */
 void notifier_note_listing(Notifier *notifier, guint64 ino);
+/* Has the notifier run a request that is counted in front->answering, when all that it was told
+ * before is done. False: it ends, run it yourself. */
+bool notifier_answer(Notifier *notifier, Request *request);
+/* What the kernel believes of a name is to be forgotten. */
+void notifier_note_name(Notifier *notifier, guint64 dir, const char *name);
 
 /* The kernel drops the bytes and the size that it has of a flags file, and the next open tells it
  * the size. Waits for READs of that file to be answered: not from the front thread. */
 void front_forget_flags(Front *front, guint32 box, guint32 uid);
+/* What it has of the listing and the times of MAILBOX/cur in .imapfs/maildir. */
+void front_forget_maildir(Front *front, guint32 box);
 
 /* --- estimates.c --- */
 
@@ -64,8 +72,6 @@ const char *mount_last_complaint(void);
 
 /* --- request.c --- */
 
-typedef struct Request Request;
-
 /* One kind of question. ask is run until it has an answer; then one of the others is run, once. */
 typedef struct {
     const char *name;
@@ -83,7 +89,7 @@ struct Request {
     /* the question */
     guint64 ino;
     const char *name; /* libfuse's until the request waits, then own_name */
-    char *own_name;
+    char *own_name, *own_new_name;
     gsize size;
     guint64 offset;
     struct fuse_file_info fi;
@@ -141,7 +147,9 @@ void files_op_read(fuse_req_t req, fuse_ino_t ino, size_t size, off_t offset,
                    struct fuse_file_info *fi);
 void files_op_release(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi);
 
-/* Takes the file. */
+/* Take the file. */
+void files_reply_create(Front *front, fuse_req_t req, const struct fuse_entry_param *entry,
+                        struct fuse_file_info *fi, TreeFile *file);
 void files_reply_open(Front *front, fuse_req_t req, struct fuse_file_info *fi, TreeFile *file);
 void files_close(Front *front, TreeFile *file);
 
@@ -153,6 +161,12 @@ bool changes_start(Front *front); /* false: no thread could be made */
 void changes_end(Front *front);   /* when nothing comes any more */
 /* Takes the request when it has to wait for a change that a close has left. */
 bool changes_defer(Front *front, Request *request);
+/* Refuses at once what can be, and answers it. NULL: it was. */
+Request *changes_begin(fuse_req_t req, const RequestKind *kind, TreeChange change);
+void changes_submit(Request *request);    /* with copies of what is libfuse's. Takes. */
+void changes_push(Request *request);      /* one that changes nothing, but takes the disk's time */
+TreeStatus changes_ask(Request *request); /* what became of the change */
+void changes_reply(Request *request);     /* of one that answers with its errno only */
 /* EROFS in place of a need that will never be answered: nothing is sent from a read-only mount. */
 TreeStatus front_can_wait(Request *request, TreeStatus status);
 void changes_op_open(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi);
@@ -164,12 +178,37 @@ void changes_op_setattr(fuse_req_t req, fuse_ino_t ino, struct stat *attr, int t
 void changes_op_setxattr(fuse_req_t req, fuse_ino_t ino, const char *name, const char *value,
                          size_t size, int flags);
 void changes_op_removexattr(fuse_req_t req, fuse_ino_t ino, const char *name);
-void changes_op_unlink(fuse_req_t req, fuse_ino_t parent, const char *name);
-void changes_op_rmdir(fuse_req_t req, fuse_ino_t parent, const char *name);
 void changes_op_fsync(fuse_req_t req, fuse_ino_t ino, int datasync, struct fuse_file_info *fi);
 void changes_op_fsyncdir(fuse_req_t req, fuse_ino_t ino, int datasync, struct fuse_file_info *fi);
 
+/* --- names.c --- */
+
+void names_op_unlink(fuse_req_t req, fuse_ino_t parent, const char *name);
+void names_op_rmdir(fuse_req_t req, fuse_ino_t parent, const char *name);
+void names_op_mkdir(fuse_req_t req, fuse_ino_t parent, const char *name, mode_t mode);
+void names_op_rename(fuse_req_t req, fuse_ino_t parent, const char *name, fuse_ino_t new_parent,
+                     const char *new_name, unsigned int flags);
+
+/* --- letters.c --- */
+
+void letters_op_create(fuse_req_t req, fuse_ino_t parent, const char *name, mode_t mode,
+                       struct fuse_file_info *fi);
+void letters_op_flush(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi);
+void letters_op_link(fuse_req_t req, fuse_ino_t ino, fuse_ino_t new_parent, const char *new_name);
+void letters_op_copy_file_range(fuse_req_t req, fuse_ino_t from, off_t from_offset,
+                                struct fuse_file_info *from_fi, fuse_ino_t to, off_t to_offset,
+                                struct fuse_file_info *to_fi, size_t length, int flags);
+/* Of what others have found to be one: a file that was opened, written, released. */
+void letters_opened(fuse_req_t req, TreeFile *file);
+void letters_write(fuse_req_t req, TreeFile *file, const char *bytes, size_t size, off_t offset);
+void letters_release(fuse_req_t req, fuse_ino_t ino, TreeFile *file);
+/* False: it is none. */
+bool letters_setattr(fuse_req_t req, fuse_ino_t ino, struct stat *attr, int to_set, TreeFile *file);
+
 /* --- ops.c --- */
+
+/* As the kernel is told it. */
+struct fuse_entry_param ops_entry_param(Front *front, const TreeEntry *entry);
 
 extern const struct fuse_lowlevel_ops front_ops;
 
@@ -198,6 +237,7 @@ struct Front {
     Opener *opener;   /* during front_run() */
     Changer *changer; /* likewise */
     bool read_only;
+    gint flags_forgotten; /* atomic: how often the kernel was told to forget some flags */
 
     pthread_mutex_t lock;
     GHashTable *files; /* of TreeFile: open in the kernel */

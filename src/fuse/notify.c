@@ -11,13 +11,24 @@
 #define QUEUE_MAX 4096 /* single events kept */
 #define LISTING_CHECK_US (5 * G_TIME_SPAN_SECOND)
 
-typedef enum { BOX_ADDED, BOX_REMOVED, MSG_ADDED, MSG_REMOVED, FLAGS_CHANGED } EventKind;
+typedef enum {
+    BOX_ADDED,
+    BOX_REMOVED,
+    MSG_ADDED,
+    MSG_REMOVED,
+    FLAGS_CHANGED,
+    NAME_CHANGED, /* of no mailbox: dir says where */
+    ANSWER,       /* a request waits for what was told before it */
+    BOX_MOVED,
+} EventKind;
 
 typedef struct {
     EventKind kind;
     guint32 box; /* the parent mailbox, for BOX_* */
     guint32 id;  /* the mailbox or the UID */
     char *name;
+    guint64 dir;
+    Request *request;
 } Event;
 
 struct Notifier {
@@ -118,21 +129,20 @@ static void forget_node(Notifier *notifier, guint64 dir, guint64 ino, const char
 
 static void tell_box(Notifier *notifier, const Event *event)
 {
-    g_autofree char *raw_leaf = tree_raw_leaf(event->name);
-    guint64 dir = tree_ino_box(event->box), raw = tree_ino_raw_box(event->box);
+    for (guint view = 0; view < TREE_VIEWS; view++) {
+        g_autofree char *name = tree_box_entry_name(event->name, view);
+        guint64 dir = tree_ino_box_in(event->box, view);
 
-    if (event->kind == BOX_ADDED) {
-        forget_name(notifier, dir, event->name);
-        forget_name(notifier, raw, raw_leaf);
-    } else {
-        forget_node(notifier, dir, tree_ino_box(event->id), event->name);
-        forget_node(notifier, raw, tree_ino_raw_box(event->id), raw_leaf);
+        if (event->kind == BOX_ADDED)
+            forget_name(notifier, dir, name);
+        else
+            forget_node(notifier, dir, tree_ino_box_in(event->id, view), name);
     }
 }
 
 static void tell_message(Notifier *notifier, const Event *event)
 {
-    g_autofree char *name = tree_message_entry_name(event->name, event->id);
+    g_autofree char *name = tree_message_entry_name(event->box, event->name, event->id);
     g_autofree char *uid = g_strdup_printf("%" G_GUINT32_FORMAT, event->id);
     g_autofree char *eml = g_strconcat(uid, ".eml", NULL);
     guint64 dir = tree_ino_box(event->box), raw = tree_ino_raw_box(event->box);
@@ -144,18 +154,39 @@ static void tell_message(Notifier *notifier, const Event *event)
     forget_name(notifier, raw, eml);
     forget_name(notifier, raw, uid);
     forget_name(notifier, tree_ino_uid_dir(event->box), uid);
+    forget_listing(notifier, tree_ino_maildir_cur(event->box));
+}
+
+void front_forget_maildir(Front *front, guint32 box)
+{
+    fuse_lowlevel_notify_inval_inode(front->session, tree_ino_maildir_cur(box), 0, 0);
 }
 
 void front_forget_flags(Front *front, guint32 box, guint32 uid)
 {
     const TreeEntry old = {.ino = tree_ino_flags(box, uid), .st.st_mode = S_IFREG};
 
+    g_atomic_int_inc(&front->flags_forgotten); /* before: see give_flags() */
     if (fuse_lowlevel_notify_inval_inode(front->session, old.ino, 0, 0) == 0)
         estimates_note(&front->estimates, &old);
 }
 
+/* With what is kept of it: its target. */
+static bool forget_link(guint64 ino, gpointer data)
+{
+    return fuse_lowlevel_notify_inval_inode(((Notifier *)data)->front->session, ino, 0, 0) == 0;
+}
+
+static void answer(Notifier *notifier, const Event *event)
+{
+    request_run(event->request);
+    front_answered(notifier->front);
+}
+
 static void tell(Notifier *notifier, const Event *event)
 {
+    Front *front = notifier->front;
+
     switch (event->kind) {
     case BOX_ADDED:
     case BOX_REMOVED:
@@ -166,7 +197,18 @@ static void tell(Notifier *notifier, const Event *event)
         tell_message(notifier, event);
         break;
     case FLAGS_CHANGED:
-        front_forget_flags(notifier->front, event->box, event->id);
+        front_forget_flags(front, event->box, event->id);
+        forget_listing(notifier,
+                       tree_ino_maildir_cur(tree_message_box(front->tree, event->box, event->id)));
+        break;
+    case NAME_CHANGED:
+        forget_name(notifier, event->dir, event->name);
+        break;
+    case ANSWER:
+        answer(notifier, event);
+        break;
+    case BOX_MOVED:
+        tree_each_link(notifier->front->tree, event->box, forget_link, notifier);
         break;
     }
 }
@@ -175,20 +217,21 @@ static void tell(Notifier *notifier, const Event *event)
  * prunes what is cached below it; the name itself is looked up again by the next to use it. */
 static void tell_changed(Notifier *notifier, guint32 box)
 {
-    TreePlace place = {0}, raw = {0};
+    TreePlace places[TREE_VIEWS] = {{0}};
 
-    forget_listing(notifier, tree_ino_box(box));
-    forget_listing(notifier, tree_ino_raw_box(box));
+    for (guint view = 0; view < TREE_VIEWS; view++)
+        forget_listing(notifier, tree_ino_box_in(box, view));
     if (!box)
         return;
     forget_listing(notifier, tree_ino_uid_dir(box));
-    if (!tree_place_of_box(notifier->front->tree, box, &place, &raw))
+    forget_listing(notifier, tree_ino_maildir_cur(box));
+    if (!tree_place_of_box(notifier->front->tree, box, places))
         return;
-    fuse_lowlevel_notify_inval_entry(notifier->front->session, place.dir, place.name,
-                                     strlen(place.name));
-    fuse_lowlevel_notify_inval_entry(notifier->front->session, raw.dir, raw.name, strlen(raw.name));
-    g_free(place.name);
-    g_free(raw.name);
+    for (guint view = 0; view < TREE_VIEWS; view++) {
+        fuse_lowlevel_notify_inval_entry(notifier->front->session, places[view].dir,
+                                         places[view].name, strlen(places[view].name));
+        g_free(places[view].name);
+    }
 }
 
 /* --- the thread --- */
@@ -259,7 +302,7 @@ static void tell_batch(Notifier *notifier, Batch *batch)
     g_hash_table_remove_all(notifier->dirs);
     while ((event = g_queue_pop_head(&batch->events))) {
         if (!g_hash_table_contains(batch->changed, GUINT_TO_POINTER(event->box)) ||
-            event->kind == FLAGS_CHANGED || event->kind == BOX_REMOVED)
+            event->kind >= FLAGS_CHANGED || event->kind == BOX_REMOVED)
             tell(notifier, event);
         event_free(event);
     }
@@ -271,6 +314,18 @@ static void tell_batch(Notifier *notifier, Batch *batch)
         check_listings(notifier, batch->listings);
 }
 
+/* At the end: the kernel need not be told any more, but who waits does. Nothing new comes. */
+static void answer_all(Notifier *notifier)
+{
+    Event *event;
+
+    while ((event = g_queue_pop_head(&notifier->events))) {
+        if (event->kind == ANSWER)
+            answer(notifier, event);
+        event_free(event);
+    }
+}
+
 static void *notifier_thread(void *data)
 {
     Notifier *notifier = data;
@@ -279,6 +334,7 @@ static void *notifier_thread(void *data)
 
     while (take_batch(notifier, &check_at, &batch))
         tell_batch(notifier, &batch);
+    answer_all(notifier);
     pthread_mutex_lock(&notifier->lock);
     notifier->running = false;
     pthread_mutex_unlock(&notifier->lock);
@@ -342,15 +398,42 @@ static void push(Front *front, EventKind kind, guint32 box, guint32 id, const ch
     pthread_mutex_lock(&notifier->lock);
     if (!notifier->accepting) {
         /* Before the first request and after the last the kernel keeps nothing. */
-    } else if (notifier->events.length >= QUEUE_MAX && kind != FLAGS_CHANGED &&
+    } else if (notifier->events.length >= QUEUE_MAX && kind < FLAGS_CHANGED &&
                kind != BOX_REMOVED) {
         change(notifier, box);
     } else {
-        Event event = {kind, box, id, g_strdup(name)};
+        Event event = {kind, box, id, g_strdup(name), 0, NULL};
         g_queue_push_tail(&notifier->events, g_memdup2(&event, sizeof(event)));
     }
     pthread_cond_signal(&notifier->cond);
     pthread_mutex_unlock(&notifier->lock);
+}
+
+void notifier_note_name(Notifier *notifier, guint64 dir, const char *name)
+{
+    Event event = {.kind = NAME_CHANGED, .name = g_strdup(name), .dir = dir};
+
+    pthread_mutex_lock(&notifier->lock);
+    if (notifier->accepting)
+        g_queue_push_tail(&notifier->events, g_memdup2(&event, sizeof(event)));
+    else
+        g_free(event.name);
+    pthread_cond_signal(&notifier->cond);
+    pthread_mutex_unlock(&notifier->lock);
+}
+
+bool notifier_answer(Notifier *notifier, Request *request)
+{
+    const Event event = {.kind = ANSWER, .request = request};
+    bool accepted;
+
+    pthread_mutex_lock(&notifier->lock);
+    accepted = notifier->accepting;
+    if (accepted)
+        g_queue_push_tail(&notifier->events, g_memdup2(&event, sizeof(event)));
+    pthread_cond_signal(&notifier->cond);
+    pthread_mutex_unlock(&notifier->lock);
+    return accepted;
 }
 
 static void on_box_added(guint32 parent, guint32 box, const char *leaf, gpointer data)
@@ -361,6 +444,11 @@ static void on_box_added(guint32 parent, guint32 box, const char *leaf, gpointer
 static void on_box_removed(guint32 parent, guint32 box, const char *leaf, gpointer data)
 {
     push(data, BOX_REMOVED, parent, box, leaf);
+}
+
+static void on_box_moved(guint32 box, gpointer data)
+{
+    push(data, BOX_MOVED, box, 0, NULL);
 }
 
 static void on_msg_added(guint32 box, guint32 uid, const char *name, gpointer data)
@@ -392,6 +480,7 @@ static void on_box_changed(guint32 box, gpointer data)
 const EngineEvents front_events = {
     .box_added = on_box_added,
     .box_removed = on_box_removed,
+    .box_moved = on_box_moved,
     .msg_added = on_msg_added,
     .msg_removed = on_msg_removed,
     .flags_changed = on_flags_changed,

@@ -7,7 +7,7 @@
 #include <errno.h>
 #include <string.h>
 
-static struct fuse_entry_param entry_param(Front *front, const TreeEntry *entry)
+struct fuse_entry_param ops_entry_param(Front *front, const TreeEntry *entry)
 {
     estimates_note(&front->estimates, entry);
     return (struct fuse_entry_param){.ino = entry->ino,
@@ -25,7 +25,7 @@ static TreeStatus lookup_ask(Request *r)
 
 static void lookup_reply(Request *r)
 {
-    struct fuse_entry_param param = entry_param(r->front, &r->entry);
+    struct fuse_entry_param param = ops_entry_param(r->front, &r->entry);
 
     fuse_reply_entry(r->req, &param);
 }
@@ -166,7 +166,7 @@ static bool add_entry(const char *name, const TreeEntry *entry, guint64 cookie, 
 
     /* Those without attributes: number 0 says so. */
     if (entry->st.st_nlink)
-        param = entry_param(r->front, entry);
+        param = ops_entry_param(r->front, entry);
     return put(r, fuse_add_direntry_plus(r->req, r->buffer + r->used, r->size - r->used, name,
                                          &param, (off_t)cookie));
 }
@@ -281,29 +281,7 @@ static void op_mknod(fuse_req_t req, fuse_ino_t parent, const char *name, mode_t
     refuse(req);
 }
 
-static void op_mkdir(fuse_req_t req, fuse_ino_t parent, const char *name, mode_t mode)
-{
-    refuse(req);
-}
-
 static void op_symlink(fuse_req_t req, const char *target, fuse_ino_t parent, const char *name)
-{
-    refuse(req);
-}
-
-static void op_rename(fuse_req_t req, fuse_ino_t parent, const char *name, fuse_ino_t new_parent,
-                      const char *new_name, unsigned int flags)
-{
-    refuse(req);
-}
-
-static void op_link(fuse_req_t req, fuse_ino_t ino, fuse_ino_t parent, const char *name)
-{
-    refuse(req);
-}
-
-static void op_create(fuse_req_t req, fuse_ino_t parent, const char *name, mode_t mode,
-                      struct fuse_file_info *fi)
 {
     refuse(req);
 }
@@ -327,11 +305,7 @@ static void op_init(void *userdata, struct fuse_conn_info *connection)
     connection->want |= connection->capable & FUSE_CAP_CACHE_SYMLINKS;
 }
 
-/* No flush: what is written is answered when it is on disk, and a close brings nothing more but,
- * once in a while, what RELEASE is for (a shell closes the file it redirects to before anything is
- * written to it, so FLUSH could not tell). The answer ENOSYS that libfuse gives without it also
- * spares kernels that do not know FOPEN_NOFLUSH a request per close. No access: the kernel checks
- * modes itself (allow_other), or nobody but the owner gets in. */
+/* No access: the kernel checks modes itself (allow_other), or nobody but the owner gets in. */
 const struct fuse_lowlevel_ops front_ops = {
     .init = op_init,
     .lookup = op_lookup,
@@ -349,13 +323,15 @@ const struct fuse_lowlevel_ops front_ops = {
     .getxattr = op_getxattr,
     .listxattr = op_listxattr,
     .mknod = op_mknod,
-    .mkdir = op_mkdir,
-    .unlink = changes_op_unlink,
-    .rmdir = changes_op_rmdir,
+    .mkdir = names_op_mkdir,
+    .unlink = names_op_unlink,
+    .rmdir = names_op_rmdir,
     .symlink = op_symlink,
-    .rename = op_rename,
-    .link = op_link,
-    .create = op_create,
+    .rename = names_op_rename,
+    .link = letters_op_link,
+    .create = letters_op_create,
+    .flush = letters_op_flush,
+    .copy_file_range = letters_op_copy_file_range,
     .setattr = changes_op_setattr,
     .setxattr = changes_op_setxattr,
     .removexattr = changes_op_removexattr,

@@ -41,6 +41,7 @@ static void request_unref(Request *request)
     tree_file_close(request->file);
     g_clear_pointer(&request->value, g_bytes_unref);
     g_free(request->own_name);
+    g_free(request->own_new_name);
     g_free(request->target);
     g_free(request->buffer);
     g_free(request);
@@ -170,7 +171,8 @@ static bool enter_waiting(Request *request)
     Front *front = request->front;
     bool entered;
 
-    request->name = request->own_name = g_strdup(request->name);
+    if (!request->own_name)
+        request->name = request->own_name = g_strdup(request->name);
     pthread_mutex_lock(&front->lock);
     entered = !front->stopping;
     if (entered) {

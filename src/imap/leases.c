@@ -78,6 +78,15 @@ bool pool_reselect(Pool *pool, const char *mailbox)
     return member != NULL;
 }
 
+void pool_forget(Pool *pool, const char *mailbox)
+{
+    Member *member = member_of(pool, mailbox);
+    if (!member)
+        return;
+    member_leave(member);
+    leases_serve(pool);
+}
+
 /* --- granting --- */
 
 static void grant(PoolLease *lease, Member *member)

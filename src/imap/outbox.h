@@ -3,6 +3,7 @@
  * Layer imap, private. */
 #pragma once
 #include "imapfs/net/stream.h"
+#include "imapfs/wire/command.h"
 
 typedef struct Outbox Outbox;
 Outbox *outbox_new(void);
@@ -11,6 +12,8 @@ void outbox_free(Outbox *outbox);
 /* owner: a GArray that holds the bytes (a reference is taken), so that secrets are wiped with it.
  */
 void outbox_add_piece(Outbox *outbox, GArray *owner, GBytes *bytes, bool secret);
+/* Read 64 KiB at a time, when they are about to be written. */
+void outbox_add_file(Outbox *outbox, CommandFile *file);
 void outbox_add_line(Outbox *outbox, const char *line); /* CRLF is added */
 void outbox_add_secret_line(Outbox *outbox, const char *bytes, gsize length);
 

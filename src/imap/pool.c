@@ -182,6 +182,19 @@ static void tell_unselected(Member *member)
         pool->events.on_unselected(pool, old, pool->data);
 }
 
+/* It logs out: what is still to be told of its mailbox is told now, as that may be on another
+ * session when it ends. */
+static void tell_stopped(Member *member)
+{
+    Pool *pool = member->pool;
+    if (member->mailbox && !member->selected && pool->events.on_selected) {
+        g_autofree char *mailbox = g_steal_pointer(&member->mailbox);
+        g_autoptr(GError) error = G_ERRORF(LOST, "%s: the connection is closed", mailbox);
+        pool->events.on_selected(pool, member->session, mailbox, NULL, error, pool->data);
+    }
+    tell_unselected(member);
+}
+
 void member_select(Member *member)
 {
     Pool *pool = member->pool;
@@ -190,6 +203,12 @@ void member_select(Member *member)
         pool->events.select_params(pool, member->mailbox, &params, pool->data);
     params.mailbox = member->mailbox;
     session_select(member->session, &params);
+}
+
+void member_leave(Member *member)
+{
+    tell_unselected(member);
+    session_unselect(member->session);
 }
 
 void member_switch(Member *member, const char *mailbox)
@@ -288,12 +307,26 @@ static void on_ready(Session *session, const GError *error, gpointer data)
 
 /* --- what becomes of a session --- */
 
+/* What comes of a SELECT that was given up is not of interest when another session has the mailbox:
+ * it would be taken for the word of that one. */
+static bool is_on_another(const Member *member, const char *mailbox)
+{
+    for (guint i = 0; i < member->pool->members->len; i++) {
+        const Member *other = member->pool->members->pdata[i];
+        if (other != member && g_strcmp0(other->mailbox, mailbox) == 0)
+            return true;
+    }
+    return false;
+}
+
 static void on_selected(Session *session, const char *mailbox, const SelectResult *result,
                         const GError *error, gpointer data)
 {
     Member *member = data;
     Pool *pool = member->pool;
     bool current = g_strcmp0(member->mailbox, mailbox) == 0;
+    if (member->closing || (!current && is_on_another(member, mailbox)))
+        return;
     if (result && current)
         member->selected = true;
     if (!result && current && !session_mailbox(session)) {
@@ -438,7 +471,7 @@ static void stop(Pool *pool)
         Member *member = pool->members->pdata[i];
         member->ready = false;
         member->closing = true;
-        tell_unselected(member);
+        tell_stopped(member);
         session_close(member->session);
     }
     leases_fail_waiting(pool, error);

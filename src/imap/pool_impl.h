@@ -70,6 +70,7 @@ bool pool_waits_for_kick(const Pool *pool); /* too many refused logins */
 /* One more connection, if there may be one; watch: see Member. */
 void pool_grow(Pool *pool, const char *watch);
 void pool_attempt(Pool *pool);
+void member_leave(Member *member); /* its mailbox: it has none then */
 void member_switch(Member *member, const char *mailbox);
 void member_select(Member *member); /* its mailbox, as select_params says now */
 /* Frees it when it ended and nobody has it. */

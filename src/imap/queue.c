@@ -123,10 +123,22 @@ static Command *pop_any(Queue *queue)
     return command;
 }
 
+static guint count_all(const Queue *queue)
+{
+    guint n = queue->in_flight.length + queue->internal.length;
+    for (const GList *l = queue->segments.head; l; l = l->next) {
+        const Segment *segment = l->data;
+        n += (segment->barrier != NULL) + segment->lanes[0].length + segment->lanes[1].length;
+    }
+    return n;
+}
+
+/* As many as there are now: who hears of it and submits again is answered when the end of the
+ * session was told, or this would not end. */
 void queue_lose_all(Session *session)
 {
     Command *command;
-    while ((command = pop_any(&session->queue)))
+    for (guint n = count_all(&session->queue); n > 0 && (command = pop_any(&session->queue)); n--)
         queue_finish_command(session, command, COMMAND_LOST, NULL);
 }
 
@@ -190,8 +202,10 @@ bool queue_is_quiet(const Session *session)
 /* --- the policy --- */
 
 #define SHALLOW_PIPELINE 2u
-#define BACKGROUND_PIPELINE 4u /* of all places, so many are for what nobody waits for */
-#define FOREGROUND_FEW 2u      /* with more in flight, the background waits */
+#define BACKGROUND_PIPELINE 6u /* of all places, so many are for what nobody waits for, ... */
+#define BACKGROUND_LARGE 2u    /* ... and fewer when their answers are large together */
+#define BACKGROUND_BYTES (768u * 1024)
+#define FOREGROUND_FEW 2u /* with more in flight, the background waits */
 
 static guint count_lane(const Session *session, CommandLane lane)
 {
@@ -201,6 +215,23 @@ static guint count_lane(const Session *session, CommandLane lane)
         n += command != session->idle.command && command->lane == lane;
     }
     return n;
+}
+
+/* What a foreground command may have to wait for. Some servers (Dovecot) work on a few commands at
+ * a time and end them together: with no more than these in flight the link is idle for a round trip
+ * after each such group. */
+static bool background_has_room(const Session *session)
+{
+    guint n = 0;
+    guint64 weight = 0;
+    for (GList *l = session->queue.in_flight.head; l; l = l->next) {
+        const Command *command = l->data;
+        if (command == session->idle.command || command->lane != LANE_BACKGROUND)
+            continue;
+        n++;
+        weight += command->weight;
+    }
+    return n < (weight < BACKGROUND_BYTES ? BACKGROUND_PIPELINE : BACKGROUND_LARGE);
 }
 
 static bool is_alone_in_flight(const Session *session)
@@ -239,9 +270,8 @@ static bool lane_has_room(const Session *session, CommandLane lane)
     if (session_in_flight(session) >= depth)
         return false;
     return lane == LANE_FOREGROUND ||
-           (!is_throttled(session) &&
-            count_lane(session, LANE_BACKGROUND) < MIN(BACKGROUND_PIPELINE, depth - 1) &&
-            count_lane(session, LANE_FOREGROUND) <= FOREGROUND_FEW);
+           (!is_throttled(session) && count_lane(session, LANE_BACKGROUND) < depth - 1 &&
+            background_has_room(session) && count_lane(session, LANE_FOREGROUND) <= FOREGROUND_FEW);
 }
 
 static bool may_follow(const Session *session, const Command *command)
@@ -321,7 +351,10 @@ static void send_pieces(Session *session, Command *command)
     while (command->next_piece < command->pieces->len) {
         const CommandPiece *piece =
             &g_array_index(command->pieces, CommandPiece, command->next_piece++);
-        outbox_add_piece(queue->outbox, command->pieces, piece->bytes, piece->secret);
+        if (piece->file)
+            outbox_add_file(queue->outbox, piece->file);
+        else
+            outbox_add_piece(queue->outbox, command->pieces, piece->bytes, piece->secret);
         if (piece->wait_continue) {
             queue->literal = command;
             return;

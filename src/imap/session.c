@@ -116,6 +116,7 @@ static void session_wind_up(Session *session)
         if (session->events.on_end)
             session->events.on_end(session, session->end_error, session->data);
     }
+    queue_lose_all(session); /* what was submitted meanwhile */
 }
 
 /* --- reading --- */

@@ -9,6 +9,7 @@
 #include <gio/gio.h>
 #include <glib-unix.h>
 #include <signal.h>
+#include <spawn.h>
 #include <string.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -221,26 +222,45 @@ void tunnel_child_abandon(TunnelChild *child)
 
 /* --- the beginning --- */
 
-/* In the child, between fork and exec: only what is async-signal-safe. */
-static void set_up_child(gpointer data)
+/* A session and a process group of its own, no signal blocked or ignored, no file of ours. */
+static int describe(posix_spawnattr_t *how, posix_spawn_file_actions_t *files, int stdio_fd,
+                    int err_fd)
 {
-    sigset_t none;
-    setsid();
+    static const int plain[] = {SIGCHLD, SIGHUP, SIGINT, SIGPIPE, SIGTERM};
+    sigset_t none, defaults;
     sigemptyset(&none);
-    sigprocmask(SIG_SETMASK, &none, NULL);
-    signal(SIGPIPE, SIG_DFL);
+    sigemptyset(&defaults);
+    for (gsize i = 0; i < G_N_ELEMENTS(plain); i++)
+        sigaddset(&defaults, plain[i]);
+    posix_spawnattr_setflags(how,
+                             POSIX_SPAWN_SETSID | POSIX_SPAWN_SETSIGMASK | POSIX_SPAWN_SETSIGDEF);
+    posix_spawnattr_setsigmask(how, &none);
+    posix_spawnattr_setsigdefault(how, &defaults);
+    int code = posix_spawn_file_actions_adddup2(files, stdio_fd, STDIN_FILENO);
+    if (code == 0)
+        code = posix_spawn_file_actions_adddup2(files, stdio_fd, STDOUT_FILENO);
+    if (code == 0)
+        code = posix_spawn_file_actions_adddup2(files, err_fd, STDERR_FILENO);
+    return code != 0 ? code : posix_spawn_file_actions_addclosefrom_np(files, STDERR_FILENO + 1);
 }
 
+/* Not by fork(): what a mount has in memory would be copied for it, page table by page table. */
 static bool spawn(const char *command, int stdio_fd, int err_fd, GPid *pid_out, GError **error)
 {
-    const char *argv[] = {"/bin/sh", "-c", command, NULL};
-    g_autoptr(GError) failure = NULL;
-    if (g_spawn_async_with_pipes_and_fds(NULL, argv, NULL, G_SPAWN_DO_NOT_REAP_CHILD, set_up_child,
-                                         NULL, stdio_fd, stdio_fd, err_fd, NULL, NULL, 0, pid_out,
-                                         NULL, NULL, NULL, &failure))
+    const char *argv[] = {"sh", "-c", command, NULL};
+    posix_spawnattr_t how;
+    posix_spawn_file_actions_t files;
+    posix_spawnattr_init(&how);
+    posix_spawn_file_actions_init(&files);
+    int code = describe(&how, &files, stdio_fd, err_fd);
+    if (code == 0)
+        code = posix_spawn(pid_out, "/bin/sh", &files, &how, (char **)argv, environ);
+    posix_spawn_file_actions_destroy(&files);
+    posix_spawnattr_destroy(&how);
+    if (code == 0)
         return true;
     g_set_error(error, IMAPFS_ERROR, IMAPFS_ERROR_CONFIG, "the tunnel cannot be started: %s",
-                failure->message);
+                g_strerror(code));
     return false;
 }
 

@@ -26,6 +26,10 @@ void box_borrow(Query *query, StoreBox *out)
         .permanent_flags = query_get_text(query, 13),
         .read_only = query_get_int(query, 14) != 0,
         .mailboxid = query_get_text(query, 15),
+        .local = query_get_int(query, 16) != 0,
+        .doomed = query_get_int(query, 17) != 0,
+        .wire_name = query_get_text(query, 18),
+        .rights = query_get_text(query, 19),
     };
 }
 
@@ -36,7 +40,17 @@ StoreBox box_copy(const StoreBox *box)
     out.leaf = g_strdup(box->leaf);
     out.permanent_flags = g_strdup(box->permanent_flags);
     out.mailboxid = g_strdup(box->mailboxid);
+    out.wire_name = g_strdup(box->wire_name);
+    out.rights = g_strdup(box->rights);
     return out;
+}
+
+bool box_may(const StoreBox *box, const char *rights)
+{
+    for (const char *right = rights; box->rights != NULL && *right != '\0'; right++)
+        if (strchr(box->rights, *right) == NULL)
+            return false;
+    return true;
 }
 
 void store_box_clear(StoreBox *box)
@@ -45,6 +59,8 @@ void store_box_clear(StoreBox *box)
     g_clear_pointer(&box->leaf, g_free);
     g_clear_pointer(&box->permanent_flags, g_free);
     g_clear_pointer(&box->mailboxid, g_free);
+    g_clear_pointer(&box->wire_name, g_free);
+    g_clear_pointer(&box->rights, g_free);
 }
 
 static bool finish_one(StoreReader *reader, Query *query, StoreBox *out)
@@ -76,7 +92,18 @@ bool store_box_by_id(StoreReader *reader, guint32 id, StoreBox *out)
 
 bool store_box_by_name(StoreReader *reader, const char *name, StoreBox *out)
 {
-    static const char sql[] = "SELECT " BOX_COLUMNS " FROM box WHERE name = ?";
+    static const char sql[] = "SELECT " BOX_COLUMNS " FROM box WHERE name = ? AND doomed = 0";
+    Query query;
+    if (!reader_open_query(reader, &query, sql))
+        return false;
+    query_text(&query, name);
+    return finish_one(reader, &query, out);
+}
+
+bool store_box_by_wire_name(StoreReader *reader, const char *name, StoreBox *out)
+{
+    static const char sql[] =
+        "SELECT " BOX_COLUMNS " FROM box WHERE wire_name = ? ORDER BY doomed, id LIMIT 1";
     Query query;
     if (!reader_open_query(reader, &query, sql))
         return false;
@@ -86,7 +113,8 @@ bool store_box_by_name(StoreReader *reader, const char *name, StoreBox *out)
 
 bool store_box_by_leaf(StoreReader *reader, guint32 parent, const char *leaf, StoreBox *out)
 {
-    static const char sql[] = "SELECT " BOX_COLUMNS " FROM box WHERE parent = ? AND leaf = ?";
+    static const char sql[] = "SELECT " BOX_COLUMNS " FROM box WHERE parent = ? AND leaf = ?"
+                              " AND doomed = 0";
     Query query;
     if (!reader_open_query(reader, &query, sql))
         return false;
@@ -110,7 +138,7 @@ void store_box_children(StoreReader *reader, guint32 parent, guint32 after, Stor
                         gpointer data)
 {
     static const char sql[] = "SELECT " BOX_COLUMNS " FROM box INDEXED BY box_parent"
-                              " WHERE parent = ? AND id > ? ORDER BY id";
+                              " WHERE parent = ? AND id > ? AND doomed = 0 ORDER BY id";
     Query query;
     if (!reader_open_query(reader, &query, sql))
         return;
@@ -121,7 +149,7 @@ void store_box_children(StoreReader *reader, guint32 parent, guint32 after, Stor
 
 void store_box_all(StoreReader *reader, StoreBoxFunc f, gpointer data)
 {
-    static const char sql[] = "SELECT " BOX_COLUMNS " FROM box ORDER BY id";
+    static const char sql[] = "SELECT " BOX_COLUMNS " FROM box WHERE doomed = 0 ORDER BY id";
     Query query;
     if (reader_open_query(reader, &query, sql))
         each(reader, &query, f, data);
@@ -193,7 +221,8 @@ bool store_box_update(StoreTxn *txn, const StoreBox *box, GError **error)
     static const char sql[] =
         "UPDATE box SET uidvalidity = iif(uidvalidity = 0, ?, uidvalidity), uidnext = ?,"
         " highestmodseq = ?, n_exists = ?, listed = ?, synced_ns = ?, permanent_flags = ?,"
-        " read_only = ?, mailboxid = coalesce(?, mailboxid) WHERE id = ?";
+        " read_only = ?, mailboxid = coalesce(?, mailboxid), rights = coalesce(?, rights)"
+        " WHERE id = ?";
     if (!check_uidvalidity(txn, box, error))
         return false;
     Query query;
@@ -208,6 +237,7 @@ bool store_box_update(StoreTxn *txn, const StoreBox *box, GError **error)
     query_text(&query, box->permanent_flags);
     query_int(&query, box->read_only);
     query_text(&query, box->mailboxid);
+    query_text(&query, box->rights);
     query_int(&query, box->id);
     return txn_run_query(txn, &query, error);
 }

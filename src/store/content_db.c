@@ -144,6 +144,7 @@ static void init(ContentStore *self)
     self->touched = g_hash_table_new_full(g_int64_hash, g_int64_equal, g_free, g_free);
     self->fresh = g_hash_table_new_full(g_int64_hash, g_int64_equal, g_free, g_free);
     self->bad = g_hash_table_new_full(g_int64_hash, g_int64_equal, g_free, NULL);
+    self->unread = g_hash_table_new(NULL, NULL);
 }
 
 bool content_store_open(Store *store, const char *generation, bool unclean, GError **error)
@@ -192,6 +193,7 @@ void content_store_close(Store *store)
     g_hash_table_unref(self->touched);
     g_hash_table_unref(self->fresh);
     g_hash_table_unref(self->bad);
+    g_hash_table_unref(self->unread);
     pthread_mutex_destroy(&self->lock);
     pthread_mutex_destroy(&self->use_lock);
 }
@@ -211,6 +213,8 @@ bool content_txn_begin(ContentTxn *txn, Store *store, GError **error)
 
 static void end(ContentTxn *txn)
 {
+    if (txn->removes)
+        content_uses_removed(txn->store);
     pthread_mutex_unlock(&txn->store->content.lock);
     g_array_unref(txn->unlink);
 }
@@ -276,6 +280,8 @@ bool content_txn_remove(ContentTxn *txn, guint64 id, guint64 size, ContentPlace 
     static const char sql_blob[] = "DELETE FROM blob WHERE id = ?";
     Db *db = txn->store->content.db;
     Query query;
+    txn->removes = true;
+    content_uses_removing(txn->store, id);
     query_open(&query, db, sql_row);
     query_int(&query, (gint64)id);
     if (!query_run(&query, error))
@@ -325,16 +331,32 @@ static bool remove_range(ContentTxn *txn, const PurgeRange *range, GError **erro
     return true;
 }
 
+/* What the other has already stays: the rest is removed. */
+static bool pass_on(ContentTxn *txn, const PurgeRange *range, GError **error)
+{
+    static const char sql[] =
+        "UPDATE OR IGNORE content SET box = ?, uid = ? WHERE box = ? AND uid = ?";
+    Query query;
+    query_open(&query, txn->store->content.db, sql);
+    query_int(&query, range->to_box);
+    query_int(&query, range->to_uid);
+    query_int(&query, range->box);
+    query_int(&query, range->lo);
+    return query_run(&query, error);
+}
+
 bool content_purge(Store *store, const GArray *ranges, GError **error)
 {
     ContentTxn txn;
     if (!content_txn_begin(&txn, store, error))
         return false;
+    txn.removes = true; /* messages, even if nothing is kept of them */
     for (guint i = 0; i < ranges->len; i++) {
         const PurgeRange *range = &g_array_index(ranges, PurgeRange, i);
         if (range->reused)
             content_writers_kill(store, range->box);
-        if (!remove_range(&txn, range, error)) {
+        if ((range->to_box != 0 && !pass_on(&txn, range, error)) ||
+            !remove_range(&txn, range, error)) {
             content_txn_rollback(&txn);
             return false;
         }

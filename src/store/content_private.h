@@ -7,8 +7,19 @@
 
 /* --- what is open or was used (content_use.c); any thread --- */
 
-bool content_uses_opened(Store *store, guint64 id, gint64 used_ms);
-void content_uses_closed(Store *store, guint64 id);
+/* used_ms: what its row says, or will. True: the first time since it was written. */
+bool content_uses_opened(Store *store, guint64 id, gint64 *used_ms);
+/* The same of one whose bytes are not read yet. False: something was removed meanwhile. */
+bool content_uses_reopened(Store *store, Content *unread, guint64 id, gint64 *used_ms,
+                           guint64 removals);
+void content_uses_closed(Store *store, Content *content, guint64 id);
+/* Before a row goes, in the transaction that takes it out: who has it open and did not read it yet
+ * gets its bytes now. */
+void content_uses_removing(Store *store, guint64 id);
+void content_uses_removed(Store *store); /* when that transaction has ended */
+/* Within use_lock: if it is that content, its bytes by the writer's connection. True: they are
+ * here. */
+bool content_read_before_removal(Content *content, guint64 id);
 void content_uses_committed(Store *store, guint64 id); /* stays a while for who waits for it */
 void content_uses_mark_bad(Store *store, guint64 id);
 bool content_uses_is_bad(Store *store, guint64 id);

@@ -27,24 +27,78 @@ static gint64 *time_new(gint64 time)
     return out;
 }
 
-bool content_uses_opened(Store *store, guint64 id, gint64 used_ms)
+/* Within the lock. */
+static void note_open(ContentStore *self, guint64 id, gint64 *used_ms)
 {
-    ContentStore *self = &store->content;
     gint64 now = clock_real_ns() / 1000000;
-    pthread_mutex_lock(&self->use_lock);
     guint n = GPOINTER_TO_UINT(g_hash_table_lookup(self->open, &id));
     g_hash_table_replace(self->open, key_new(id), GUINT_TO_POINTER(n + 1));
-    if (ABS(now - used_ms) >= USE_RESOLUTION_MS && g_hash_table_size(self->touched) < USES_MAX)
-        g_hash_table_replace(self->touched, key_new(id), time_new(now));
+    if (ABS(now - *used_ms) < USE_RESOLUTION_MS || g_hash_table_size(self->touched) >= USES_MAX)
+        return;
+    g_hash_table_replace(self->touched, key_new(id), time_new(now));
+    *used_ms = now;
+}
+
+bool content_uses_opened(Store *store, guint64 id, gint64 *used_ms)
+{
+    ContentStore *self = &store->content;
+    pthread_mutex_lock(&self->use_lock);
+    note_open(self, id, used_ms);
     bool first = g_hash_table_remove(self->fresh, &id);
     pthread_mutex_unlock(&self->use_lock);
     return first;
 }
 
-void content_uses_closed(Store *store, guint64 id)
+bool content_uses_reopened(Store *store, Content *unread, guint64 id, gint64 *used_ms,
+                           guint64 removals)
 {
     ContentStore *self = &store->content;
     pthread_mutex_lock(&self->use_lock);
+    bool valid = self->removals == removals && !self->removing;
+    if (valid) {
+        note_open(self, id, used_ms);
+        g_hash_table_add(self->unread, unread);
+    }
+    pthread_mutex_unlock(&self->use_lock);
+    return valid;
+}
+
+guint64 content_removals(Store *store)
+{
+    pthread_mutex_lock(&store->content.use_lock);
+    guint64 removals = store->content.removals;
+    pthread_mutex_unlock(&store->content.use_lock);
+    return removals;
+}
+
+static gboolean is_read_now(gpointer content, gpointer value, gpointer id)
+{
+    return content_read_before_removal(content, *(guint64 *)id);
+}
+
+void content_uses_removing(Store *store, guint64 id)
+{
+    ContentStore *self = &store->content;
+    pthread_mutex_lock(&self->use_lock);
+    self->removing = true; /* no ticket opens any more, so these are all there are */
+    g_hash_table_foreach_remove(self->unread, is_read_now, &id);
+    pthread_mutex_unlock(&self->use_lock);
+}
+
+void content_uses_removed(Store *store)
+{
+    ContentStore *self = &store->content;
+    pthread_mutex_lock(&self->use_lock);
+    self->removing = false;
+    self->removals++; /* also for who saw the row before the transaction's end */
+    pthread_mutex_unlock(&self->use_lock);
+}
+
+void content_uses_closed(Store *store, Content *content, guint64 id)
+{
+    ContentStore *self = &store->content;
+    pthread_mutex_lock(&self->use_lock);
+    g_hash_table_remove(self->unread, content);
     guint n = GPOINTER_TO_UINT(g_hash_table_lookup(self->open, &id));
     if (n > 1)
         g_hash_table_replace(self->open, key_new(id), GUINT_TO_POINTER(n - 1));
@@ -75,6 +129,7 @@ void content_uses_mark_bad(Store *store, guint64 id)
 {
     pthread_mutex_lock(&store->content.use_lock);
     g_hash_table_add(store->content.bad, key_new(id));
+    store->content.removals++;
     pthread_mutex_unlock(&store->content.use_lock);
 }
 

@@ -100,6 +100,7 @@ ContentWriter *content_begin(Store *store, const ContentKey *key, guint64 size_h
     self->id = (guint64)__atomic_fetch_add(&store->content.next_id, 1, __ATOMIC_RELAXED);
     self->key = *key;
     self->key.section = g_strdup(key->section);
+    store_origin(store_reader(store), key->box, key->uid, &self->key.box, &self->key.uid);
     self->crc = (guint32)crc32_z(0, NULL, 0);
     self->buffer = g_byte_array_new();
     self->fd = -1;
@@ -210,7 +211,9 @@ static bool put_sizes(Store *store, GPtrArray *writers, GError **error)
     if (txn == NULL)
         return false;
     for (guint i = 0; i < writers->len; i++) {
-        const ContentWriter *w = writers->pdata[i];
+        ContentWriter *w = writers->pdata[i];
+        /* The server may have numbered it since it was begun. */
+        store_locate(&txn->reader, &w->key.box, &w->key.uid);
         if (!store_size_put(txn, w->key.box, w->key.uid, w->key.kind, w->key.section, w->size,
                             error)) {
             store_rollback(txn);

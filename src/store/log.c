@@ -2,7 +2,7 @@
  *
  * The rule: what is shown is computed when it is read, from the row, what is kept here, and what is
  * pending, in this order. So to roll back is to delete a row. */
-#include "private.h"
+#include "log_private.h"
 
 #include <string.h>
 
@@ -51,7 +51,29 @@ void log_op_borrow(Query *query, LogOp *out)
         .emailid = query_get_text(query, 15),
         .internaldate = query_get_int(query, 16),
         .size = (guint64)query_get_int(query, 17),
+        .to_box = (guint32)query_get_int(query, 18),
+        .to_n = (guint32)query_get_int(query, 19),
+        .target = query_get_text(query, 20),
+        .fence_uidvalidity = (guint32)query_get_int(query, 21),
+        .fence_uidnext = (guint32)query_get_int(query, 22),
+        .after = (guint32)query_get_int(query, 23),
+        .shown = query_get_text(query, 24),
     };
+}
+
+bool log_op_take(StoreReader *reader, Query *query, LogOp *out)
+{
+    g_autoptr(LogOp) op = NULL;
+    if (query_step(query)) {
+        LogOp row;
+        log_op_borrow(query, &row);
+        op = log_op_copy(&row);
+    }
+    if (!reader_close_query(reader, query) || op == NULL)
+        return false;
+    *out = *op;
+    g_free(g_steal_pointer(&op)); /* its strings are the caller's now */
+    return true;
 }
 
 LogOp *log_op_copy(const LogOp *op)
@@ -64,6 +86,8 @@ LogOp *log_op_copy(const LogOp *op)
     out->name = g_strdup(op->name);
     out->message_id = g_strdup(op->message_id);
     out->emailid = g_strdup(op->emailid);
+    out->target = g_strdup(op->target);
+    out->shown = g_strdup(op->shown);
     return out;
 }
 
@@ -76,6 +100,8 @@ void log_op_clear(LogOp *op)
     g_free(op->name);
     g_free(op->message_id);
     g_free(op->emailid);
+    g_free(op->target);
+    g_free(op->shown);
     memset(op, 0, sizeof(*op));
 }
 
@@ -120,7 +146,8 @@ char *log_shown_flags(StoreReader *reader, guint32 box, guint32 uid, const char 
 {
     static const char sql_local[] = "SELECT plus, minus FROM local_flag WHERE box = ? AND uid = ?";
     static const char sql_pending[] = "SELECT plus, minus FROM log WHERE box = ? AND uid = ?"
-                                      " AND state <= 1 /* QUEUED, INFLIGHT */ ORDER BY seq";
+                                      " AND state <= 1 /* QUEUED, INFLIGHT */ AND kind = 0"
+                                      " ORDER BY seq";
     g_auto(Flags) flags = {0};
     flags_parse(&flags, server != NULL ? server : "");
     apply_rows(reader, sql_local, box, uid, &flags);
@@ -131,13 +158,18 @@ char *log_shown_flags(StoreReader *reader, guint32 box, guint32 uid, const char 
 static bool has_local(StoreReader *reader, guint32 box, guint32 uid)
 {
     static const char sql[] = "SELECT 1 FROM local_flag WHERE box = ? AND uid = ?";
-    Query query;
-    if (!reader_open_query(reader, &query, sql))
-        return false;
-    query_int(&query, box);
-    query_int(&query, uid);
-    bool found = query_step(&query);
-    return reader_close_query(reader, &query) && found;
+    return reader_finds(reader, sql, box, uid);
+}
+
+/* Something was sent that may have been done or not. */
+static bool is_unsure(StoreReader *reader, guint32 box, guint32 uid)
+{
+    static const char sql[] =
+        "SELECT 1 FROM log WHERE box = ?1 AND uid = ?2 AND state = 6 UNION ALL"
+        " SELECT 1 FROM log WHERE to_n != 0 AND to_n = ?2 AND ?1 = " LOG_SQL_PENDING
+        " AND state = 6 LIMIT 1";
+    G_STATIC_ASSERT(LOG_UNSURE == 6);
+    return reader_finds(reader, sql, box, uid);
 }
 
 LogMsgState log_msg_state(StoreReader *reader, guint32 box, guint32 uid)
@@ -145,7 +177,7 @@ LogMsgState log_msg_state(StoreReader *reader, guint32 box, guint32 uid)
     LogCounts counts;
     log_count(reader, box, uid, &counts);
     if (counts.pending > 0)
-        return LOG_MSG_QUEUED;
+        return is_unsure(reader, box, uid) ? LOG_MSG_UNSURE : LOG_MSG_QUEUED;
     if (counts.failed > 0)
         return LOG_MSG_FAILED;
     return has_local(reader, box, uid) ? LOG_MSG_LOCAL : LOG_MSG_SYNCED;
@@ -160,17 +192,7 @@ bool log_get(StoreReader *reader, guint32 seq, LogOp *out)
     if (!reader_open_query(reader, &query, sql))
         return false;
     query_int(&query, seq);
-    g_autoptr(LogOp) op = NULL;
-    if (query_step(&query)) {
-        LogOp row;
-        log_op_borrow(&query, &row);
-        op = log_op_copy(&row);
-    }
-    if (!reader_close_query(reader, &query) || op == NULL)
-        return false;
-    *out = *op;
-    g_free(g_steal_pointer(&op)); /* its strings are the caller's now */
-    return true;
+    return log_op_take(reader, &query, out);
 }
 
 void log_each(StoreReader *reader, bool failed, guint32 after, LogFunc f, gpointer data)
@@ -194,13 +216,23 @@ void log_each(StoreReader *reader, bool failed, guint32 after, LogFunc f, gpoint
 
 /* What a count is of, from the whole to the one. */
 static const char sql_count_all[] = "SELECT state = 5, count(*) FROM log GROUP BY 1";
-static const char sql_count_box[] = "SELECT state = 5, count(*) FROM log WHERE box = ? GROUP BY 1";
+static const char sql_count_box[] =
+    "SELECT state = 5, count(*) FROM log WHERE seq IN (SELECT seq FROM log WHERE box = ?1"
+    " UNION SELECT seq FROM log WHERE to_box != 0 AND to_box = ?1"
+    " UNION SELECT o.seq FROM log AS p JOIN log AS o ON o.box = " LOG_SQL_PENDING
+    " AND o.uid = p.to_n WHERE p.to_box != 0 AND p.to_box = ?1) GROUP BY 1";
 static const char sql_count_msg[] =
     "SELECT state = 5, count(*) FROM log WHERE box = ? AND uid = ? GROUP BY 1";
+static const char sql_count_pending[] =
+    "SELECT state = 5, count(*) FROM (SELECT state FROM log WHERE box = ?1 AND uid = ?2"
+    " UNION ALL SELECT state FROM log WHERE to_n != 0 AND to_n = ?2) GROUP BY 1";
 
 void log_count(StoreReader *reader, guint32 box, guint32 uid, LogCounts *out)
 {
-    const char *sql = box == 0 ? sql_count_all : uid == 0 ? sql_count_box : sql_count_msg;
+    const char *sql = box == 0                   ? sql_count_all
+                      : uid == 0                 ? sql_count_box
+                      : box == STORE_BOX_PENDING ? sql_count_pending
+                                                 : sql_count_msg;
     Query query;
     *out = (LogCounts){0};
     if (!reader_open_query(reader, &query, sql))
@@ -214,20 +246,4 @@ void log_count(StoreReader *reader, guint32 box, guint32 uid, LogCounts *out)
         *count = (guint64)query_get_int(&query, 1);
     }
     reader_close_query(reader, &query);
-}
-
-GArray *log_due(StoreReader *reader)
-{
-    static const char sql[] = "SELECT box, min(next_try_ns) FROM log WHERE state = 0 GROUP BY box"
-                              " ORDER BY box";
-    GArray *out = g_array_new(FALSE, FALSE, sizeof(LogDue));
-    Query query;
-    if (!reader_open_query(reader, &query, sql))
-        return out;
-    while (query_step(&query)) {
-        LogDue due = {(guint32)query_get_int(&query, 0), query_get_int(&query, 1)};
-        g_array_append_val(out, due);
-    }
-    reader_close_query(reader, &query);
-    return out;
 }

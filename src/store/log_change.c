@@ -1,8 +1,8 @@
-/* log_change.c - what a person does to the log: change flags, take back, retry, forget.
+/* log_change.c - what a person does to flags.
  *
  * The rule: a refusal leaves the transaction as it was, so that the changes of others that share it
  * go on. Only a failing database fails it. */
-#include "private.h"
+#include "log_private.h"
 
 #include <string.h>
 #include "imapfs/base/error.h"
@@ -75,36 +75,14 @@ static bool write_queued(StoreTxn *txn, guint32 seq, const Flags *set, const Fla
     return txn_run_query(txn, &query, error);
 }
 
-static bool insert_queued(StoreTxn *txn, const StoreBox *box, const StoreMsg *msg, const Flags *set,
+static bool insert_queued(StoreTxn *txn, const LogSubject *subject, const Flags *set,
                           const Flags *clear, gint64 now_ns, guint32 *seq_out, GError **error)
 {
-    static const char sql[] =
-        "INSERT INTO log(kind, box, uid, uidvalidity, plus, minus, logged_ns, mailbox, name,"
-        " message_id, emailid, internaldate, size) VALUES(?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)";
     g_autofree char *plus = flags_to_text(set), *minus = flags_to_text(clear);
-    Query query;
-    if (!txn_open_query(txn, &query, sql, error))
-        return false;
-    query_int(&query, LOG_FLAGS);
-    query_int(&query, box->id);
-    query_int(&query, msg->uid);
-    query_int(&query, box->uidvalidity);
-    query_text(&query, plus);
-    query_text(&query, minus);
-    query_int(&query, now_ns);
-    query_text(&query, box->name);
-    query_text(&query, msg->name);
-    query_text(&query, msg->message_id);
-    query_text(&query, msg->emailid);
-    query_int(&query, msg->internaldate);
-    query_int(&query, (gint64)msg->size);
-    if (!txn_run_query(txn, &query, error))
-        return false;
-    gint64 seq = sqlite3_last_insert_rowid(txn->store->writer->handle);
-    if (seq > LOG_MAX_SEQ)
-        return txn_refuse(txn, error, IMAPFS_ERROR_FULL, "the log has no numbers left");
-    *seq_out = (guint32)seq;
-    return true;
+    LogOp op = log_subject_op(subject, LOG_FLAGS, now_ns);
+    op.set = plus;
+    op.clear = minus;
+    return log_insert(txn, &op, seq_out, error);
 }
 
 static bool write_local(StoreTxn *txn, guint32 box, guint32 uid, const Flags *set,
@@ -140,141 +118,129 @@ static bool keep_here(StoreTxn *txn, guint32 box, guint32 uid, const char *set, 
     return write_local(txn, box, uid, &plus, &minus, error);
 }
 
-static bool queue(StoreTxn *txn, const StoreBox *box, const StoreMsg *msg, const char *set,
-                  const char *clear, gint64 now_ns, guint32 *seq_out, GError **error)
+/* Flags are not merged across a copy of the message: that has those of before. */
+static bool queue(StoreTxn *txn, const LogSubject *subject, const char *set, const char *clear,
+                  gint64 now_ns, guint32 *seq_out, GError **error)
 {
-    static const char sql[] = "SELECT seq, plus, minus FROM log WHERE box = ? AND uid = ?"
-                              " AND state = 0 AND kind = 0 /* QUEUED, FLAGS */";
+    static const char sql[] =
+        "SELECT seq, plus, minus FROM log WHERE box = ?1 AND uid = ?2 AND state = 0 AND kind = 0"
+        " AND NOT EXISTS (SELECT 1 FROM log AS later WHERE later.box = ?1 AND later.uid = ?2"
+        " AND later.kind IN (1, 2) AND later.state != 5 AND later.seq > log.seq)"
+        " ORDER BY seq DESC LIMIT 1";
+    G_STATIC_ASSERT(LOG_FLAGS == 0 && LOG_MOVE == 1 && LOG_COPY == 2);
     g_auto(Flags) plus = {0};
     g_auto(Flags) minus = {0};
     g_autoptr(GError) failed = NULL;
-    bool found = read_pair(txn, sql, box->id, msg->uid, seq_out, &plus, &minus, &failed);
+    bool found = read_pair(txn, sql, subject->box, subject->uid, seq_out, &plus, &minus, &failed);
     if (failed != NULL) {
         g_propagate_error(error, g_steal_pointer(&failed));
         return false;
     }
     log_merge(&plus, &minus, set, clear);
     return found ? write_queued(txn, *seq_out, &plus, &minus, error)
-                 : insert_queued(txn, box, msg, &plus, &minus, now_ns, seq_out, error);
+                 : insert_queued(txn, subject, &plus, &minus, now_ns, seq_out, error);
+}
+
+/* --- a letter that was not sent yet --- */
+
+static bool has_ops(StoreTxn *txn, guint32 n, bool *has_out, GError **error)
+{
+    static const char sql[] = "SELECT 1 FROM log WHERE box = " LOG_SQL_PENDING " AND uid = ?"
+                              " AND state != 5 LIMIT 1";
+    Query query;
+    if (!txn_open_query(txn, &query, sql, error))
+        return false;
+    query_int(&query, n);
+    *has_out = query_step(&query);
+    return txn_close_query(txn, &query, error);
+}
+
+/* They are sent with it. */
+static bool flag_letter(StoreTxn *txn, const LogSubject *subject, const char *set,
+                        const char *clear, GError **error)
+{
+    g_auto(Flags) flags = {0};
+    g_auto(Flags) ignored = {0};
+    flags_parse(&flags, subject->msg.flags);
+    log_merge(&flags, &ignored, set, clear);
+    g_autofree char *text = flags_to_text(&flags);
+    return store_msg_set_flags(txn, subject->box, subject->uid, text, 0, NULL, error);
 }
 
 /* --- the calls --- */
 
-/* What was read inside the transaction is a fact only if no read failed. */
-static bool gone(StoreTxn *txn, const char *words, GError **error)
+static bool change(StoreTxn *txn, const LogSubject *subject, const Flags *set, const Flags *clear,
+                   gint64 now_ns, guint32 *seq_out, GError **error)
 {
-    if (!store_reader_check(&txn->reader, error)) {
-        txn->failed = true;
-        return false;
-    }
-    g_set_error_literal(error, IMAPFS_ERROR, IMAPFS_ERROR_GONE, words);
-    return false;
-}
-
-static bool change(StoreTxn *txn, const StoreBox *box, const StoreMsg *msg, const Flags *set,
-                   const Flags *clear, gint64 now_ns, guint32 *seq_out, GError **error)
-{
+    const LogOp *placing = &subject->placing;
+    bool busy = true;
     g_autofree char *plus = flags_to_text(set), *minus = flags_to_text(clear);
-    g_autofree char *shown = log_shown_flags(&txn->reader, box->id, msg->uid, msg->flags);
-    if (keeps_nothing(box))
-        return keep_here(txn, box->id, msg->uid, plus, minus, error);
-    return check_permanent(box, set, clear, shown, error) &&
-           queue(txn, box, msg, plus, minus, now_ns, seq_out, error);
+    g_autofree char *shown =
+        log_shown_flags(&txn->reader, subject->box, subject->uid, subject->msg.flags);
+    if (keeps_nothing(&subject->where))
+        return keep_here(txn, subject->box, subject->uid, plus, minus, error);
+    if (!check_permanent(&subject->where, set, clear, shown, error))
+        return false;
+    if (placing->kind == LOG_APPEND && placing->state == LOG_QUEUED &&
+        !has_ops(txn, subject->uid, &busy, error))
+        return false;
+    if (busy)
+        return queue(txn, subject, plus, minus, now_ns, seq_out, error);
+    *seq_out = placing->seq;
+    return flag_letter(txn, subject, plus, minus, error);
 }
 
 bool log_flags(StoreTxn *txn, guint32 box, guint32 uid, const Flags *set, const Flags *clear,
                gint64 now_ns, guint32 *seq_out, GError **error)
 {
-    StoreBox row = {0};
-    StoreMsg msg = {0};
+    LogSubject subject;
     guint32 seq = 0;
-    bool ok = false;
-    if (!store_box_by_id(&txn->reader, box, &row))
-        ok = gone(txn, "the mailbox is no longer there", error);
-    else if (!store_msg_get(&txn->reader, box, uid, &msg))
-        ok = gone(txn, "the message is no longer there", error);
-    else
-        ok = change(txn, &row, &msg, set, clear, now_ns, &seq, error);
-    store_box_clear(&row);
-    store_msg_clear(&msg);
+    if (!log_subject_load(txn, box, uid, &subject, error))
+        return false;
+    bool ok = change(txn, &subject, set, clear, now_ns, &seq, error);
+    log_subject_clear(&subject);
     if (ok && seq_out != NULL)
         *seq_out = seq;
     return ok;
 }
 
-bool log_cancel(StoreTxn *txn, guint32 seq, GError **error)
-{
-    LogOp op = {0};
-    if (!log_get(&txn->reader, seq, &op))
-        return gone(txn, "no such operation; it was sent, or dropped", error);
-    LogState state = op.state;
-    log_op_clear(&op);
-    if (state == LOG_INFLIGHT || state == LOG_FAILED) {
-        g_set_error_literal(error, IMAPFS_ERROR, IMAPFS_ERROR_BUSY,
-                            state == LOG_INFLIGHT ? "it is being sent" : "it was sent, and failed");
-        return false;
-    }
-    return log_delete(txn, seq, error);
-}
-
 /* What the mailbox is known to keep is not asked: that is of the last SELECT, and who retries says
  * that it may have changed. */
-static bool retry(StoreTxn *txn, const LogOp *op, gint64 now_ns, GError **error)
+static bool retry_flags(StoreTxn *txn, const LogOp *op, gint64 now_ns, GError **error)
 {
-    StoreBox box = {0};
-    StoreMsg msg = {0};
+    LogSubject subject;
     guint32 seq;
-    bool ok;
-    if (op->uid == 0 || op->box == 0)
-        return gone(txn, "its message is no longer there: it can only be discarded", error);
-    if (!store_box_by_id(&txn->reader, op->box, &box) ||
-        !store_msg_get(&txn->reader, op->box, op->uid, &msg))
-        ok = gone(txn, "its message is no longer there: it can only be discarded", error);
-    else
-        ok = queue(txn, &box, &msg, op->set, op->clear, now_ns, &seq, error) &&
-             log_delete(txn, op->seq, error);
-    store_box_clear(&box);
-    store_msg_clear(&msg);
-    return ok;
-}
-
-/* The parked operation of that number, or false. */
-static bool get_parked(StoreTxn *txn, guint32 seq, LogOp *out, GError **error)
-{
-    if (log_get(&txn->reader, seq, out)) {
-        if (out->state == LOG_FAILED)
-            return true;
-        log_op_clear(out);
+    g_autoptr(GError) problem = NULL;
+    if (!log_subject_load(txn, op->box, op->uid, &subject, &problem)) {
+        if (g_error_matches(problem, IMAPFS_ERROR, IMAPFS_ERROR_GONE))
+            return log_gone(txn, "its message is no longer there: it can only be discarded", error);
+        g_propagate_error(error, g_steal_pointer(&problem));
+        return false;
     }
-    return gone(txn, "no such failed operation", error);
+    bool ok = queue(txn, &subject, op->set, op->clear, now_ns, &seq, error) &&
+              log_end(txn, op->seq, true, error);
+    log_subject_clear(&subject);
+    return ok;
 }
 
 bool log_retry(StoreTxn *txn, guint32 seq, gint64 now_ns, GError **error)
 {
-    LogOp op = {0};
-    if (!get_parked(txn, seq, &op, error))
-        return false;
-    bool ok = retry(txn, &op, now_ns, error);
-    log_op_clear(&op);
-    return ok;
-}
-
-bool log_discard(StoreTxn *txn, guint32 seq, GError **error)
-{
-    LogOp op = {0};
-    if (!get_parked(txn, seq, &op, error))
-        return false;
-    log_op_clear(&op);
-    return log_delete(txn, seq, error);
+    g_autoptr(LogOp) op = log_load(txn, seq, error);
+    if (op == NULL || op->state != LOG_FAILED)
+        return !txn->failed && log_gone(txn, "no such failed operation", error);
+    if (log_is_of_box(op->kind))
+        return log_box_retry(txn, op, now_ns, error);
+    return op->kind == LOG_FLAGS ? retry_flags(txn, op, now_ns, error)
+                                 : log_retry_message(txn, op, now_ns, error);
 }
 
 bool log_keep_here(StoreTxn *txn, guint32 seq, GError **error)
 {
-    LogOp op = {0};
-    if (!log_get(&txn->reader, seq, &op))
-        return gone(txn, "no such operation", error);
-    bool ok = op.box != 0 && op.uid != 0 ? keep_here(txn, op.box, op.uid, op.set, op.clear, error)
-                                         : gone(txn, "its message is no longer there", error);
-    log_op_clear(&op);
-    return ok && log_delete(txn, seq, error);
+    g_autoptr(LogOp) op = log_load(txn, seq, error);
+    if (op == NULL)
+        return !txn->failed && log_gone(txn, "no such operation", error);
+    if (op->box == 0 || op->uid == 0)
+        return log_gone(txn, "its message is no longer there", error);
+    return keep_here(txn, op->box, op->uid, op->set, op->clear, error) &&
+           log_end(txn, seq, true, error);
 }

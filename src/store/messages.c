@@ -79,6 +79,20 @@ bool store_msg_get(StoreReader *reader, guint32 box, guint32 uid, StoreMsg *out)
     return true;
 }
 
+bool store_msg_is_anywhere(StoreReader *reader, guint32 uid, const char *name, gsize length)
+{
+    static const char sql[] = "SELECT 1 FROM box JOIN msg INDEXED BY msg_uid ON msg.box = box.id"
+                              " AND msg.uid = ? WHERE msg.name = ? LIMIT 1";
+    g_autofree char *text = g_strndup(name, length);
+    Query query;
+    if (!reader_open_query(reader, &query, sql))
+        return false;
+    query_int(&query, uid);
+    query_text(&query, text);
+    bool found = query_step(&query);
+    return reader_close_query(reader, &query) && found;
+}
+
 void store_msg_each(StoreReader *reader, guint32 box, guint32 after, StoreMsgFunc f, gpointer data)
 {
     static const char sql[] =
@@ -187,6 +201,12 @@ static void log_violation(guint32 box, const StoreMsg *was, const StoreMsg *now)
               box, now->uid, was->internaldate, now->internaldate, was->size, now->size);
 }
 
+static bool was_undeleted(const char *before, const char *now)
+{
+    return strstr(or_empty(before), "\\Deleted") != NULL &&
+           strstr(or_empty(now), "\\Deleted") == NULL;
+}
+
 /* Whether the row already says all that msg may still change. */
 static bool is_known(const StoreMsg *row, const StoreMsg *msg)
 {
@@ -207,17 +227,20 @@ static bool update(StoreTxn *txn, guint32 box, const StoreMsg *msg, GError **err
         return false;
     query_int(&query, box);
     query_int(&query, msg->uid);
-    bool known = false;
+    bool known = false, undeleted = false;
     if (query_step(&query)) {
         StoreMsg row;
         msg_borrow(&query, &row);
         log_violation(box, &row, msg);
         known = is_known(&row, msg);
+        undeleted = was_undeleted(row.flags, msg->flags);
     }
     if (!txn_close_query(txn, &query, error))
         return false;
     if (known)
         return true;
+    if (undeleted && !log_undeleted(txn, box, msg->uid, error))
+        return false;
     if (!txn_open_query(txn, &query, sql, error))
         return false;
     query_text(&query, or_empty(msg->flags));
@@ -258,7 +281,8 @@ bool store_msg_set_flags(StoreTxn *txn, guint32 box, guint32 uid, const char *fl
     bool found = query_step(&query);
     bool same = found && g_strcmp0(query_get_text(&query, 0), or_empty(flags)) == 0;
     guint64 old_modseq = found ? (guint64)query_get_int(&query, 1) : 0;
-    if (!txn_close_query(txn, &query, error))
+    bool undeleted = found && was_undeleted(query_get_text(&query, 0), flags);
+    if (!txn_close_query(txn, &query, error) || (undeleted && !log_undeleted(txn, box, uid, error)))
         return false;
     if (modseq == 0)
         modseq = old_modseq;
@@ -317,8 +341,9 @@ static const char sql_drop_structure[] =
     "DELETE FROM structure WHERE box = ? AND uid BETWEEN ? AND ?";
 static const char sql_drop_size[] = "DELETE FROM size WHERE box = ? AND uid BETWEEN ? AND ?";
 static const char sql_drop_local[] = "DELETE FROM local_flag WHERE box = ? AND uid BETWEEN ? AND ?";
+static const char sql_drop_hidden[] = "DELETE FROM hidden WHERE box = ? AND uid BETWEEN ? AND ?";
 static const char *const sql_drop[] = {sql_drop_msg, sql_drop_structure, sql_drop_size,
-                                       sql_drop_local};
+                                       sql_drop_local, sql_drop_hidden};
 
 static bool drop_range(StoreTxn *txn, guint32 box, guint32 lo, guint32 hi, GError **error)
 {
@@ -339,6 +364,11 @@ static bool drop_range(StoreTxn *txn, guint32 box, guint32 lo, guint32 hi, GErro
 bool txn_empty_box(StoreTxn *txn, guint32 box, GError **error)
 {
     return drop_range(txn, box, 0, G_MAXUINT32, error);
+}
+
+bool txn_drop_msg(StoreTxn *txn, guint32 box, guint32 uid, GError **error)
+{
+    return drop_range(txn, box, uid, uid, error);
 }
 
 bool store_msg_remove(StoreTxn *txn, guint32 box, const UidSet *uids, UidSet *removed_out,

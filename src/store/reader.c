@@ -154,3 +154,14 @@ bool reader_close_query(StoreReader *reader, Query *query)
     reader_fail(reader, failure);
     return false;
 }
+
+bool reader_finds(StoreReader *reader, const char *sql, gint64 one, gint64 two)
+{
+    Query query;
+    if (!reader_open_query(reader, &query, sql))
+        return false;
+    query_int(&query, one);
+    query_int(&query, two);
+    bool found = query_step(&query);
+    return reader_close_query(reader, &query) && found;
+}

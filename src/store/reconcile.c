@@ -1,6 +1,7 @@
 /* reconcile.c - what LIST said, whole, becomes the mailbox rows.
  *
- * The rule: a name that stays keeps its id and its leaf. The order:
+ * The rule: a name that stays keeps its id and its leaf. Names here are those that are shown: what
+ * LIST said comes through box_overlay.c. The order:
  *   want      every listed name and the levels above it
  *   load      the rows there are
  *   remove    rows nobody wants
@@ -8,7 +9,7 @@
  *   place     the others, parents first: new rows, and rows whose parent is another now
  *   finish    times of directories whose entries changed
  * Also here: a mailbox that the server made anew (store_box_renew). */
-#include "private.h"
+#include "box_private.h"
 
 #include <string.h>
 #include "imapfs/base/error.h"
@@ -17,10 +18,10 @@
 #include "imapfs/mime/name.h"
 #include "imapfs/wire/response.h"
 
-#define RAW_MARK '\001' /* in front of names that could not be decoded (wire/mailbox_name.h) */
-
 typedef struct {
     char *name;
+    char *wire_name; /* NULL: the server does not have it */
+    bool local;      /* still to be made there */
     char delimiter;
     guint32 attributes;
     guint depth; /* 0 at the top */
@@ -34,62 +35,19 @@ typedef struct {
     GHashTable *known;   /* name -> StoreBox *, as the rows are */
     GHashTable *leaves;  /* "PARENT/LEAF" that are taken */
     GHashTable *touched; /* ids of directories whose entries changed */
+    GHashTable *doomed;  /* ids of those that are still to be removed on the server */
+    GPtrArray *leaving;  /* of StoreBox *: rows that nobody is shown */
     BoxIds ids;
     GArray *added_out, *removed_out;
 } Reconcile;
 
 /* --- levels --- */
 
-/* Where the last level begins in a name; 0 when the name is at the top. A delimiter in front of
- * everything belongs to the first level. */
-static gsize last_level(const char *name, char delimiter)
-{
-    gsize start = name[0] == RAW_MARK ? 1 : 0;
-    const char *at = delimiter > 0 ? strrchr(name, delimiter) : NULL;
-    return at == NULL || (gsize)(at - name) <= start ? 0 : (gsize)(at - name) + 1;
-}
-
-/* A raw name's upper levels are raw only if they need to be: as they would have been decoded. */
-static void unmark(char *name, char delimiter)
-{
-    if (name[0] != RAW_MARK)
-        return;
-    for (const char *at = name + 1; *at != '\0'; at++)
-        if (*at < 0x20 || *at > 0x7e || *at == '&')
-            return;
-    memmove(name, name + 1, strlen(name));
-    if (g_ascii_strncasecmp(name, "INBOX", 5) == 0 && (name[5] == '\0' || name[5] == delimiter))
-        memcpy(name, "INBOX", 5);
-}
-
-/* NULL at the top. Caller frees. */
-static char *parent_name(const char *name, char delimiter)
-{
-    gsize level = last_level(name, delimiter);
-    if (level == 0)
-        return NULL;
-    char *out = g_strndup(name, level - 1);
-    unmark(out, delimiter);
-    return out;
-}
-
-static guint depth_of(const char *name, char delimiter)
-{
-    guint depth = 0;
-    for (g_autofree char *at = g_strdup(name); depth <= LIMIT_MAILBOX_DEPTH; depth++) {
-        char *up = parent_name(at, delimiter);
-        if (up == NULL)
-            break;
-        g_free(at);
-        at = up;
-    }
-    return depth;
-}
-
 static void level_free(gpointer data)
 {
     Level *level = data;
     g_free(level->name);
+    g_free(level->wire_name);
     g_free(level);
 }
 
@@ -101,7 +59,8 @@ static void box_free(gpointer data)
 
 /* --- want --- */
 
-static void want_name(Reconcile *self, const char *name, char delimiter, guint32 attributes)
+static void want_name(Reconcile *self, const char *name, const char *wire_name, char delimiter,
+                      guint32 attributes)
 {
     if ((attributes & LIST_NONEXISTENT) != 0)
         attributes |= LIST_NOSELECT; /* RFC 9051 7.3.1 */
@@ -110,14 +69,17 @@ static void want_name(Reconcile *self, const char *name, char delimiter, guint32
         const guint32 absent = LIST_NONEXISTENT | LIST_NOSELECT;
         level->attributes = ((level->attributes | attributes) & ~absent) |
                             (level->attributes & attributes & absent);
+        if (level->wire_name == NULL && !level->local)
+            level->wire_name = g_strdup(wire_name);
         level->delimiter = level->delimiter != '\0' ? level->delimiter : delimiter;
         return;
     }
     level = g_new0(Level, 1);
     level->name = g_strdup(name);
+    level->wire_name = g_strdup(wire_name);
     level->delimiter = delimiter;
     level->attributes = attributes;
-    level->depth = depth_of(name, delimiter);
+    level->depth = box_depth(name, delimiter);
     g_hash_table_insert(self->wanted, level->name, level);
 }
 
@@ -128,32 +90,47 @@ static bool is_usable(const char *name, char delimiter)
         why = "it has no name";
     else if (strlen(name) > LIMIT_MAILBOX_NAME || !g_utf8_validate(name, -1, NULL))
         why = "its name is too long or broken";
-    else if (depth_of(name, delimiter) >= LIMIT_MAILBOX_DEPTH)
+    else if (box_depth(name, delimiter) >= LIMIT_MAILBOX_DEPTH)
         why = "it has too many levels";
     if (why != NULL)
         log_warn("store", "a mailbox is left out: %s", why);
     return why == NULL;
 }
 
-static bool want_listing(Reconcile *self, const StoreListing *listing, GError **error)
+/* The server's name of the level above: where the two names end alike, theirs do. */
+static char *above_on_server(const char *name, const char *wire_name, char delimiter)
 {
-    char delimiter = listing->delimiter > 0 ? listing->delimiter : '\0';
-    if (!is_usable(listing->name, delimiter))
+    if (wire_name == NULL || strcmp(name + box_last_level(name, delimiter),
+                                    wire_name + box_last_level(wire_name, delimiter)) != 0)
+        return NULL;
+    return box_parent_name(wire_name, delimiter);
+}
+
+static bool want_entry(Reconcile *self, const BoxEntry *entry, GError **error)
+{
+    if (entry->doomed) {
+        g_hash_table_add(self->doomed, GUINT_TO_POINTER(entry->box));
         return true;
-    g_autofree char *name = g_strdup(listing->name);
-    gsize length = strlen(name);
-    /* "Public/" is how some servers list a place that only holds others. */
-    if ((listing->attributes & (LIST_NOSELECT | LIST_NONEXISTENT)) != 0 && length > 1 &&
-        name[length - 1] == delimiter)
-        name[length - 1] = '\0';
-    want_name(self, name, delimiter, listing->attributes);
+    }
+    if (!is_usable(entry->name, entry->delimiter))
+        return true;
+    g_autofree char *name = g_strdup(entry->name), *wire = g_strdup(entry->wire_name);
+    want_name(self, name, wire, entry->delimiter, entry->attributes);
+    if (entry->box != 0) { /* the level of that name that the server may have is none yet */
+        Level *level = g_hash_table_lookup(self->wanted, name);
+        level->local = true;
+        g_clear_pointer(&level->wire_name, g_free);
+    }
     char *up;
-    while ((up = parent_name(name, delimiter)) != NULL) {
+    while ((up = box_parent_name(name, entry->delimiter)) != NULL) {
+        char *wire_up = above_on_server(name, wire, entry->delimiter);
         g_free(name);
+        g_free(wire);
         name = up;
+        wire = wire_up;
         if (g_hash_table_contains(self->wanted, name))
             break; /* and so are those above */
-        want_name(self, name, delimiter, LIST_NONEXISTENT);
+        want_name(self, name, wire, entry->delimiter, LIST_NONEXISTENT);
     }
     if (g_hash_table_size(self->wanted) > LIMIT_MAILBOXES)
         return txn_refuse(self->txn, error, IMAPFS_ERROR_TOO_BIG,
@@ -168,14 +145,17 @@ static bool load_row(const StoreBox *row, gpointer data)
     Reconcile *self = data;
     StoreBox *box = g_new(StoreBox, 1);
     *box = box_copy(row);
-    g_hash_table_insert(self->known, box->name, box);
+    if (row->doomed)
+        g_ptr_array_add(self->leaving, box);
+    else
+        g_hash_table_insert(self->known, box->name, box);
     return true;
 }
 
 static bool load(Reconcile *self, GError **error)
 {
     StoreReader *reader = &self->txn->reader;
-    store_box_all(reader, load_row, self);
+    box_each_row(reader, load_row, self);
     if (!store_reader_check(reader, error)) {
         self->txn->failed = true;
         return false;
@@ -190,15 +170,17 @@ static void touch(Reconcile *self, guint32 directory)
 
 /* --- remove --- */
 
-static bool delete_row(Reconcile *self, const StoreBox *box, GError **error)
+static bool remove_row(Reconcile *self, const StoreBox *box, GError **error)
 {
-    static const char sql[] = "DELETE FROM box WHERE id = ?";
-    Query query;
-    if (!log_box_removed(self->txn, box, error) || !txn_empty_box(self->txn, box->id, error) ||
-        !txn_open_query(self->txn, &query, sql, error))
+    if (!box_delete(self->txn, box, error))
         return false;
-    query_int(&query, box->id);
-    return txn_run_query(self->txn, &query, error);
+    box_ids_retire(&self->ids, box->id);
+    touch(self, box->parent);
+    if (self->removed_out != NULL) {
+        StoreBox copy = box_copy(box);
+        g_array_append_val(self->removed_out, copy);
+    }
+    return true;
 }
 
 static bool remove_unwanted(Reconcile *self, GError **error)
@@ -210,15 +192,15 @@ static bool remove_unwanted(Reconcile *self, GError **error)
         StoreBox *box = value;
         if (g_hash_table_contains(self->wanted, key))
             continue;
-        if (!delete_row(self, box, error))
+        if (!remove_row(self, box, error))
             return false;
-        box_ids_retire(&self->ids, box->id);
-        touch(self, box->parent);
-        if (self->removed_out != NULL) {
-            StoreBox copy = box_copy(box);
-            g_array_append_val(self->removed_out, copy);
-        }
         g_hash_table_iter_remove(&iter);
+    }
+    for (guint i = 0; i < self->leaving->len; i++) {
+        const StoreBox *box = self->leaving->pdata[i];
+        if (!g_hash_table_contains(self->doomed, GUINT_TO_POINTER(box->id)) &&
+            !remove_row(self, box, error))
+            return false;
     }
     return true;
 }
@@ -233,7 +215,7 @@ static char *leaf_key(guint32 parent, const char *leaf)
 /* The id of the directory a name is in. False when that has no row yet. */
 static bool find_parent(Reconcile *self, const Level *level, guint32 *parent_out)
 {
-    g_autofree char *up = parent_name(level->name, level->delimiter);
+    g_autofree char *up = box_parent_name(level->name, level->delimiter);
     StoreBox *row = up != NULL ? g_hash_table_lookup(self->known, up) : NULL;
     if (up != NULL && row == NULL)
         return false;
@@ -260,8 +242,10 @@ static bool hollow_out(Reconcile *self, const StoreBox *row, GError **error)
 
 static bool update_row(Reconcile *self, StoreBox *row, const Level *level, GError **error)
 {
-    static const char sql[] = "UPDATE box SET attributes = ?, delimiter = ? WHERE id = ?";
-    if (row->attributes == level->attributes && row->delimiter == level->delimiter)
+    static const char sql[] =
+        "UPDATE box SET attributes = ?, delimiter = ?, wire_name = ?, local = ? WHERE id = ?";
+    if (row->attributes == level->attributes && row->delimiter == level->delimiter &&
+        row->local == level->local && g_strcmp0(row->wire_name, level->wire_name) == 0)
         return true;
     bool hollow =
         (level->attributes & LIST_NOSELECT) != 0 && (row->attributes & LIST_NOSELECT) == 0;
@@ -272,6 +256,8 @@ static bool update_row(Reconcile *self, StoreBox *row, const Level *level, GErro
         return false;
     query_int(&query, row->attributes);
     query_int(&query, row->delimiter);
+    query_text(&query, level->wire_name);
+    query_int(&query, level->local);
     query_int(&query, row->id);
     return txn_run_query(self->txn, &query, error) && (!hollow || hollow_out(self, row, error));
 }
@@ -312,34 +298,16 @@ static bool keep_rows(Reconcile *self, GError **error)
 
 /* --- place --- */
 
-/* At most LIMIT_NAME bytes; a cut one ends in a checksum of the whole. */
-static char *fit_leaf(char *leaf)
-{
-    gsize length = strlen(leaf);
-    if (length <= LIMIT_NAME)
-        return leaf;
-    g_autofree char *sum = g_compute_checksum_for_string(G_CHECKSUM_SHA256, leaf, -1);
-    gsize keep = LIMIT_NAME - 10;
-    while (keep > 0 && ((guchar)leaf[keep] & 0xc0) == 0x80)
-        keep--;
-    char *out = g_strdup_printf("%.*s~%.8s", (int)keep, leaf, sum);
-    g_free(leaf);
-    return out;
-}
-
 /* Two names may have one leaf ("a/b" and "a.b" where namespaces have different delimiters): the
  * second gets a number. Takes the leaf's place. Caller frees. */
 static char *take_leaf(Reconcile *self, guint32 parent, const Level *level)
 {
-    const char *text = level->name + last_level(level->name, level->delimiter);
-    g_autofree char *base = fit_leaf(name_mailbox_level(text));
+    const char *text = level->name + box_last_level(level->name, level->delimiter);
+    g_autofree char *base = box_fit_leaf(name_mailbox_level(text));
     char *leaf = g_strdup(base);
     for (guint n = 2; !g_hash_table_add(self->leaves, leaf_key(parent, leaf)); n++) {
         g_free(leaf);
-        int keep = MIN((int)strlen(base), LIMIT_NAME - 14);
-        while (keep > 0 && base[keep] != '\0' && ((guchar)base[keep] & 0xc0) == 0x80)
-            keep--;
-        leaf = g_strdup_printf("%.*s (%u)", keep, base, n);
+        leaf = box_numbered_leaf(base, n);
     }
     return leaf;
 }
@@ -359,8 +327,8 @@ static bool move_row(Reconcile *self, StoreBox *row, GError **error)
 static bool insert_row(Reconcile *self, const StoreBox *row, GError **error)
 {
     static const char sql[] =
-        "INSERT INTO box(id, parent, name, leaf, delimiter, attributes, changed_ns)"
-        " VALUES(?, ?, ?, ?, ?, ?, ?)";
+        "INSERT INTO box(id, parent, name, leaf, delimiter, attributes, changed_ns, wire_name)"
+        " VALUES(?, ?, ?, ?, ?, ?, ?, ?)";
     Query query;
     if (!txn_open_query(self->txn, &query, sql, error))
         return false;
@@ -371,6 +339,7 @@ static bool insert_row(Reconcile *self, const StoreBox *row, GError **error)
     query_int(&query, row->delimiter);
     query_int(&query, row->attributes);
     query_int(&query, row->changed_ns);
+    query_text(&query, row->wire_name);
     return txn_run_query(self->txn, &query, error);
 }
 
@@ -384,6 +353,7 @@ static StoreBox *make_row(Reconcile *self, const Level *level, GError **error)
     StoreBox *row = g_new0(StoreBox, 1);
     row->id = id;
     row->name = g_strdup(level->name);
+    row->wire_name = g_strdup(level->wire_name);
     row->delimiter = level->delimiter;
     row->attributes = level->attributes;
     row->changed_ns = self->now_ns;
@@ -456,11 +426,12 @@ static bool finish(Reconcile *self, GError **error)
 
 static bool run(Reconcile *self, const StoreListing *listings, guint n, GError **error)
 {
-    for (guint i = 0; i < n; i++)
-        if (!want_listing(self, &listings[i], error))
+    g_autoptr(GPtrArray) entries = box_overlay(self->txn, listings, n, error);
+    for (guint i = 0; entries != NULL && i < entries->len; i++)
+        if (!want_entry(self, entries->pdata[i], error))
             return false;
-    return load(self, error) && remove_unwanted(self, error) && keep_rows(self, error) &&
-           place_rest(self, error) && finish(self, error);
+    return entries != NULL && load(self, error) && remove_unwanted(self, error) &&
+           keep_rows(self, error) && place_rest(self, error) && finish(self, error);
 }
 
 bool store_boxes_reconcile(StoreTxn *txn, const StoreListing *listings, guint n, gint64 now_ns,
@@ -473,6 +444,8 @@ bool store_boxes_reconcile(StoreTxn *txn, const StoreListing *listings, guint n,
         .known = g_hash_table_new_full(g_str_hash, g_str_equal, NULL, box_free),
         .leaves = g_hash_table_new_full(g_str_hash, g_str_equal, g_free, NULL),
         .touched = g_hash_table_new(g_direct_hash, g_direct_equal),
+        .doomed = g_hash_table_new(g_direct_hash, g_direct_equal),
+        .leaving = g_ptr_array_new_with_free_func(box_free),
         .added_out = added_out,
         .removed_out = removed_out,
     };
@@ -481,6 +454,8 @@ bool store_boxes_reconcile(StoreTxn *txn, const StoreListing *listings, guint n,
     g_hash_table_unref(self.known);
     g_hash_table_unref(self.leaves);
     g_hash_table_unref(self.touched);
+    g_hash_table_unref(self.doomed);
+    g_ptr_array_unref(self.leaving);
     box_ids_clear(&self.ids);
     return ok;
 }

@@ -52,7 +52,55 @@ static const char index_2[] =
     "ALTER TABLE box ADD COLUMN mailboxid TEXT;"
     "UPDATE box SET read_only = 0, permanent_flags = NULL;";
 
-static const char *const index_steps[] = {index_1, index_2};
+/* Version 3: changes of all kinds. pending: messages that the server has not numbered; what places
+ * one is the row of log with that to_n. hidden: messages that are done with here, but are still in
+ * the mailbox. went: where a message is now. log_hides repeats what is hidden by the log, so that a
+ * listing need not read the rest; 1 and 3: MOVE and EXPUNGE. */
+static const char index_3[] =
+    "ALTER TABLE box ADD COLUMN local INTEGER NOT NULL DEFAULT 0;"
+    "ALTER TABLE box ADD COLUMN doomed INTEGER NOT NULL DEFAULT 0;"
+    "ALTER TABLE log ADD COLUMN to_box INTEGER NOT NULL DEFAULT 0;"
+    "ALTER TABLE log ADD COLUMN to_n INTEGER NOT NULL DEFAULT 0;"
+    "ALTER TABLE log ADD COLUMN target TEXT;"
+    "ALTER TABLE log ADD COLUMN shown TEXT;"
+    "ALTER TABLE log ADD COLUMN fence_uidvalidity INTEGER NOT NULL DEFAULT 0;"
+    "ALTER TABLE log ADD COLUMN fence_uidnext INTEGER NOT NULL DEFAULT 0;"
+    "ALTER TABLE log ADD COLUMN after_seq INTEGER NOT NULL DEFAULT 0;"
+    "CREATE INDEX log_hides ON log(box, uid, state) WHERE kind IN (1, 3);"
+    "CREATE INDEX log_to_box ON log(to_box, to_n) WHERE to_box != 0;"
+    "CREATE INDEX log_to_n ON log(to_n) WHERE to_n != 0;"
+    "CREATE INDEX log_after ON log(after_seq) WHERE after_seq != 0;"
+    "CREATE TABLE pending(n INTEGER PRIMARY KEY AUTOINCREMENT, from_box INTEGER NOT NULL,"
+    " from_uid INTEGER NOT NULL, spooled INTEGER NOT NULL);"
+    "CREATE INDEX pending_from ON pending(from_box, from_uid) WHERE from_box != 0;"
+    "CREATE TABLE hidden(box INTEGER NOT NULL, uid INTEGER NOT NULL, PRIMARY KEY (box, uid))"
+    " WITHOUT ROWID;"
+    "CREATE TABLE went(box INTEGER NOT NULL, uid INTEGER NOT NULL, to_box INTEGER NOT NULL,"
+    " to_uid INTEGER NOT NULL, PRIMARY KEY (box, uid)) WITHOUT ROWID;"
+    "CREATE INDEX went_to ON went(to_box, to_uid);";
+
+/* Version 4: of the Maildir view. */
+static const char index_entries[] =
+    "CREATE TABLE entries(box INTEGER PRIMARY KEY, changed_ns INTEGER NOT NULL);";
+
+/* Version 5: mailboxes that are made, removed and renamed here. What is doomed has its name no
+ * more. 5 and above: MKBOX, RMBOX, RENBOX. */
+static const char index_names[] =
+    "ALTER TABLE box ADD COLUMN wire_name TEXT;"
+    "ALTER TABLE box ADD COLUMN rights TEXT;"
+    "UPDATE box SET wire_name = name;"
+    "DROP INDEX box_name;"
+    "DROP INDEX box_leaf;"
+    "CREATE UNIQUE INDEX box_name ON box(name) WHERE doomed = 0;"
+    "CREATE UNIQUE INDEX box_leaf ON box(parent, leaf) WHERE doomed = 0;"
+    "CREATE INDEX box_wire_name ON box(wire_name);"
+    "CREATE INDEX log_boxes ON log(kind) WHERE kind >= 5;";
+
+/* Version 6: what goes to a mailbox that left LIST waits for it. */
+static const char index_targets[] = "ALTER TABLE log ADD COLUMN to_mailboxid TEXT;";
+
+static const char *const index_steps[] = {index_1,       index_2,     index_3,
+                                          index_entries, index_names, index_targets};
 const Schema schema_index = {0x696d6678 /* "imfx" */, index_steps, G_N_ELEMENTS(index_steps)};
 
 /* Version 1. state.generation ties the file to one index: ids of another mean other messages.

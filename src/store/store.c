@@ -14,13 +14,18 @@
 
 static const char *const db_suffixes[] = {"", "-wal", "-shm"};
 
-static bool move_aside(Store *store, GError **error)
+void store_date_text(char date[STORE_DATE_TEXT])
 {
-    char date[32];
     time_t now = (time_t)(clock_real_ns() / 1000000000);
     struct tm tm;
     gmtime_r(&now, &tm);
-    strftime(date, sizeof date, "%Y%m%dT%H%M%SZ", &tm);
+    strftime(date, STORE_DATE_TEXT, "%Y%m%dT%H%M%SZ", &tm);
+}
+
+static bool move_aside(Store *store, GError **error)
+{
+    char date[STORE_DATE_TEXT];
+    store_date_text(date);
     for (gsize i = 0; i < G_N_ELEMENTS(db_suffixes); i++) {
         g_autofree char *from = g_strconcat("index.db", db_suffixes[i], NULL);
         g_autofree char *to = g_strconcat("index.db.damaged-", date, db_suffixes[i], NULL);
@@ -35,7 +40,8 @@ static bool move_aside(Store *store, GError **error)
 }
 
 /* A new index gets a generation of its own: the content of another is not for it. */
-static bool check_account(Db *db, const char *account, char **generation_out, GError **error)
+static bool check_account(Store *store, Db *db, const char *account, char **generation_out,
+                          GError **error)
 {
     g_autofree char *fresh = g_uuid_string_random();
     Query query;
@@ -45,6 +51,7 @@ static bool check_account(Db *db, const char *account, char **generation_out, GE
     query_text(&query, fresh);
     if (!query_run(&query, error))
         return false;
+    store->index_is_new = sqlite3_changes(db->handle) > 0;
     query_open(&query, db, "SELECT name, generation FROM account");
     g_autofree char *name = NULL;
     g_autofree char *generation = NULL;
@@ -72,7 +79,7 @@ static bool open_index_once(Store *store, const char *account, bool check, char 
         db_open(store->index_path, "index", true, INDEX_CACHE_KIB, &store->index_damaged, error);
     if (db == NULL || (check && !db_quick_check(db, error)) ||
         !schema_migrate(db, &schema_index, unknown_out, error) ||
-        !check_account(db, account, generation_out, error))
+        !check_account(store, db, account, generation_out, error))
         return false;
     store->writer = g_steal_pointer(&db);
     return true;
@@ -100,13 +107,15 @@ static Store *store_new(guint64 cache_size)
 {
     Store *store = g_new0(Store, 1);
     store->cache_size = cache_size;
-    store->state = store->cache = store->files = DIR_CLOSED;
+    store->next_number = 1;
+    store->state = store->cache = store->files = store->spool = DIR_CLOSED;
     store->state_lock = store->cache_lock = -1;
     store->readers = g_ptr_array_new();
     store->checkpointer = checkpointer_new();
     pthread_mutex_init(&store->writer_lock, NULL);
     store->txn.store = store;
     store->txn.purge = g_array_new(FALSE, FALSE, sizeof(PurgeRange));
+    store->txn.spooled = g_array_new(FALSE, FALSE, sizeof(guint32));
     return store;
 }
 
@@ -127,7 +136,9 @@ Store *store_open(const StoreConfig *config, GError **error)
         return NULL;
     store->txn.reader.store = store;
     store->txn.reader.index = store->writer;
-    if (!content_store_open(store, generation, cache_before != LOCK_CLEAN, error) ||
+    if (!spool_store_open(store, error) || !numbers_open(store, error) ||
+        !entries_open(store, error) ||
+        !content_store_open(store, generation, cache_before != LOCK_CLEAN, error) ||
         !checkpointer_add(store->checkpointer, store->index_path, store->writer, error) ||
         !checkpointer_add(store->checkpointer, store->content_path, store->content.db, error))
         return NULL;
@@ -145,10 +156,14 @@ void store_close(Store *store)
     readers_close_all(store);
     content_store_close(store);
     g_clear_error(&store->txn.reader.failure);
+    entries_close(store);
     db_close(store->writer);
     g_array_unref(store->txn.purge);
+    g_array_unref(store->txn.spooled);
+    g_clear_pointer(&store->txn.names, g_array_unref);
     dir_unlock(store->cache_lock, store->opened && !store->content_damaged);
     dir_unlock(store->state_lock, store->opened && !store->index_damaged);
+    dir_close(&store->spool);
     dir_close(&store->files);
     dir_close(&store->cache);
     dir_close(&store->state);
@@ -157,4 +172,9 @@ void store_close(Store *store)
     g_free(store->index_path);
     g_free(store->content_path);
     g_free(store);
+}
+
+bool store_disk(Store *store, struct statvfs *out)
+{
+    return fstatvfs(store->state.fd, out) == 0;
 }

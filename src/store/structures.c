@@ -9,6 +9,7 @@ char *store_structure_get(StoreReader *reader, guint32 box, guint32 uid)
 {
     static const char sql[] = "SELECT text FROM structure WHERE box = ? AND uid = ?";
     Query query;
+    store_origin(reader, box, uid, &box, &uid);
     if (!reader_open_query(reader, &query, sql))
         return NULL;
     query_int(&query, box);
@@ -23,6 +24,7 @@ gint64 store_size_get(StoreReader *reader, guint32 box, guint32 uid, ContentKind
     static const char sql[] =
         "SELECT size FROM size WHERE box = ? AND uid = ? AND kind = ? AND section = ?";
     Query query;
+    store_origin(reader, box, uid, &box, &uid);
     if (!reader_open_query(reader, &query, sql))
         return -1;
     query_int(&query, box);
@@ -51,6 +53,7 @@ bool store_structure_put(StoreTxn *txn, guint32 box, guint32 uid, const char *te
 {
     static const char sql[] = "INSERT OR REPLACE INTO structure(box, uid, text) VALUES(?, ?, ?)";
     bool known;
+    store_origin(&txn->reader, box, uid, &box, &uid);
     if (!mark_message(txn, box, uid, &known, error))
         return false;
     if (!known) /* removed while the answer was on its way */
@@ -71,6 +74,7 @@ bool store_size_put(StoreTxn *txn, guint32 box, guint32 uid, ContentKind kind, c
         "INSERT INTO size(box, uid, kind, section, size) SELECT ?1, ?2, ?3, ?4, ?5"
         " WHERE EXISTS (SELECT 1 FROM msg INDEXED BY msg_uid WHERE box = ?1 AND uid = ?2)"
         " ON CONFLICT DO UPDATE SET size = excluded.size WHERE size IS NOT excluded.size";
+    store_origin(&txn->reader, box, uid, &box, &uid);
     gint64 known = store_size_get(&txn->reader, box, uid, kind, section);
     if (known == (gint64)size)
         return true;

@@ -8,6 +8,7 @@
 #include "imapfs/base/error.h"
 #include "imapfs/base/fault.h"
 #include "imapfs/base/log.h"
+#include "imapfs/store/spool.h"
 
 static bool begin(Store *store, bool durable, GError **error)
 {
@@ -30,7 +31,11 @@ StoreTxn *store_begin(Store *store, bool durable, GError **error)
     store->txn.failed = false;
     store->txn.effects = (LogEffects){0};
     store->txn.n_adrift = -1;
+    store->txn.moves = false;
     g_array_set_size(store->txn.purge, 0);
+    g_array_set_size(store->txn.spooled, 0);
+    if (store->txn.names != NULL)
+        g_array_set_size(store->txn.names, 0);
     return &store->txn;
 }
 
@@ -65,12 +70,14 @@ static bool purge_contents(StoreTxn *txn, GError **error)
 
 static bool commit(StoreTxn *txn, GError **error)
 {
+    if (!txn->failed && !store_reader_check(&txn->reader, error))
+        return false; /* what was written rests on something that could not be read */
     if (txn->failed) {
         g_set_error(error, IMAPFS_ERROR, IMAPFS_ERROR_STORE,
                     "index: a write of this transaction has failed");
         return false;
     }
-    if (!purge_contents(txn, error))
+    if (!entries_note(txn, error) || !purge_contents(txn, error))
         return false;
     int err = fault_errno("store.commit");
     if (err != 0) {
@@ -87,9 +94,13 @@ bool store_commit(StoreTxn *txn, GError **error)
         store_rollback(txn);
         return false;
     }
+    if (txn->moves)
+        g_atomic_int_inc(&store->moves);
     if (store->writer->full_sync)
         FAULT("store.committed"); /* it is done, and nobody knows yet */
     checkpointer_committed(store->checkpointer, store->writer);
+    for (guint i = 0; i < txn->spooled->len; i++)
+        spool_unlink(store, g_array_index(txn->spooled, guint32, i));
     g_clear_error(&txn->reader.failure);
     pthread_mutex_unlock(&store->writer_lock);
     return true;
@@ -98,6 +109,38 @@ bool store_commit(StoreTxn *txn, GError **error)
 StoreReader *store_txn_reader(StoreTxn *txn)
 {
     return &txn->reader;
+}
+
+static void name_clear(gpointer data)
+{
+    g_free(((StoreName *)data)->leaf);
+}
+
+static GArray *names_new(void)
+{
+    GArray *names = g_array_new(FALSE, FALSE, sizeof(StoreName));
+    g_array_set_clear_func(names, name_clear);
+    return names;
+}
+
+GArray *store_txn_take_names(StoreTxn *txn)
+{
+    GArray *names = g_steal_pointer(&txn->names);
+    return names != NULL ? names : names_new();
+}
+
+guint store_moves(Store *store)
+{
+    return (guint)g_atomic_int_get(&store->moves);
+}
+
+void txn_note_name(StoreTxn *txn, guint32 parent, const char *leaf, guint32 moved)
+{
+    StoreName name = {parent, g_strdup(leaf), moved};
+    txn->moves = txn->moves || moved != 0;
+    if (txn->names == NULL)
+        txn->names = names_new();
+    g_array_append_val(txn->names, name);
 }
 
 bool txn_open_query(StoreTxn *txn, Query *query, const char *sql, GError **error)
@@ -133,7 +176,13 @@ int txn_changes(StoreTxn *txn)
 
 void txn_purge(StoreTxn *txn, guint32 box, guint32 lo, guint32 hi, bool reused)
 {
-    PurgeRange range = {box, lo, hi, reused};
+    PurgeRange range = {.box = box, .lo = lo, .hi = hi, .reused = reused};
+    g_array_append_val(txn->purge, range);
+}
+
+void txn_pass_on(StoreTxn *txn, guint32 box, guint32 uid, guint32 to_box, guint32 to_uid)
+{
+    PurgeRange range = {.box = box, .lo = uid, .hi = uid, .to_box = to_box, .to_uid = to_uid};
     g_array_append_val(txn->purge, range);
 }
 

@@ -1,11 +1,13 @@
 /* ahead.c - reading ahead: which contents somebody who reads one after the other wants next.
  *
  * A program that walks a mailbox opens one file at a time, and each would cost a round trip. Reads
- * are seen here by kind (headers, texts, html, files): when one follows the last in the order of
- * the directory, the next ones of the kind are asked for in UID sets, as many bytes as the budget
- * of the kind allows; it doubles with every read that was foreseen and ends with the first that was
- * not. So one `cat` never pays for neighbours it does not want. Files over ITEM_MAX are left to
- * whoever opens them.
+ * are seen here by kind (headers, texts, html, files, whole messages): when one follows the last in
+ * the order of the directory, the next ones of the kind are asked for in UID sets, as many bytes as
+ * the budget of the kind allows; it doubles with every read that was foreseen, shrinks when more is
+ * passed over than is read, and ends with the first read that was not foreseen. So one `cat` never
+ * pays for neighbours it does not want. Kinds that are read together are asked for together, all of
+ * a message at once: it comes in the order in which it is read, and a text and its html beside each
+ * other are compressed better. Files over ITEM_MAX are left to whoever opens them.
  *
  * The rule: it only ever decides what to ask for. What comes is taken by ahead_fetch.c, and a read
  * that is waited for is answered whatever becomes of the guess. */
@@ -19,10 +21,13 @@
 #define BUDGET_MIN (16u * 1024)
 #define ITEM_MAX (1024u * 1024)
 #define HEADER_WEIGHT 4096 /* what a header is taken for: no server tells */
-#define ITEMS_MAX 256      /* ahead of the reader, of a kind */
+#define ITEMS_MAX 512      /* ahead of the reader */
 #define STRUCTURE_MAX 16384
-#define SCAN_MAX 64 /* messages looked at in one go */
-#define NEXT_FEW 4  /* so many may be left out without ending the sequence */
+#define STRUCTURES_AHEAD 256 /* messages after those asked for whose structure is to be known */
+#define SCAN_MAX 128         /* messages looked at in one go */
+#define NEXT_FEW 4           /* so many may be left out without ending the sequence */
+#define IN_STEP 4            /* UIDs between what is read of kinds that are read together */
+#define STRAGGLERS 16        /* programs with several threads are so far apart, or less */
 
 static const LayoutKind layout_kind_of[] = {
     [CONTENT_DECODED] = LAYOUT_PART,
@@ -33,39 +38,79 @@ static const LayoutKind layout_kind_of[] = {
 
 /* --- what is there to ask for --- */
 
+#define N_KINDS (CONTENT_LETTER + 1)
+
+static bool is_whole(ContentKind kind)
+{
+    return kind == CONTENT_LETTER || kind == CONTENT_RAW;
+}
+
+/* What is looked for of a kind. */
+typedef struct {
+    bool wanted;
+    guint32 first; /* message */
+    gint64 bytes;  /* that may still be found, about; */
+    gint items;    /* as well as items: the message in which either ends is the last */
+} Wish;
+
 typedef struct {
     Mailbox *mailbox;
-    ContentKind kind;
-    guint64 budget;
-    guint max;
+    Wish wishes[N_KINDS];
+    bool whole;       /* it is a kind of whole messages that is looked for */
+    bool needs_parts; /* ... or any but headers */
     bool wanted_too;  /* also what somebody waits for */
     GPtrArray *items; /* of AheadItem: found */
-    guint64 weight;   /* of these */
     guint n_scanned;
+    guint32 last;    /* message that was looked at */
     guint32 unknown; /* the first message whose structure is not known; 0: none met */
 } Scan;
 
-static void scan_add(Scan *scan, guint32 uid, const LayoutNode *node)
+static void scan_want(Scan *scan, ContentKind kind, guint32 first, gint64 bytes, gint items)
+{
+    scan->wishes[kind] = (Wish){true, first, bytes, items};
+    scan->whole = scan->whole || is_whole(kind);
+    scan->needs_parts = scan->needs_parts || (!is_whole(kind) && kind != CONTENT_HEADERS);
+}
+
+static Wish *scan_wish(Scan *scan, ContentKind kind, guint32 uid)
+{
+    Wish *wish = &scan->wishes[kind];
+    return wish->wanted && uid >= wish->first ? wish : NULL;
+}
+
+static void scan_add(Scan *scan, guint32 uid, ContentKind kind, const LayoutNode *node)
 {
     StoreReader *reader = store_reader(scan->mailbox->engine->store);
-    bool header = scan->kind == CONTENT_HEADERS;
-    ContentKey key = {scan->mailbox->box, uid, scan->kind, node->section};
-    if (scan->items->len >= scan->max ||
-        (!header && (node->encoded_size == 0 || node->encoded_size > ITEM_MAX)) ||
-        (!scan->wanted_too && ahead_is_asked(scan->mailbox, &key)) || content_exists(reader, &key))
+    Wish *wish = scan_wish(scan, kind, uid);
+    bool header = kind == CONTENT_HEADERS;
+    ContentKey key = {scan->mailbox->box, uid, kind, node->section};
+    if (!wish || wish->items <= 0 || (!header && node->encoded_size == 0) ||
+        content_exists(reader, &key) ||
+        (!scan->wanted_too &&
+         (node->encoded_size > ITEM_MAX || ahead_is_asked(scan->mailbox, &key))))
         return;
     AheadItem *item = g_new0(AheadItem, 1);
     item->need = (Need){.kind = NEED_CONTENT,
                         .box = key.box,
                         .uid = uid,
-                        .content = scan->kind,
+                        .content = kind,
                         .section = g_strdup(node->section),
                         .encoding = header ? NULL : g_strdup(node->encoding),
                         .charset = header ? NULL : g_strdup(node->charset),
                         .encoded_size = header ? -1 : (gint64)node->encoded_size};
     item->weight = header ? HEADER_WEIGHT : node->encoded_size;
-    scan->weight += item->weight;
+    wish->bytes -= (gint64)item->weight;
+    wish->items--;
     g_ptr_array_add(scan->items, item);
+}
+
+/* The kind of content that a node's file is; -1: it is none that is foreseen. */
+static int kind_of(const LayoutNode *node)
+{
+    for (guint i = 0; i < G_N_ELEMENTS(layout_kind_of); i++)
+        if (layout_kind_of[i] && layout_kind_of[i] == node->kind)
+            return (int)i;
+    return -1;
 }
 
 static void scan_structure(Scan *scan, guint32 uid, const char *text)
@@ -78,37 +123,59 @@ static void scan_structure(Scan *scan, guint32 uid, const char *text)
     g_autoptr(Layout) layout = body ? layout_new(body) : NULL;
     for (guint i = 0; layout && i < layout->nodes->len; i++) {
         const LayoutNode *node = g_ptr_array_index(layout->nodes, i);
-        if (node->kind == layout_kind_of[scan->kind])
-            scan_add(scan, uid, node);
+        int kind = kind_of(node);
+        if (kind >= 0)
+            scan_add(scan, uid, (ContentKind)kind, node);
     }
 }
 
-/* The header of the message itself needs no structure to be known. */
+/* The header of the message itself, and all of it, need no structure to be known. */
 static const LayoutNode own_header = {.kind = LAYOUT_HEADERS, .section = (char *)""};
+
+/* Any of those that begin before this message, or with it, has found enough. */
+static bool scan_is_full(Scan *scan, guint32 uid)
+{
+    for (ContentKind kind = 0; kind < N_KINDS; kind++) {
+        const Wish *wish = scan_wish(scan, kind, uid);
+        if (wish && (wish->bytes <= 0 || wish->items <= 0))
+            return true;
+    }
+    return false;
+}
 
 static bool scan_message(const StoreMsg *msg, gpointer data)
 {
     Scan *scan = data;
-    if (msg->has_structure) {
+    const LayoutNode whole = {.section = (char *)"", .encoded_size = msg->size};
+    if (scan_is_full(scan, msg->uid))
+        return false;
+    if (scan->whole) {
+        scan_add(scan, msg->uid, CONTENT_LETTER, &whole);
+        scan_add(scan, msg->uid, CONTENT_RAW, &whole);
+    } else if (msg->has_structure) {
         StoreReader *reader = store_reader(scan->mailbox->engine->store);
         g_autofree char *text = store_structure_get(reader, scan->mailbox->box, msg->uid);
         scan_structure(scan, msg->uid, text ? text : "");
-    } else if (scan->kind == CONTENT_HEADERS) {
-        scan_add(scan, msg->uid, &own_header);
+    } else if (!scan->needs_parts) {
+        scan_add(scan, msg->uid, CONTENT_HEADERS, &own_header);
     } else {
         scan->unknown = msg->uid;
         return false;
     }
-    return ++scan->n_scanned < SCAN_MAX && scan->weight < scan->budget &&
-           scan->items->len < scan->max;
+    scan->last = msg->uid;
+    return ++scan->n_scanned < SCAN_MAX;
 }
 
-/* Whole messages from uid on, until the budget is used. */
-static void scan_run(Scan *scan, guint32 from)
+/* By whole messages; of kinds that begin at different ones, the first comes first. */
+static void scan_run(Scan *scan)
 {
     const Mailbox *mailbox = scan->mailbox;
+    guint32 first = G_MAXUINT32;
+    for (ContentKind kind = 0; kind < N_KINDS; kind++)
+        if (scan->wishes[kind].wanted)
+            first = MIN(first, scan->wishes[kind].first);
     scan->items = g_ptr_array_new_with_free_func(ahead_item_free);
-    store_msg_each(store_reader(mailbox->engine->store), mailbox->box, from - 1, scan_message,
+    store_msg_each(store_reader(mailbox->engine->store), mailbox->box, first - 1, scan_message,
                    scan);
 }
 
@@ -118,7 +185,7 @@ static void scan_run(Scan *scan, guint32 from)
 typedef struct {
     guint32 uid;
     char *section;
-    guint64 weight;
+    guint64 weight; /* 0: it was passed over */
 } Coming;
 
 static void coming_free(gpointer data)
@@ -132,7 +199,7 @@ static void stream_restart(AheadStream *stream)
     g_queue_clear_full(&stream->coming, coming_free);
     stream->weight = 0;
     stream->budget = 0;
-    stream->last_asked = 0;
+    stream->scanned = 0;
 }
 
 void ahead_stream_clear(AheadStream *stream)
@@ -149,19 +216,41 @@ static void stream_drop(AheadStream *stream, GList *link)
     g_queue_delete_link(&stream->coming, link);
 }
 
-/* Takes what is read out of what is coming, and what was passed over with it. False: it was not
- * foreseen. */
-static bool stream_meet(AheadStream *stream, const Need *need)
+/* What comes before this message was passed over; the last few of it are remembered: with several
+ * threads, files are not opened in their order. Returns the weight of what is passed over now. */
+static guint64 stream_pass(AheadStream *stream, guint32 uid)
+{
+    guint64 wasted = 0;
+    guint n = 0;
+    for (GList *link = stream->coming.head; link; link = link->next, n++) {
+        Coming *coming = link->data;
+        if (coming->uid >= uid)
+            break;
+        wasted += coming->weight;
+        stream->weight -= coming->weight;
+        coming->weight = 0;
+    }
+    for (; n > STRAGGLERS; n--)
+        stream_drop(stream, stream->coming.head);
+    return wasted;
+}
+
+/* Takes what is read out of what is coming. False: it was not foreseen. */
+static bool stream_meet(AheadStream *stream, const Need *need, guint64 most)
 {
     for (GList *link = stream->coming.head; link; link = link->next) {
         const Coming *coming = link->data;
         if (coming->uid != need->uid || strcmp(coming->section, need->section) != 0)
             continue;
+        guint64 read = coming->weight;
+        bool late = read == 0;
         stream_drop(stream, link);
-        while (stream->coming.head && ((Coming *)stream->coming.head->data)->uid < need->uid)
-            stream_drop(stream, stream->coming.head);
+        guint64 budget = stream_pass(stream, need->uid) > read && !late ? stream->budget / 2
+                                                                        : stream->budget * 2;
+        stream->budget = CLAMP(budget, MIN(BUDGET_MIN, most), most);
         return true;
     }
+    stream_pass(stream, need->uid);
     return false;
 }
 
@@ -170,12 +259,9 @@ static bool is_next(Mailbox *mailbox, const AheadStream *stream, const Need *nee
 {
     if (stream->last_uid == 0 || need->uid < stream->last_uid)
         return false;
-    Scan scan = {.mailbox = mailbox,
-                 .kind = need->content,
-                 .budget = G_MAXUINT64,
-                 .max = NEXT_FEW,
-                 .wanted_too = true};
-    scan_run(&scan, stream->last_uid);
+    Scan scan = {.mailbox = mailbox, .wanted_too = true};
+    scan_want(&scan, need->content, stream->last_uid, G_MAXINT64, NEXT_FEW);
+    scan_run(&scan);
     bool found = false;
     for (guint i = 0; i < scan.items->len && !found; i++) {
         const AheadItem *item = g_ptr_array_index(scan.items, i);
@@ -185,52 +271,143 @@ static bool is_next(Mailbox *mailbox, const AheadStream *stream, const Need *nee
     return found;
 }
 
-static void stream_fill(Mailbox *mailbox, AheadStream *stream, ContentKind kind)
+typedef struct {
+    guint32 last;
+    guint n;
+} Distance;
+
+static bool count_message(const StoreMsg *msg, gpointer data)
 {
-    guint32 from = MAX(stream->last_asked, stream->last_uid);
-    guint n = g_queue_get_length(&stream->coming);
-    if (from == G_MAXUINT32 || stream->weight * 2 > stream->budget || n * 2 > ITEMS_MAX)
-        return;                                 /* enough is coming */
-    if (stream->last_asked >= stream->last_uid) /* of that message all was asked for */
-        from++;
-    Scan scan = {.mailbox = mailbox,
-                 .kind = kind,
-                 .budget = stream->budget - stream->weight,
-                 .max = ITEMS_MAX - n};
-    scan_run(&scan, from);
+    Distance *distance = data;
+    return msg->uid < distance->last && ++distance->n <= STRAGGLERS;
+}
+
+/* Whether it is one of the few before the last that was read: a thread that is behind another. */
+static bool is_straggler(Mailbox *mailbox, const AheadStream *stream, const Need *need)
+{
+    Distance distance = {.last = stream->last_uid};
+    if (need->uid > stream->last_uid)
+        return false;
+    store_msg_each(store_reader(mailbox->engine->store), mailbox->box, need->uid - 1, count_message,
+                   &distance);
+    return distance.n <= STRAGGLERS;
+}
+
+/* Whether what is read of another kind is read along with this message. */
+static bool is_in_step(const AheadStream *stream, guint32 uid)
+{
+    const GList *next = stream->coming.head;
+    while (next && ((const Coming *)next->data)->weight == 0)
+        next = next->next;
+    guint64 until = next ? (guint64)((const Coming *)next->data)->uid + IN_STEP : stream->scanned;
+    return stream->budget > 0 && stream->last_uid <= (guint64)uid + IN_STEP && until >= uid;
+}
+
+/* The first message of which something may be missing. */
+static guint32 stream_first(const AheadStream *stream)
+{
+    return stream->scanned < stream->last_uid ? stream->last_uid
+           : stream->scanned == G_MAXUINT32   ? G_MAXUINT32
+                                              : stream->scanned + 1;
+}
+
+static void stream_take(AheadStream *stream, const AheadItem *item)
+{
+    Coming *coming = g_new(Coming, 1);
+    *coming = (Coming){item->need.uid, g_strdup(item->need.section), item->weight};
+    g_queue_push_tail(&stream->coming, coming);
+    stream->weight += item->weight;
+}
+
+static bool has_enough(AheadStream *stream)
+{
+    return stream->weight * 2 > stream->budget ||
+           g_queue_get_length(&stream->coming) * 2 > ITEMS_MAX;
+}
+
+/* The structures of what comes after those that were asked for. */
+static void fill_structures(Mailbox *mailbox, const Scan *scan)
+{
+    guint32 unknown = scan->unknown;
+    if (!unknown && scan->last && scan->needs_parts) {
+        g_autoptr(UidSet) next = store_msg_without_structure(store_reader(mailbox->engine->store),
+                                                             mailbox->box, scan->last, 1);
+        guint n;
+        const UidRange *ranges = uidset_ranges(next, &n);
+        if (n && ranges[0].lo - scan->last <= STRUCTURES_AHEAD)
+            unknown = ranges[0].lo;
+    }
+    if (unknown)
+        structure_ahead(mailbox, unknown);
+}
+
+/* Of this kind, and of those that are read along with it. */
+static void fill(Mailbox *mailbox, ContentKind kind, guint32 uid)
+{
+    Scan scan = {.mailbox = mailbox};
+    guint32 first = stream_first(ahead_stream(mailbox, kind));
+    for (ContentKind k = 0; k < N_KINDS; k++) {
+        AheadStream *stream = ahead_stream(mailbox, k);
+        if (k != kind && (is_whole(k) || is_whole(kind) || !is_in_step(stream, uid)))
+            continue;
+        if (stream_first(stream) <= first && has_enough(stream))
+            return;
+        scan_want(&scan, k, stream_first(stream), (gint64)(stream->budget - stream->weight),
+                  ITEMS_MAX - (gint)g_queue_get_length(&stream->coming));
+    }
+    scan_run(&scan);
     for (guint i = 0; i < scan.items->len; i++) {
         const AheadItem *item = g_ptr_array_index(scan.items, i);
-        Coming *coming = g_new(Coming, 1);
-        *coming = (Coming){item->need.uid, g_strdup(item->need.section), item->weight};
-        g_queue_push_tail(&stream->coming, coming);
-        stream->weight += item->weight;
-        stream->last_asked = MAX(stream->last_asked, item->need.uid);
+        stream_take(ahead_stream(mailbox, item->need.content), item);
     }
+    for (ContentKind k = 0; k < N_KINDS; k++)
+        if (scan.wishes[k].wanted)
+            ahead_stream(mailbox, k)->scanned = MAX(ahead_stream(mailbox, k)->scanned, scan.last);
     ahead_fetch(mailbox, scan.items);
     g_ptr_array_unref(scan.items);
-    if (scan.unknown)
-        structure_ahead(mailbox, scan.unknown);
+    fill_structures(mailbox, &scan);
+}
+
+/* As many bytes as two of the kind that is read have, or more. */
+static guint64 first_budget(const Need *need)
+{
+    return MAX(BUDGET_MIN, 2 * (guint64)MAX(0, need->encoded_size));
 }
 
 /* --- the calls --- */
 
+static bool is_foreseeable(const Need *need)
+{
+    if (need->uid == 0 || !need->section)
+        return false;
+    /* Nobody walks single parts as they were sent; and what is needed to make others of it is no
+     * sign that somebody reads. */
+    if (is_whole(need->content))
+        return *need->section == '\0' && !need->whole;
+    return need->content < G_N_ELEMENTS(layout_kind_of) && layout_kind_of[need->content];
+}
+
 void ahead_note(Mailbox *mailbox, const Need *need)
 {
     guint64 most = mailbox->engine->config.prefetch;
-    if (most == 0 || need->content >= G_N_ELEMENTS(layout_kind_of) ||
-        !layout_kind_of[need->content] || need->uid == 0 || !need->section)
+    if (most == 0 || !is_foreseeable(need))
         return;
     AheadStream *stream = ahead_stream(mailbox, need->content);
     if (stream->last_uid == need->uid && g_strcmp0(stream->section, need->section) == 0)
         return;
-    bool foreseen = stream_meet(stream, need);
-    if (foreseen || is_next(mailbox, stream, need))
-        stream->budget = MIN(MAX(stream->budget * 2, BUDGET_MIN), most);
-    else
-        stream_restart(stream);
+    if (!stream_meet(stream, need, most)) {
+        if (is_next(mailbox, stream, need))
+            stream->budget = MIN(MAX(stream->budget * 2, first_budget(need)), most);
+        else if (is_straggler(mailbox, stream, need))
+            return;
+        else
+            stream_restart(stream);
+    }
+    if (need->uid < stream->last_uid && stream->budget)
+        return;
     stream->last_uid = need->uid;
     g_free(stream->section);
     stream->section = g_strdup(need->section);
     if (stream->budget)
-        stream_fill(mailbox, stream, need->content);
+        fill(mailbox, need->content, need->uid);
 }

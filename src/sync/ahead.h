@@ -17,10 +17,10 @@ void ahead_item_free(gpointer data);
 typedef struct {
     guint32 last_uid; /* read last; 0: nothing yet */
     char *section;    /* of it */
-    guint32 last_asked;
-    guint64 budget; /* bytes that may be ahead of the reader; 0: none */
-    GQueue coming;  /* of Coming: asked for, not read yet */
-    guint64 weight; /* of these */
+    guint32 scanned;  /* of the messages up to this one all was asked for that is missing */
+    guint64 budget;   /* bytes that may be ahead of the reader; 0: none */
+    GQueue coming;    /* of Coming: asked for, not read yet */
+    guint64 weight;   /* of these */
 } AheadStream;
 AheadStream *ahead_stream(Mailbox *mailbox, ContentKind kind);
 void ahead_stream_clear(AheadStream *stream);

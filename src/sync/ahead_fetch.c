@@ -7,12 +7,14 @@
 
 #include <string.h>
 
+#include "imapfs/base/clock.h"
 #include "imapfs/base/limits.h"
 #include "imapfs/base/log.h"
 
 #define BUNCH_ITEMS 64
 #define BUNCH_WEIGHT (128u * 1024)
-#define N_STREAMS (CONTENT_HEADERS + 1)
+#define PROGRESS_US (100 * 1000)
+#define N_STREAMS (CONTENT_LETTER + 1)
 
 struct Ahead {
     guint32 box; /* whose UIDs these are */
@@ -29,7 +31,8 @@ typedef struct {
     GPtrArray *items; /* of AheadItem */
     Command *command; /* NULL before and after */
     GSource *flush;
-    gsize waiting; /* bytes that came and are not written */
+    gsize waiting;      /* bytes that came and are not written */
+    gint64 progress_us; /* when those who wait were last told that something comes */
 } Bunch;
 
 void ahead_item_free(gpointer data)
@@ -220,6 +223,10 @@ static bool on_body(Command *command, Response *response, gpointer data)
 static void on_progress(gpointer data)
 {
     Bunch *bunch = data;
+    gint64 now = clock_mono_us();
+    if (now - bunch->progress_us < PROGRESS_US)
+        return;
+    bunch->progress_us = now;
     for (guint i = 0; i < bunch->items->len; i++) {
         Job *job = job_of(bunch, g_ptr_array_index(bunch->items, i));
         if (job)
@@ -267,10 +274,13 @@ static void on_session(Mailbox *mailbox, Session *session, const GError *error, 
         return;
     }
     g_autoptr(UidSet) uids = uidset_new();
-    for (guint i = 0; i < bunch->items->len; i++)
-        uidset_add(uids, ((AheadItem *)g_ptr_array_index(bunch->items, i))->need.uid);
     bunch->generation = mailbox->generation;
     bunch->command = command_new(LANE_BACKGROUND, on_done, bunch);
+    for (guint i = 0; i < bunch->items->len; i++) {
+        const AheadItem *item = g_ptr_array_index(bunch->items, i);
+        uidset_add(uids, item->need.uid);
+        bunch->command->weight += item->weight;
+    }
     command_text_add(bunch->command->text, "UID FETCH ");
     command_text_add_uids(bunch->command->text, uids);
     command_text_add(bunch->command->text, " (UID%s)", bunch->sections);

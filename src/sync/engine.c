@@ -247,6 +247,8 @@ static void start_run(Engine *engine, gpointer data)
     replay_init(engine);
     engine->pool = pool_new(engine->config.account, &pool_events, engine);
     engine->poll = engine_timer(engine, engine->config.poll_s * 1000, on_poll, engine);
+    if (engine->config.offline)
+        pool_set_offline(engine->pool, true);
     pool_start(engine->pool);
 }
 
@@ -308,6 +310,7 @@ static gpointer thread_main(gpointer data)
     cancel_all_jobs(engine);
     ranged_free_all(engine);
     mailbox_free_all(engine);
+    box_ops_clear(engine);
     replay_clear(engine);
     local_forget(engine);
     engine_timer_clear(&engine->tick);
@@ -338,6 +341,7 @@ Engine *engine_new(const EngineConfig *config, GError **error)
     pthread_cond_init(&engine->shared.changed, &monotonic);
     pthread_condattr_destroy(&monotonic);
     engine->shared.state = POOL_CONNECTING;
+    engine->shared.offline = config->offline;
     engine->shared.ranged = g_hash_table_new(g_str_hash, g_str_equal);
     engine->shared.corrected = g_hash_table_new_full(g_str_hash, g_str_equal, g_free, NULL);
     engine->shared.fresh_until = g_hash_table_new_full(NULL, NULL, NULL, g_free);
@@ -379,6 +383,7 @@ static void kick_run(Engine *engine, gpointer data)
 {
     pool_kick(engine->pool);
     mailboxes_poll(engine);
+    replay_hurry(engine);
 }
 
 void engine_kick(Engine *engine)
@@ -393,6 +398,7 @@ static void offline_run(Engine *engine, gpointer data)
     pool_set_offline(engine->pool, offline);
     if (!offline) { /* wished for: not when the next attempt is due */
         pool_kick(engine->pool);
+        replay_hurry(engine);
         return;
     }
     g_autoptr(GError) error = g_error_new(IMAPFS_ERROR, IMAPFS_ERROR_OFFLINE, "offline, as wished");

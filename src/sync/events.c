@@ -61,6 +61,11 @@ void events_add_message(Engine *engine, const char *word, const char *mailbox, c
     events_add(engine, word, "%s/%s.%u", box, name, uid);
 }
 
+void engine_tell(Engine *engine, const char *word, const char *words)
+{
+    events_add(engine, word, "%s", words);
+}
+
 char *engine_events(Engine *engine, gsize *length_out)
 {
     pthread_mutex_lock(&engine->shared.lock);

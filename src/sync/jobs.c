@@ -28,6 +28,12 @@ static void (*const job_start[])(Job *job) = {
     [NEED_REPLAYED] = replayed_job_start,   [NEED_RANGE] = ranged_job_start,
 };
 
+static void start(Job *job)
+{
+    if (!spooled_start(job))
+        job_start[job->need.kind](job);
+}
+
 static char *job_key(NeedKind kind, guint32 box, guint32 uid, ContentKind content,
                      const char *section)
 {
@@ -350,15 +356,37 @@ static void answer_if_late(Engine *engine, guint64 handle)
     waiter_answer(engine, handle, error);
 }
 
+/* What the bytes of a message are asked for under: one that has no number yet, or is a copy, has
+ * those of another; one that was moved since is elsewhere. */
+static void map_need(Engine *engine, Need *need)
+{
+    StoreReader *reader = store_reader(engine->store);
+    bool bytes = need->kind == NEED_STRUCTURE || need->kind == NEED_CONTENT ||
+                 need->kind == NEED_SIZES || need->kind == NEED_RANGE;
+    guint32 box, uid;
+    if (!bytes || !need->uid)
+        return;
+    StoreMsg msg = {0};
+    bool there = store_msg_get(reader, need->box, need->uid, &msg);
+    store_msg_clear(&msg);
+    if (!there && log_went(reader, need->box, need->uid, &box, &uid)) {
+        need->box = box;
+        need->uid = uid;
+    }
+    if (need->box == STORE_BOX_PENDING)
+        store_origin(reader, need->box, need->uid, &need->box, &need->uid);
+}
+
 static void want_run(Engine *engine, gpointer data)
 {
     Want *want = data;
     guint64 handle = want->handle;
     bool fresh;
+    map_need(engine, want->need);
     Job *job = job_for(engine, want->need, &fresh);
     job_add_waiter(job, handle, g_steal_pointer(&want->done), want->data);
     if (fresh)
-        job_start[job->need.kind](job);
+        start(job);
     answer_if_late(engine, handle);
 }
 
@@ -423,5 +451,5 @@ void job_await(Job *job, const Need *need, void (*then)(Job *job, const GError *
     job->awaits = job_ref(other);
     job_add_waiter(other, next_handle(job->engine), on_awaited, await);
     if (fresh)
-        job_start[need->kind](other);
+        start(other);
 }

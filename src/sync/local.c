@@ -225,3 +225,44 @@ void local_content_start(Job *job)
     else
         content_from_bytes(job, error);
 }
+
+/* --- letters --- */
+
+static ContentKey raw_key(const Job *job)
+{
+    return (ContentKey){job->need.box, job->need.uid, CONTENT_RAW, ""};
+}
+
+bool local_has_letter(const Job *job)
+{
+    ContentKey key = raw_key(job);
+    return job->need.content == CONTENT_LETTER &&
+           content_exists(store_reader(job->engine->store), &key);
+}
+
+static bool copy_letter(Job *job, Content *content, GError **error)
+{
+    g_autoptr(Sink) sink = sink_new(job->engine->store, &job->need, error);
+    g_autofree char *slice = g_malloc(SLICE);
+    guint64 done = 0;
+    while (sink && done < content_size(content)) {
+        gssize n = content_read(content, slice, SLICE, done, error);
+        if (n < 0 || !sink_take(sink, slice, (gsize)n, error))
+            return false;
+        done += (guint64)n;
+    }
+    return sink && sink_finish(sink, error);
+}
+
+void local_letter_start(Job *job)
+{
+    ContentKey key = raw_key(job);
+    g_autoptr(Content) content = content_open(store_reader(job->engine->store), &key);
+    g_autoptr(GError) error = NULL;
+    if (!content) { /* evicted just now, or damaged */
+        content_job_fetch(job);
+        return;
+    }
+    copy_letter(job, content, &error);
+    job_finish(job, error);
+}

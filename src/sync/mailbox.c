@@ -66,7 +66,7 @@ static Mailbox *mailbox_new(Engine *engine, const StoreBox *box)
     Mailbox *mailbox = g_new0(Mailbox, 1);
     mailbox->engine = engine;
     mailbox->refs = 1;
-    mailbox->name = g_strdup(box->name);
+    mailbox->name = g_strdup(box->wire_name);
     mailbox->box = box->id;
     mailbox->uidvalidity = box->uidvalidity;
     mailbox->uidnext = box->uidnext;
@@ -78,6 +78,7 @@ static Mailbox *mailbox_new(Engine *engine, const StoreBox *box)
     mailbox->structure_window = 1;
     mailbox->replay.maybe_unbound = true;
     g_queue_init(&mailbox->waiting);
+    mailbox->frozen = box_ops_hold(engine, mailbox->name);
     g_hash_table_insert(engine->mailboxes, mailbox->name, mailbox);
     return mailbox;
 }
@@ -89,7 +90,13 @@ Mailbox *mailbox_get(Engine *engine, guint32 id, GError **error)
         g_set_error(error, IMAPFS_ERROR, IMAPFS_ERROR_GONE, "the mailbox is no longer there");
         return NULL;
     }
-    Mailbox *mailbox = mailbox_find(engine, box.name);
+    if (!box.wire_name) {
+        g_set_error(error, IMAPFS_ERROR, IMAPFS_ERROR_BUSY,
+                    "the mailbox is still to be made on the server");
+        store_box_clear(&box);
+        return NULL;
+    }
+    Mailbox *mailbox = mailbox_find(engine, box.wire_name);
     if (!mailbox)
         mailbox = mailbox_new(engine, &box);
     mailbox->box = box.id;
@@ -144,20 +151,55 @@ void mailbox_free_all(Engine *engine)
 
 /* --- the session --- */
 
+static void ask_lease(Mailbox *mailbox, CommandLane lane);
+
+/* A lease that is waited for: under which name. */
+typedef struct {
+    Mailbox *mailbox; /* a reference */
+    char *name;
+    CommandLane lane;
+} Asked;
+
+/* It has another name by now, or is about to: that session is to have nothing selected under it. */
+static bool is_outdated(const Asked *asked)
+{
+    return asked->mailbox->frozen || strcmp(asked->name, asked->mailbox->name) != 0;
+}
+
 static void on_lease(PoolLease *lease, Session *session, const GError *error, gpointer data)
 {
-    Mailbox *mailbox = data; /* a reference */
-    mailbox->lease = lease;
-    mailbox->session = session;
-    if (session)
-        answer_waiting(mailbox, session, NULL);
-    else {
-        lease_end(mailbox);
-        answer_waiting(mailbox, NULL, error);
+    Asked *asked = data;
+    Mailbox *mailbox = asked->mailbox;
+    mailbox->leasing = false;
+    if (session && !mailbox->gone && is_outdated(asked)) {
+        pool_release(lease);
+        pool_forget(mailbox->engine->pool, asked->name);
+        ask_lease(mailbox, asked->lane);
+    } else {
+        mailbox->lease = lease;
+        mailbox->session = session;
+        if (session)
+            answer_waiting(mailbox, session, NULL);
+        else {
+            lease_end(mailbox);
+            answer_waiting(mailbox, NULL, error);
+        }
+        if (session && mailbox->users == 0 && mailbox->lease)
+            lease_end(mailbox);
     }
-    if (session && mailbox->users == 0 && mailbox->lease)
-        lease_end(mailbox);
     mailbox_unref(mailbox);
+    g_free(asked->name);
+    g_free(asked);
+}
+
+static void ask_lease(Mailbox *mailbox, CommandLane lane)
+{
+    if (mailbox->frozen || mailbox->leasing)
+        return; /* asked for when it is not any more */
+    Asked *asked = g_new(Asked, 1);
+    *asked = (Asked){mailbox_ref(mailbox), g_strdup(mailbox->name), lane};
+    mailbox->leasing = true;
+    pool_lease(mailbox->engine->pool, asked->name, lane, on_lease, asked); /* may free it */
 }
 
 void mailbox_acquire(Mailbox *mailbox, CommandLane lane, MailboxReady ready, gpointer data)
@@ -180,7 +222,7 @@ void mailbox_acquire(Mailbox *mailbox, CommandLane lane, MailboxReady ready, gpo
     bool first = g_queue_is_empty(&mailbox->waiting);
     g_queue_push_tail(&mailbox->waiting, acquire);
     if (first)
-        pool_lease(mailbox->engine->pool, mailbox->name, lane, on_lease, mailbox_ref(mailbox));
+        ask_lease(mailbox, lane);
 }
 
 void mailbox_release(Mailbox *mailbox, guint generation)
@@ -222,7 +264,7 @@ void mailbox_select_params(Engine *engine, const char *name, SelectParams *param
 {
     StoreBox box = {0};
     params->examine = true; /* what is only read cannot be changed by us, and stays \\Recent */
-    if (!store_box_by_name(store_reader(engine->store), name, &box))
+    if (!store_box_by_wire_name(store_reader(engine->store), name, &box))
         return;
     params->examine = !replay_wants_select(engine, box.id);
     if (box.uidvalidity && box.highestmodseq &&
@@ -265,6 +307,7 @@ static bool renew(Mailbox *mailbox, const StoreBox *box, guint32 uidvalidity, GE
     mailbox->box = new_id;
     mailbox->highestmodseq = 0;
     mailbox->replay.maybe_unbound = true;
+    mailbox->replay.probe = PROBE_UNKNOWN;
     replay_tell_effects(engine, mailbox->name, &effects);
     if (events->box_removed)
         events->box_removed(box->parent, box->id, box->leaf, engine->config.events_data);
@@ -278,7 +321,7 @@ static bool adopt(Mailbox *mailbox, const SelectResult *result, GError **error)
 {
     Engine *engine = mailbox->engine;
     StoreBox box = {0};
-    if (!store_box_by_name(store_reader(engine->store), mailbox->name, &box)) {
+    if (!store_box_by_wire_name(store_reader(engine->store), mailbox->name, &box)) {
         g_set_error(error, IMAPFS_ERROR, IMAPFS_ERROR_GONE, "the mailbox is no longer there");
         return false;
     }
@@ -326,12 +369,58 @@ static bool adopt(Mailbox *mailbox, const SelectResult *result, GError **error)
 static void mailbox_left(Mailbox *mailbox, const GError *refused)
 {
     mailbox->selected = false;
-    mailbox->syncing = false;
+    mailbox->syncing = mailbox->kept = false;
     mailbox->dirty = 0;
     engine_timer_clear(&mailbox->later);
     forget_news(mailbox);
     lease_end(mailbox);
     replay_on_unselected(mailbox, refused);
+}
+
+/* What was begun is answered; a resync begins anew when it is selected again. */
+void mailbox_freeze(Mailbox *mailbox)
+{
+    if (mailbox->frozen)
+        return;
+    mailbox->frozen = true;
+    pool_forget(mailbox->engine->pool, mailbox->name);
+    if (mailbox->lease)
+        mailbox_left(mailbox, NULL);
+}
+
+void mailbox_thaw(Mailbox *mailbox, const char *name)
+{
+    GHashTable *table = mailbox->engine->mailboxes;
+    if (strcmp(name, mailbox->name) != 0) {
+        Mailbox *other = g_hash_table_lookup(table, name);
+        if (other)
+            mailbox_drop(other);
+        g_hash_table_steal(table, mailbox->name);
+        g_free(mailbox->name);
+        mailbox->name = g_strdup(name);
+        g_hash_table_insert(table, mailbox->name, mailbox);
+    }
+    mailbox->frozen = false;
+    if (!g_queue_is_empty(&mailbox->waiting))
+        ask_lease(mailbox, LANE_FOREGROUND);
+}
+
+/* LIST has told whether it is still there; if not, the job ended with the mailbox. */
+static void refused_and_listed(Job *job, const GError *ignored)
+{
+    g_autoptr(GError) gone = NULL;
+    const Mailbox *mailbox = mailbox_get(job->engine, job->need.box, &gone);
+    if (mailbox && !mailbox->select_error) /* somebody has selected it since */
+        mailbox_job_start(job);
+    else
+        job_finish(job, mailbox ? mailbox->select_error : gone);
+}
+
+/* It may have been removed or renamed since LIST; Dovecot and Cyrus have no code for that. */
+static bool is_perhaps_gone(const GError *error)
+{
+    return g_error_matches(error, IMAPFS_ERROR, IMAPFS_ERROR_NOT_FOUND) ||
+           g_error_matches(error, IMAPFS_ERROR, IMAPFS_ERROR_SERVER);
 }
 
 static void select_failed(Mailbox *mailbox, const GError *error)
@@ -346,7 +435,9 @@ static void select_failed(Mailbox *mailbox, const GError *error)
     }
     if (job && lost)
         job_retry(job, mailbox_job_start, error);
-    else if (job)
+    else if (job && is_perhaps_gone(error) && !job->awaits)
+        job_await(job, &(Need){.kind = NEED_MAILBOXES}, refused_and_listed);
+    else if (job && !job->awaits)
         job_finish(job, error);
     mailbox_left(mailbox, lost ? NULL : error);
 }
@@ -373,10 +464,11 @@ void mailbox_on_selected(Engine *engine, const char *name, Session *session,
     mailbox->writable = !result->examined;
     mailbox->replay.reselecting = false;
     mailbox->exists = result->exists;
-    mailbox->uidnext = result->uidnext;
+    mailbox->uidnext = mailbox->view_uidnext = result->uidnext;
     mailbox->must_sync = true;
     mailbox->verify_rounds = 0;
     mailbox_flush(mailbox);
+    rights_ask(mailbox, session);
     resync_on_selected(mailbox, result);
 }
 
@@ -591,6 +683,11 @@ void mailbox_flush(Mailbox *mailbox)
     g_autoptr(UidSet) gone = uidset_is_empty(mailbox->vanished)
                                  ? uidset_new()
                                  : known_of(engine, mailbox->box, mailbox->vanished);
+    g_autoptr(UidSet) held = uidset_copy(gone);
+    replay_hold_back(mailbox, gone);
+    uidset_remove_set(held, gone);
+    if (mailbox->flag_news->len == 0 && uidset_is_empty(gone))
+        return;
     g_autoptr(GArray) names = names_of(engine, mailbox->box, gone);
     g_autoptr(GArray) flagged = g_array_new(FALSE, FALSE, sizeof(guint32));
     g_autoptr(GError) error = NULL;
@@ -603,7 +700,7 @@ void mailbox_flush(Mailbox *mailbox)
     }
     g_array_set_size(mailbox->flag_news, 0);
     g_clear_pointer(&mailbox->vanished, uidset_free);
-    mailbox->vanished = uidset_new();
+    mailbox->vanished = g_steal_pointer(&held);
     for (guint i = 0; events->msg_removed && i < names->len; i++) {
         const Gone *message = &g_array_index(names, Gone, i);
         events->msg_removed(mailbox->box, message->uid, message->name, engine->config.events_data);
@@ -617,6 +714,38 @@ void mailbox_flush(Mailbox *mailbox)
 
 /* --- being wanted --- */
 
+static void keep(Mailbox *mailbox)
+{
+    bool clean = mailbox->selected && !mailbox->must_sync && !mailbox->dirty && !mailbox->syncing;
+    if (clean || mailbox->kept) {
+        mailbox_release(mailbox, mailbox->generation);
+    } else {
+        mailbox->kept = true;
+        mailbox->kept_generation = mailbox->generation;
+        resync_run(mailbox); /* when it is selected; else its answer begins it */
+    }
+}
+
+void mailbox_sync_over(Mailbox *mailbox)
+{
+    if (!mailbox->kept)
+        return;
+    mailbox->kept = false;
+    mailbox_release(mailbox, mailbox->kept_generation);
+}
+
+static void sync_ready(Mailbox *mailbox, Session *session, const GError *error, gpointer data)
+{
+    if (session)
+        keep(mailbox);
+    mailbox_unref(mailbox);
+}
+
+void mailbox_sync_soon(Mailbox *mailbox, CommandLane lane)
+{
+    mailbox_acquire(mailbox, lane, sync_ready, mailbox_ref(mailbox));
+}
+
 static void job_ready(Mailbox *mailbox, Session *session, const GError *error, gpointer data)
 {
     Job *job = data;
@@ -625,7 +754,7 @@ static void job_ready(Mailbox *mailbox, Session *session, const GError *error, g
     else if (mailbox->selected)
         resync_run(mailbox); /* it may be clean already, or the last run failed */
     if (session)
-        mailbox_release(mailbox, mailbox->generation); /* the resync holds it while it works */
+        keep(mailbox);
     job_unref(job);
 }
 
@@ -642,13 +771,6 @@ void mailbox_job_start(Job *job)
 
 /* --- polled --- */
 
-static void resync_ready(Mailbox *mailbox, Session *session, const GError *error, gpointer data)
-{
-    if (session)
-        mailbox_release(mailbox, mailbox->generation);
-    mailbox_unref(mailbox);
-}
-
 void mailbox_on_status(Mailbox *mailbox, const StatusItem *status)
 {
     StoreBox box = {0};
@@ -663,5 +785,5 @@ void mailbox_on_status(Mailbox *mailbox, const StatusItem *status)
     if (same)
         engine_set_fresh(mailbox->engine, mailbox->box, clock_mono_us() + UNWATCHED_FRESH_US);
     else /* selecting it is what brings it up to date */
-        mailbox_acquire(mailbox, LANE_BACKGROUND, resync_ready, mailbox_ref(mailbox));
+        mailbox_sync_soon(mailbox, LANE_BACKGROUND);
 }

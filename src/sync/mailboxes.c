@@ -27,7 +27,9 @@ typedef struct {
     Session *session;
     GHashTable *found;   /* canonical name -> StoreListing *, owned */
     GPtrArray *prefixes; /* char *: namespaces still to be asked for, wire form */
+    GString *own;        /* STORE_META_NAMESPACES; "" while it is not told */
     guint in_flight;
+    guint changes; /* of mailboxes, when it was asked */
     bool extended; /* the LIST had a RETURN part */
     GError *error;
 } Lister;
@@ -52,6 +54,7 @@ static void lister_free(Lister *lister)
         pool_release(lister->lease);
     g_hash_table_unref(lister->found);
     g_ptr_array_unref(lister->prefixes);
+    g_string_free(lister->own, TRUE);
     g_clear_error(&lister->error);
     g_free(lister);
 }
@@ -75,7 +78,7 @@ static void tell_boxes(Engine *engine, GArray *boxes, bool added)
             events_add(engine, word, "%s", box->name);
         if (tell)
             tell(box->parent, box->id, box->leaf, engine->config.events_data);
-        Mailbox *mailbox = added ? NULL : mailbox_find(engine, box->name);
+        Mailbox *mailbox = added || !box->wire_name ? NULL : mailbox_find(engine, box->wire_name);
         if (mailbox)
             mailbox_drop(mailbox);
     }
@@ -103,16 +106,20 @@ static bool lister_store(Lister *lister, GError **error)
     if (!txn)
         return false;
     if (!store_boxes_reconcile(txn, (const StoreListing *)(void *)listings->data, listings->len,
-                               clock_real_ns(), added, removed, error)) {
+                               clock_real_ns(), added, removed, error) ||
+        !store_meta_put(txn, STORE_META_NAMESPACES, lister->own->len ? lister->own->str : NULL,
+                        error)) {
         store_rollback(txn);
         return false;
     }
     LogEffects effects = *log_effects(txn);
+    g_autoptr(GArray) names = store_txn_take_names(txn);
     if (!store_commit(txn, error))
         return false;
     log_debug("sync", "%u mailboxes, %u new, %u gone", listings->len, added->len, removed->len);
     tell_boxes(engine, removed, false);
     tell_boxes(engine, added, true);
+    box_names_tell(engine, names);
     replay_tell_effects(engine, "mailboxes", &effects);
     return true;
 }
@@ -121,6 +128,12 @@ static void lister_end(Lister *lister)
 {
     Engine *engine = lister->engine;
     engine->listing = false;
+    if (!lister->error && (engine->boxes.now || lister->changes != engine->boxes.changes)) {
+        lister_free(lister); /* of before, or from the middle: nothing is known by it */
+        engine->boxes.list_again = true;
+        replay_soon(engine);
+        return;
+    }
     if (!lister->error && lister_store(lister, &lister->error))
         engine_set_listed(engine, clock_mono_us());
     if (lister->error)
@@ -128,8 +141,10 @@ static void lister_end(Lister *lister)
     finish_jobs(engine, lister->error);
     bool ok = !lister->error;
     lister_free(lister);
-    if (ok)
-        rehome_homeless(engine);
+    if (!ok)
+        return;
+    rehome_homeless(engine);
+    replay_soon(engine); /* it may have decided what came of something */
 }
 
 /* --- LIST --- */
@@ -226,6 +241,16 @@ static void lister_next(Lister *lister)
 
 /* --- NAMESPACE (RFC 2342) --- */
 
+/* Where a person's own mailboxes are (RFC 2342 5): new ones can only be made there. */
+static void note_own(Lister *lister, const NamespaceItem *item)
+{
+    const char *prefix = item->prefix ? item->prefix : "";
+    g_autofree char *name = mailbox_name_from_wire(prefix, strlen(prefix),
+                                                   session_utf8(lister->session), item->delimiter);
+    if (!strchr(prefix, '\n'))
+        g_string_append_printf(lister->own, "%s\n", name ? name : "");
+}
+
 static bool on_namespace(Command *command, Response *response, gpointer data)
 {
     Lister *lister = data;
@@ -235,6 +260,8 @@ static bool on_namespace(Command *command, Response *response, gpointer data)
         GArray *items = response->namespaces[kind];
         for (guint i = 0; items && i < items->len; i++) {
             const NamespaceItem *item = &g_array_index(items, NamespaceItem, i);
+            if (kind == 0)
+                note_own(lister, item);
             if (item->prefix && *item->prefix)
                 g_ptr_array_add(lister->prefixes, g_strdup(item->prefix));
         }
@@ -281,10 +308,13 @@ void mailboxes_refresh(Engine *engine)
     if (engine->listing)
         return;
     engine->listing = true;
+    engine->boxes.list_again = false;
     Lister *lister = g_new0(Lister, 1);
     lister->engine = engine;
+    lister->changes = engine->boxes.changes;
     lister->found = g_hash_table_new_full(g_str_hash, g_str_equal, NULL, listing_free);
     lister->prefixes = g_ptr_array_new_with_free_func(g_free);
+    lister->own = g_string_new(NULL);
     pool_lease(engine->pool, NULL, LANE_FOREGROUND, lister_ready, lister); /* may free lister */
 }
 

@@ -71,6 +71,14 @@ void item_note(Item *item, Outcome outcome, const char *reason, ImapfsError erro
     item->error = error;
 }
 
+void item_keep_reason(Item *item, const char *reason, ImapfsError error)
+{
+    char *copy = g_strdup(reason);
+    g_free(item->reason);
+    item->reason = copy;
+    item->error = error;
+}
+
 static void find_missing(const Item *item, const Flags *set, const Flags *clear, Flags *out)
 {
     g_auto(Flags) have = {0};

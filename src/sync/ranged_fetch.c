@@ -10,7 +10,7 @@
 #include "imapfs/base/error.h"
 #include "imapfs/base/log.h"
 
-#define IN_FLIGHT 3
+#define IN_FLIGHT 6 /* more than the four that Dovecot works on at a time */
 
 /* One command in flight. */
 typedef struct {
@@ -289,6 +289,7 @@ static void send(Ranged *self, CommandLane lane, Chunk *chunk)
                      self->key.uid, self->key.section, chunk->origin, chunk->length);
     command->wants = 1ull << RESP_FETCH;
     command->expected = 1;
+    command->weight = chunk->length;
     command->on_untagged = on_body;
     command->on_progress = on_progress;
     g_ptr_array_add(self->chunks, chunk);

@@ -220,9 +220,16 @@ bool ranged_open_start(Job *job)
         return true;
     }
     Mailbox *mailbox = mailbox_get(job->engine, job->need.box, &error);
-    if (!mailbox)
+    if (!mailbox) {
         job_finish(job, error);
-    else
-        mailbox_acquire(mailbox, LANE_FOREGROUND, on_session, job_ref(job));
+        return true;
+    }
+    job_ref(job);
+    mailbox_ref(mailbox);
+    mailbox_acquire(mailbox, LANE_FOREGROUND, on_session, job_ref(job));
+    if (!job->finished)
+        ahead_note(mailbox, &job->need);
+    mailbox_unref(mailbox);
+    job_unref(job);
     return true;
 }

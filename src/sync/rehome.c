@@ -60,20 +60,13 @@ void rehome_unbound(Mailbox *mailbox)
     replay_soon(engine);
 }
 
-static void woken(Mailbox *mailbox, Session *session, const GError *error, gpointer data)
-{
-    if (session)
-        mailbox_release(mailbox, mailbox->generation); /* its resync holds it, and comes to us */
-    mailbox_unref(mailbox);
-}
-
 void rehome_wake(Mailbox *mailbox)
 {
     mailbox->replay.maybe_unbound = true;
     if (mailbox->selected && !mailbox->must_sync && !mailbox->syncing)
         rehome_unbound(mailbox);
     else
-        mailbox_acquire(mailbox, LANE_BACKGROUND, woken, mailbox_ref(mailbox));
+        mailbox_sync_soon(mailbox, LANE_BACKGROUND);
 }
 
 /* --- a mailbox that left LIST --- */
@@ -125,7 +118,7 @@ static void found(Search *search, const char *mailboxid, const char *name, guint
     StoreBox box = {0};
     g_autoptr(GError) error = NULL;
     if (!g_hash_table_contains(search->wanted, mailboxid) || !uidvalidity ||
-        !store_box_by_name(store_reader(engine->store), name, &box))
+        !store_box_by_wire_name(store_reader(engine->store), name, &box))
         return;
     if (!rehouse(engine, mailboxid, box.id, uidvalidity, &error)) {
         log_error("replay", "%s: %s", name, error ? error->message : "it is gone");
@@ -242,13 +235,13 @@ static void box_free(gpointer data)
 static bool each_box(const StoreBox *box, gpointer data)
 {
     Candidates *candidates = data;
-    if (box->attributes & (LIST_NOSELECT | LIST_NONEXISTENT))
+    if (box->attributes & (LIST_NOSELECT | LIST_NONEXISTENT) || !box->wire_name)
         return true;
     if (!box->mailboxid)
-        g_hash_table_add(candidates->search->ask, g_strdup(box->name));
+        g_hash_table_add(candidates->search->ask, g_strdup(box->wire_name));
     else if (g_hash_table_contains(candidates->search->wanted, box->mailboxid)) {
         StoreBox *copy = g_new0(StoreBox, 1);
-        copy->name = g_strdup(box->name);
+        copy->name = g_strdup(box->wire_name);
         copy->mailboxid = g_strdup(box->mailboxid);
         copy->uidvalidity = box->uidvalidity;
         g_ptr_array_add(candidates->known, copy);

@@ -2,36 +2,32 @@
  *
  * The ordinary path is the only one: a mailbox with something to be sent is selected like any other
  * (SELECT in place of EXAMINE), resynced, which checks its UIDVALIDITY and drops what is gone, and
- * only when it is in sync is anything sent. Nothing runs while the log is empty: the engine is told
- * of new entries (engine_logged), and one timer waits for what is due later. */
+ * only when it is in sync is anything sent from it. What is appended needs no mailbox. Nothing runs
+ * while the log is empty: the engine is told of new entries (gather.c), and one timer waits for
+ * what is due later. */
 #include "replay.h"
 
+#include "batch.h"
 #include "imapfs/base/clock.h"
 #include "imapfs/base/error.h"
 #include "imapfs/base/fault.h"
 #include "imapfs/base/limits.h"
 #include "imapfs/base/log.h"
 
-#define GATHER_MS 5 /* changes that come together are sent together */
-#define TELL_MS 250 /* and are one line in events */
 #define WRITTEN_WITHIN_US (10 * 60 * G_USEC_PER_SEC) /* SELECT at once what was written lately */
 #define ODD_US (60 * G_USEC_PER_SEC)
 #define LOST_FREELY 2 /* connections lost over the same batch before it is slowed down */
+#define TARGET_MOVES_US (200 * G_GINT64_CONSTANT(1000))
+#define APPENDS_CLAIMED 50 /* each is UNSURE when the connection goes */
 
 /* --- may it? --- */
 
-/* What was asked to be offline sends nothing from then on, though its session may still be there. */
-static bool may_send(Engine *engine)
+/* What was asked to be offline sends nothing from then on, though its session may still be there.
+ */
+bool replay_may_send(Engine *engine)
 {
     return !engine->config.read_only && engine->pool && pool_state(engine->pool) == POOL_ONLINE &&
            clock_mono_us() >= engine->replay.pause_us && !engine_is_offline(engine);
-}
-
-static guint64 count_pending(Engine *engine, guint32 box, guint32 uid)
-{
-    LogCounts counts = {0};
-    log_count(store_reader(engine->store), box, uid, &counts);
-    return counts.pending;
 }
 
 bool replay_wants_select(Engine *engine, guint32 box)
@@ -39,75 +35,14 @@ bool replay_wants_select(Engine *engine, guint32 box)
     StoreBox row = {0};
     if (engine->config.read_only || !store_box_by_id(store_reader(engine->store), box, &row))
         return false;
-    const Mailbox *mailbox = mailbox_find(engine, row.name);
+    const Mailbox *mailbox = row.wire_name ? mailbox_find(engine, row.wire_name) : NULL;
     store_box_clear(&row);
     gint64 now = clock_mono_us();
     if (mailbox && mailbox->replay.not_before_us > now)
         return false; /* it was refused: reading goes on with EXAMINE */
     bool lately = mailbox && mailbox->replay.written_us &&
                   now - mailbox->replay.written_us < WRITTEN_WITHIN_US;
-    return lately || count_pending(engine, box, 0) > 0;
-}
-
-/* --- who waits for it --- */
-
-typedef struct {
-    guint32 box, uid;
-    const GError *error;
-} Failed;
-
-static void check_job(Job *job, gpointer data)
-{
-    job_progress(job);
-    if (count_pending(job->engine, job->need.box, job->need.uid) == 0)
-        job_finish(job, NULL);
-}
-
-void replay_note_settled(Engine *engine)
-{
-    jobs_each(engine, NEED_REPLAYED, check_job, NULL);
-}
-
-static void fail_job(Job *job, gpointer data)
-{
-    const Failed *failed = data;
-    bool mine = job->need.box == 0 ||
-                (job->need.box == failed->box &&
-                 (job->need.uid == 0 || failed->uid == 0 || job->need.uid == failed->uid));
-    if (mine)
-        job_finish(job, failed->error);
-}
-
-void replay_note_failed(Engine *engine, guint32 box, guint32 uid, const GError *error)
-{
-    Failed failed = {box, uid, error};
-    jobs_each(engine, NEED_REPLAYED, fail_job, &failed);
-}
-
-static void fail_any(Job *job, gpointer data)
-{
-    job_finish(job, data);
-}
-
-void replayed_job_start(Job *job)
-{
-    Engine *engine = job->engine;
-    gint64 next;
-    const GError *why = pool_error(engine->pool, &next);
-    g_autoptr(GError) error = NULL;
-    if (count_pending(engine, job->need.box, job->need.uid) == 0) {
-        job_finish(job, NULL);
-        return;
-    }
-    if (engine->config.read_only)
-        error = g_error_new(IMAPFS_ERROR, IMAPFS_ERROR_READONLY, "the mount is read-only");
-    else if (why &&
-             (pool_state(engine->pool) == POOL_OFFLINE || pool_state(engine->pool) == POOL_STOPPED))
-        error = g_error_new(IMAPFS_ERROR, IMAPFS_ERROR_OFFLINE, "%s", why->message);
-    if (error)
-        job_finish(job, error); /* while an attempt is under way it waits, but not for long */
-    else
-        replay_soon(engine);
+    return lately || replay_count(engine, box, 0) > 0;
 }
 
 /* --- what is due --- */
@@ -134,7 +69,7 @@ static gint64 start_due(Engine *engine, const GArray *dues)
     for (guint i = 0; i < dues->len; i++) {
         const LogDue *due = &g_array_index(dues, LogDue, i);
         Mailbox *mailbox = mailbox_get(engine, due->box, NULL);
-        if (!mailbox || mailbox->replay.phase != REPLAY_IDLE)
+        if (!mailbox || mailbox->replay.phase != REPLAY_IDLE || gather_is_open(engine, due->box))
             continue; /* its end asks again */
         gint64 in_us = MAX((due->due_ns - now_ns) / 1000, mailbox->replay.not_before_us - now_us);
         if (in_us <= 0)
@@ -156,6 +91,9 @@ void replay_soon(Engine *engine)
     }
     g_autoptr(GArray) dues = log_due(store_reader(engine->store));
     gint64 next_us = start_due(engine, dues);
+    gint64 boxes_us = gather_is_open(engine, 0) ? -1 : box_ops_start(engine);
+    if (boxes_us >= 0 && (next_us < 0 || boxes_us < next_us))
+        next_us = boxes_us;
     engine_timer_clear(&engine->replay.due);
     if (next_us >= 0)
         arm(engine, next_us);
@@ -163,14 +101,12 @@ void replay_soon(Engine *engine)
 
 /* --- one mailbox --- */
 
-static void replay_step(Mailbox *mailbox);
-
 static void end_hold(Mailbox *mailbox)
 {
     MailboxReplay *replay = &mailbox->replay;
     bool held = replay->holds;
     replay->phase = REPLAY_IDLE;
-    replay->holds = replay->reselecting = false;
+    replay->holds = replay->reselecting = replay->fencing = false;
     if (held)
         mailbox_release(mailbox, replay->generation);
 }
@@ -188,10 +124,15 @@ static void replay_end(Mailbox *mailbox)
         engine_post(mailbox->engine, soon_run, NULL, NULL);
 }
 
-static void put_off(Mailbox *mailbox, gint64 us)
+void replay_put_off(Mailbox *mailbox, gint64 us)
 {
     mailbox->replay.not_before_us = clock_mono_us() + us;
     replay_end(mailbox);
+}
+
+static void back_off(Mailbox *mailbox)
+{
+    replay_put_off(mailbox, outcome_backoff_us(mailbox->replay.level++));
 }
 
 static bool keeps_no_flags(Mailbox *mailbox)
@@ -207,16 +148,29 @@ static bool keeps_no_flags(Mailbox *mailbox)
     return none;
 }
 
-static GPtrArray *claim(Mailbox *mailbox, GError **error)
+static bool is_read_only(Mailbox *mailbox)
+{
+    StoreBox box = {0};
+    bool read_only =
+        store_box_by_id(store_reader(mailbox->engine->store), mailbox->box, &box) && box.read_only;
+    store_box_clear(&box);
+    return read_only;
+}
+
+/* What may not be sent twice is claimed durably, before a byte of it is sent. */
+static GPtrArray *claim(Mailbox *mailbox, LogKind kind, GError **error)
 {
     g_autoptr(GPtrArray) ops = NULL;
-    StoreTxn *txn = store_begin(mailbox->engine->store, false, error);
+    bool twice = kind == LOG_FLAGS || kind == LOG_EXPUNGE;
+    guint max = kind == LOG_APPEND ? APPENDS_CLAIMED : LIMIT_COMMAND_UIDS;
+    StoreTxn *txn = store_begin(mailbox->engine->store, !twice, error);
     if (!txn)
         return NULL;
-    if (!log_claim(txn, mailbox->box, clock_real_ns(), LIMIT_COMMAND_UIDS, &ops, error)) {
+    if (!log_claim(txn, mailbox->box, clock_real_ns(), max, &ops, error)) {
         store_rollback(txn);
         return NULL;
     }
+    FAULT("replay.claim");
     if (!store_commit(txn, error))
         return NULL;
     FAULT("replay.claimed");
@@ -235,17 +189,17 @@ static bool is_due(Mailbox *mailbox)
     return false;
 }
 
-static void send_batch(Mailbox *mailbox)
+static void send_batch(Mailbox *mailbox, LogKind kind)
 {
     g_autoptr(GError) error = NULL;
-    GPtrArray *ops = claim(mailbox, &error);
+    GPtrArray *ops = claim(mailbox, kind, &error);
     if (!ops) {
         log_error("replay", "%s: %s", mailbox->name, error->message);
-        put_off(mailbox, outcome_backoff_us(mailbox->replay.level++));
+        back_off(mailbox);
     } else if (ops->len == 0) { /* it was due, but cannot be had: not to be asked for in a loop */
         g_ptr_array_unref(ops);
         log_warn("replay", "%s: what is to be sent cannot be taken up", mailbox->name);
-        put_off(mailbox, ODD_US);
+        replay_put_off(mailbox, ODD_US);
     } else {
         mailbox->replay.phase = REPLAY_SENDING;
         mailbox->replay.written_us = clock_mono_us();
@@ -259,15 +213,116 @@ static void reselect(Mailbox *mailbox)
         return;
     mailbox->replay.reselecting = true; /* cleared when it is selected, or not */
     if (!pool_reselect(mailbox->engine->pool, mailbox->name))
-        put_off(mailbox, outcome_backoff_us(mailbox->replay.level++));
+        back_off(mailbox);
+}
+
+/* --- where it goes --- */
+
+/* It has another UIDVALIDITY, or is no longer there: to select it tells. */
+static void look_at_target(Engine *engine, guint32 to_box)
+{
+    Mailbox *target = mailbox_get(engine, to_box, NULL);
+    if (target && !target->selected)
+        mailbox_sync_soon(target, LANE_BACKGROUND);
+    mailboxes_refresh(engine);
+}
+
+static void on_fence(Mailbox *mailbox, guint32 to_box, const GError *why)
+{
+    if (!mailbox->replay.fencing)
+        return; /* the hold ended meanwhile */
+    mailbox->replay.fencing = false;
+    bool lost = g_error_matches(why, IMAPFS_ERROR, IMAPFS_ERROR_LOST);
+    if (!why && mailbox->replay.holds) {
+        replay_step(mailbox);
+        return;
+    }
+    if (!why) { /* of what is appended: from the beginning */
+        replay_end(mailbox);
+        return;
+    }
+    look_at_target(mailbox->engine, to_box);
+    if (!lost && mailbox->replay.level > 0) /* LIST had the time to tell why */
+        batch_park_queued(mailbox, PARK_ANY, to_box, why);
+    back_off(mailbox);
+}
+
+static void ask_fence(Mailbox *mailbox, const LogNext *next)
+{
+    if (mailbox->replay.fencing)
+        return;
+    mailbox->replay.fencing = true;
+    fence_ask(mailbox, next->to_box, on_fence);
+}
+
+/* --- what is next --- */
+
+static void next_flags(Mailbox *mailbox)
+{
+    if (!mailbox->writable)
+        reselect(mailbox);
+    else if (!keeps_no_flags(mailbox))
+        send_batch(mailbox, LOG_FLAGS);
+    else if (batch_keep_here(mailbox))
+        replay_end(mailbox);
+    else
+        back_off(mailbox);
+}
+
+static void next_taking(Mailbox *mailbox, const LogNext *next)
+{
+    if (!mailbox->writable) {
+        reselect(mailbox);
+    } else if (is_read_only(mailbox)) {
+        g_autoptr(GError) why = g_error_new(IMAPFS_ERROR, IMAPFS_ERROR_DENIED, "%s",
+                                            conflict_words(CONFLICT_READ_ONLY));
+        if (batch_park_queued(mailbox, (int)next->kind, 0, why))
+            replay_end(mailbox);
+        else
+            back_off(mailbox);
+    } else if (next->kind == LOG_MOVE && !next->fenced) {
+        ask_fence(mailbox, next);
+    } else {
+        send_batch(mailbox, next->kind);
+    }
+}
+
+/* It is being renamed or removed at this moment. */
+static bool target_moves(Engine *engine, guint32 to_box)
+{
+    g_autofree char *name = to_box ? replay_wire_name(engine, to_box) : NULL;
+    return name && box_ops_hold(engine, name);
+}
+
+static void go_on(Mailbox *mailbox, const LogNext *next)
+{
+    if (target_moves(mailbox->engine, next->to_box)) {
+        replay_put_off(mailbox, TARGET_MOVES_US);
+        return;
+    }
+    switch (next->kind) {
+    case LOG_FLAGS:
+        next_flags(mailbox);
+        break;
+    case LOG_MOVE:
+    case LOG_EXPUNGE:
+        next_taking(mailbox, next);
+        break;
+    default: /* COPY, APPEND: what is only read, or not at all, may be EXAMINEd */
+        if (!next->fenced)
+            ask_fence(mailbox, next);
+        else
+            send_batch(mailbox, next->kind);
+    }
 }
 
 /* With the session in hand: what is in the way, or the next batch. Called again by what happens. */
-static void replay_step(Mailbox *mailbox)
+void replay_step(Mailbox *mailbox)
 {
+    LogNext next = {0};
     if (mailbox->replay.phase != REPLAY_HELD || !mailbox->replay.holds)
         return;
-    if (!may_send(mailbox->engine) || mailbox->gone) {
+    if (!replay_may_send(mailbox->engine) || mailbox->gone || mailbox->frozen) {
         replay_end(mailbox);
         return;
     }
@@ -277,16 +332,18 @@ static void replay_step(Mailbox *mailbox)
         resync_run(mailbox);
         return;
     }
-    if (!is_due(mailbox))
+    if (probe_step(mailbox) || probe_catch_up(mailbox))
+        return;
+    if (gather_is_open(mailbox->engine, mailbox->box))
+        return; /* its end comes here */
+    if (log_next(store_reader(mailbox->engine->store), mailbox->box, clock_real_ns(), &next))
+        go_on(mailbox, &next);
+    else if (!is_due(mailbox))
         replay_end(mailbox);
-    else if (!mailbox->writable)
-        reselect(mailbox);
-    else if (!keeps_no_flags(mailbox))
-        send_batch(mailbox);
-    else if (batch_keep_here(mailbox))
-        replay_end(mailbox);
+    else if (!probe_look(mailbox)) /* neither to be sent nor to be looked for */
+        replay_put_off(mailbox, ODD_US);
     else
-        put_off(mailbox, outcome_backoff_us(mailbox->replay.level++));
+        replay_step(mailbox);
 }
 
 static void on_session(Mailbox *mailbox, Session *session, const GError *error, gpointer data)
@@ -300,7 +357,7 @@ static void on_session(Mailbox *mailbox, Session *session, const GError *error, 
         replay->generation = mailbox->generation;
         replay_step(mailbox);
     } else if (wanted && pool_state(mailbox->engine->pool) == POOL_ONLINE) {
-        put_off(mailbox, outcome_backoff_us(mailbox->replay.level++));
+        back_off(mailbox);
     } else if (wanted) { /* asked again when it is online */
         replay_end(mailbox);
     }
@@ -309,26 +366,73 @@ static void on_session(Mailbox *mailbox, Session *session, const GError *error, 
 
 void replay_mailbox(Mailbox *mailbox, CommandLane lane)
 {
+    LogNext next = {0};
+    Engine *engine = mailbox->engine;
     bool patience = clock_mono_us() < mailbox->replay.not_before_us;
-    if (mailbox->replay.phase != REPLAY_IDLE || mailbox->gone || patience ||
-        !may_send(mailbox->engine))
+    if (mailbox->replay.phase != REPLAY_IDLE || mailbox->gone || mailbox->frozen || patience ||
+        !replay_may_send(engine))
         return;
     mailbox->replay.phase = REPLAY_HELD;
-    mailbox_acquire(mailbox, lane, on_session, mailbox_ref(mailbox));
+    if (log_next(store_reader(engine->store), mailbox->box, clock_real_ns(), &next) &&
+        next.kind == LOG_APPEND) /* whatever is selected */
+        go_on(mailbox, &next);
+    else
+        mailbox_acquire(mailbox, lane, on_session, mailbox_ref(mailbox));
+}
+
+void replay_gathered(Engine *engine, GHashTable *boxes)
+{
+    GHashTableIter iter;
+    gpointer key;
+    replay_note_settled(engine); /* it may have been cancelled */
+    g_hash_table_iter_init(&iter, boxes);
+    while (g_hash_table_iter_next(&iter, &key, NULL)) {
+        guint32 box = GPOINTER_TO_UINT(key);
+        Mailbox *mailbox = mailbox_get(engine, box, NULL);
+        if (mailbox && replay_count(engine, box, 0) > 0)
+            replay_mailbox(mailbox, LANE_FOREGROUND);
+    }
+    g_autoptr(GList) all = g_hash_table_get_values(engine->mailboxes);
+    g_list_foreach(all, (GFunc)(void (*)(void))mailbox_ref, NULL);
+    for (GList *at = all; at; at = at->next) { /* those that waited for more */
+        replay_step(at->data);
+        mailbox_unref(at->data);
+    }
+    replay_soon(engine);
 }
 
 void replay_batch_over(Mailbox *mailbox, bool lost)
 {
     MailboxReplay *replay = &mailbox->replay;
+    mailbox_ref(mailbox);
     batch_free(g_steal_pointer(&replay->batch));
+    if (mailbox->engine->quota_us == 0)
+        quota_ask(mailbox->engine);
     replay->phase = REPLAY_HELD;
     replay->n_lost = lost ? replay->n_lost + 1 : 0;
+    Job *waiting = job_find(mailbox->engine, NEED_MAILBOX, mailbox->box, 0, 0, NULL);
+    if ((mailbox->dirty || waiting) && mailbox->selected)
+        resync_run(mailbox); /* what was held back while it was sent */
     if (lost && replay->n_lost > LOST_FREELY)
-        put_off(mailbox, outcome_backoff_us(replay->n_lost - LOST_FREELY));
+        replay_put_off(mailbox, outcome_backoff_us(replay->n_lost - LOST_FREELY));
     else if (lost || !replay->holds || replay->generation != mailbox->generation)
         replay_end(mailbox);
     else
         replay_step(mailbox);
+    mailbox_unref(mailbox);
+}
+
+bool replay_holds_back(const Mailbox *mailbox)
+{
+    const Batch *batch = mailbox->replay.batch;
+    return batch && batch->kind->takes_away && !batch->settled;
+}
+
+void replay_hold_back(const Mailbox *mailbox, UidSet *gone)
+{
+    const Batch *batch = mailbox->replay.batch;
+    for (guint i = 0; replay_holds_back(mailbox) && i < batch->items->len; i++)
+        uidset_remove(gone, ((const Item *)batch->items->pdata[i])->op->uid);
 }
 
 /* --- what happens to a mailbox --- */
@@ -346,7 +450,16 @@ void replay_on_unsynced(Mailbox *mailbox, const GError *error)
     if (g_error_matches(error, IMAPFS_ERROR, IMAPFS_ERROR_LOST))
         replay_end(mailbox);
     else
-        put_off(mailbox, outcome_backoff_us(mailbox->replay.level++));
+        back_off(mailbox);
+}
+
+/* What needs a mailbox that may be written; a COPY out of it does not. */
+static void park_writing(Mailbox *mailbox, const GError *why)
+{
+    static const LogKind writing[] = {LOG_FLAGS, LOG_MOVE, LOG_EXPUNGE};
+    for (guint i = 0; i < G_N_ELEMENTS(writing); i++)
+        if (conflict_action(writing[i], CONFLICT_NOPERM) == ACTION_PARK)
+            batch_park_queued(mailbox, (int)writing[i], 0, why);
 }
 
 /* SELECT was refused. It is EXAMINEd until it is tried again. Perhaps it was renamed, or is gone:
@@ -354,13 +467,13 @@ void replay_on_unsynced(Mailbox *mailbox, const GError *error)
 static void select_refused(Mailbox *mailbox, const GError *refused)
 {
     bool denied = g_error_matches(refused, IMAPFS_ERROR, IMAPFS_ERROR_DENIED);
-    if (denied && conflict_action(LOG_FLAGS, CONFLICT_NOPERM) == ACTION_PARK)
-        batch_park_all(mailbox, refused);
+    if (denied)
+        park_writing(mailbox, refused);
     else if (mailbox->replay.level == 0)
         mailboxes_refresh(mailbox->engine);
     else
         replay_note_failed(mailbox->engine, mailbox->box, 0, refused);
-    put_off(mailbox, outcome_backoff_us(mailbox->replay.level++));
+    back_off(mailbox);
 }
 
 void replay_on_unselected(Mailbox *mailbox, const GError *refused)
@@ -411,87 +524,16 @@ void replay_tell_effects(Engine *engine, const char *mailbox, const LogEffects *
                                               conflict_words(CONFLICT_MAILBOX_GONE));
         replay_note_failed(engine, 0, 0, error);
     }
-    if (effects->dropped || effects->parked)
-        replay_note_settled(engine);
+    replay_note_settled(engine); /* a deletion of what is gone is done, and no effect */
     if (effects->followed)
         engine_post(engine, soon_run, NULL, NULL);
-}
-
-/* --- what a person changed --- */
-
-typedef struct {
-    guint32 box, uid;
-} Logged;
-
-static gboolean on_tell(gpointer data)
-{
-    Engine *engine = data;
-    GHashTableIter iter;
-    gpointer key;
-    engine_timer_clear(&engine->replay.tell);
-    g_hash_table_iter_init(&iter, engine->replay.told);
-    while (g_hash_table_iter_next(&iter, &key, NULL)) {
-        StoreBox box = {0};
-        if (!store_box_by_id(store_reader(engine->store), GPOINTER_TO_UINT(key), &box))
-            continue;
-        guint64 n = count_pending(engine, box.id, 0);
-        if (n > 0)
-            events_add(engine, "queued", "%s: %" G_GUINT64_FORMAT " pending", box.name, n);
-        store_box_clear(&box);
-    }
-    g_hash_table_remove_all(engine->replay.told);
-    return G_SOURCE_REMOVE;
-}
-
-static gboolean on_gather(gpointer data)
-{
-    Engine *engine = data;
-    g_autoptr(GHashTable) logged = g_steal_pointer(&engine->replay.logged);
-    GHashTableIter iter;
-    gpointer key;
-    engine->replay.logged = g_hash_table_new(NULL, NULL);
-    engine_timer_clear(&engine->replay.gather);
-    replay_note_settled(engine); /* it may have been cancelled */
-    g_hash_table_iter_init(&iter, logged);
-    while (g_hash_table_iter_next(&iter, &key, NULL)) {
-        guint32 box = GPOINTER_TO_UINT(key);
-        Mailbox *mailbox = mailbox_get(engine, box, NULL);
-        if (mailbox && count_pending(engine, box, 0) > 0)
-            replay_mailbox(mailbox, LANE_FOREGROUND);
-        if (box == 0)
-            replay_soon(engine);
-    }
-    return G_SOURCE_REMOVE;
-}
-
-static void logged_run(Engine *engine, gpointer data)
-{
-    const Logged *logged = data;
-    Replay *replay = &engine->replay;
-    const EngineEvents *events = &engine->config.events;
-    if (logged->uid && events->flags_changed)
-        events->flags_changed(logged->box, logged->uid, engine->config.events_data);
-    else if (!logged->uid && events->box_changed)
-        events->box_changed(logged->box, engine->config.events_data);
-    g_hash_table_add(replay->logged, GUINT_TO_POINTER(logged->box));
-    g_hash_table_add(replay->told, GUINT_TO_POINTER(logged->box));
-    if (!replay->gather)
-        replay->gather = engine_timer(engine, GATHER_MS, on_gather, engine);
-    if (!replay->tell)
-        replay->tell = engine_timer(engine, TELL_MS, on_tell, engine);
-}
-
-void engine_logged(Engine *engine, guint32 box, guint32 uid)
-{
-    Logged logged = {box, uid};
-    engine_post(engine, logged_run, g_memdup2(&logged, sizeof(logged)), g_free);
 }
 
 /* --- the account --- */
 
 void replay_init(Engine *engine)
 {
-    engine->replay.logged = g_hash_table_new(NULL, NULL);
+    engine->replay.paces = g_hash_table_new_full(NULL, NULL, NULL, g_free);
     engine->replay.told = g_hash_table_new(NULL, NULL);
     if (engine->config.read_only)
         return;
@@ -506,11 +548,8 @@ void replay_init(Engine *engine)
 
 void replay_clear(Engine *engine)
 {
-    engine_timer_clear(&engine->replay.gather);
-    engine_timer_clear(&engine->replay.tell);
+    gather_clear(engine);
     engine_timer_clear(&engine->replay.due);
-    g_clear_pointer(&engine->replay.logged, g_hash_table_unref);
-    g_clear_pointer(&engine->replay.told, g_hash_table_unref);
 }
 
 static bool note_unbound(const LogOp *op, gpointer data)
@@ -521,7 +560,7 @@ static bool note_unbound(const LogOp *op, gpointer data)
 }
 
 /* Those whose mailbox became another one, and whose new listing never came to its end. */
-static void wake_unbound(Engine *engine)
+void replay_wake_unbound(Engine *engine)
 {
     g_autoptr(GHashTable) boxes = g_hash_table_new(NULL, NULL);
     GHashTableIter iter;
@@ -539,9 +578,10 @@ void replay_online(Engine *engine)
 {
     engine->replay.online_us = clock_mono_us();
     events_add(engine, "online", "%s", "");
-    if (engine->config.read_only || count_pending(engine, 0, 0) == 0)
+    quota_ask(engine);
+    if (engine->config.read_only || replay_count(engine, 0, 0) == 0)
         return;
-    wake_unbound(engine);
+    replay_wake_unbound(engine);
     replay_soon(engine);
 }
 
@@ -552,11 +592,11 @@ void replay_offline(Engine *engine, const GError *error)
     engine->replay.online_us = 0;
     engine_timer_clear(&engine->replay.due);
     events_add(engine, "offline", "%s", offline->message);
-    jobs_each(engine, NEED_REPLAYED, fail_any, offline);
+    replay_fail_waiters(engine, offline);
 }
 
 void replay_poll(Engine *engine)
 {
-    if (!engine->config.read_only && engine->replay.online_us && count_pending(engine, 0, 0) > 0)
+    if (!engine->config.read_only && engine->replay.online_us && replay_count(engine, 0, 0) > 0)
         rehome_drop_adrift(engine);
 }

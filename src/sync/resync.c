@@ -22,7 +22,10 @@
 #define SOON_MS 10
 #define FULL_FLAGS_MIN_MS 100
 #define LISTING_IN_FLIGHT 7
-#define LISTING_BATCH 500
+#define LISTING_BATCH 500 /* written at once */
+#define LISTING_STEP                                                              \
+    1000 /* of a command; Dovecot works on four, and the others are to last for a \
+            round trip */
 #define PROGRESS_EVERY 32
 #define PROGRESS_SHOWN_FROM 2000 /* messages: below it a listing is over before it can be seen */
 #define MAX_VERIFY_ROUNDS 2
@@ -76,6 +79,7 @@ static void resync_failed(Mailbox *mailbox, const GError *error)
     mailbox->syncing = false;
     log_info("sync", "%s: %s", mailbox->name, error->message);
     replay_on_unsynced(mailbox, error);
+    mailbox_sync_over(mailbox);
     if (mailbox->engine->shared.progress.total)
         engine_set_progress(mailbox->engine, "", 0, 0);
     Job *job = waiting_job(mailbox);
@@ -129,11 +133,20 @@ static void phase_free(Phase *phase)
     g_free(phase);
 }
 
+static void note_in_view(Mailbox *mailbox, guint32 uid)
+{
+    if (mailbox->view_uidnext && uid >= mailbox->view_uidnext)
+        mailbox->view_uidnext = uid == G_MAXUINT32 ? uid : uid + 1;
+}
+
 /* Drops the rows that are not in `there`. */
 static void drop_absent(Mailbox *mailbox, const UidSet *there)
 {
     g_autoptr(UidSet) rows = store_msg_uids(store_reader(mailbox->engine->store), mailbox->box);
     uidset_remove_set(rows, there);
+    /* what was placed since, on another session, is not in this one's view */
+    if (mailbox->view_uidnext)
+        uidset_remove_range(rows, mailbox->view_uidnext, G_MAXUINT32);
     uidset_add_set(mailbox->vanished, rows);
 }
 
@@ -142,8 +155,10 @@ static void drop_absent(Mailbox *mailbox, const UidSet *there)
 static bool on_flags(Command *command, Response *response, gpointer data)
 {
     Phase *phase = data;
-    if (phase->seen && response->fetch && response->fetch->present & FETCH_UID)
+    if (phase->seen && response->fetch && response->fetch->present & FETCH_UID) {
         uidset_add(phase->seen, response->fetch->uid);
+        note_in_view(phase->mailbox, response->fetch->uid);
+    }
     return false; /* the flags themselves are news like any other */
 }
 
@@ -313,6 +328,7 @@ static bool on_listed(Command *command, Response *response, gpointer data)
         log_warn("sync", "%s: message %u: %s", listing->mailbox->name, fetch->uid,
                  fetch->problem ? fetch->problem : "cannot be understood");
     g_ptr_array_add(listing->batch, msg_from_fetch(fetch));
+    note_in_view(listing->mailbox, fetch->uid);
     listing->n_done++;
     if (listing->n_done % PROGRESS_EVERY == 0)
         note_progress(listing->mailbox);
@@ -410,22 +426,36 @@ static Listing *listing_new(Mailbox *mailbox)
     return listing;
 }
 
+/* From where on it was never listed: rows above that were placed by us, with gaps between. */
+static guint32 floor_of(Mailbox *mailbox, guint32 known)
+{
+    StoreBox box = {0};
+    guint32 floor = known == G_MAXUINT32 ? known : known + 1;
+    if (!store_box_by_id(store_reader(mailbox->engine->store), mailbox->box, &box))
+        return floor;
+    if (box.listed && box.uidnext)
+        floor = MIN(floor, box.uidnext);
+    mailbox->partial |= !box.listed && known > 0;
+    store_box_clear(&box);
+    return floor;
+}
+
 static void phase_list_new(Mailbox *mailbox)
 {
     Listing *listing = listing_new(mailbox);
     guint32 known = last_uid(mailbox);
     guint64 rows = store_msg_count(store_reader(mailbox->engine->store), mailbox->box);
     guint64 n_new = mailbox->exists > rows ? mailbox->exists - rows : 1;
-    listing->floor = known == G_MAXUINT32 ? known : known + 1;
+    listing->floor = floor_of(mailbox, known);
     listing->next = listing->floor;
     listing->last = G_MAXUINT64;
     listing->step = G_MAXUINT32;
     listing->n_expected = n_new;
-    if (mailbox->uidnext > listing->floor && n_new > LISTING_BATCH) {
-        /* as many UIDs a command as hold LISTING_BATCH messages if they are evenly spread */
+    if (mailbox->uidnext > listing->floor && n_new > LISTING_STEP) {
+        /* as many UIDs a command as hold LISTING_STEP messages if they are evenly spread */
         guint64 span = mailbox->uidnext - listing->floor;
         listing->last = mailbox->uidnext - 1;
-        listing->step = MAX(LISTING_BATCH, span * LISTING_BATCH / n_new);
+        listing->step = MAX(LISTING_STEP, span * LISTING_STEP / n_new);
     }
     listing_next(listing);
 }
@@ -469,6 +499,7 @@ static void on_search_done(Command *command, CommandResult result, const Respons
         return;
     }
     mailbox->verify_rounds++; /* one that failed does not count: it is tried again */
+    mailbox->partial = false;
     g_autoptr(UidSet) missing = uidset_copy(phase->seen);
     g_autoptr(UidSet) rows = store_msg_uids(store_reader(mailbox->engine->store), mailbox->box);
     uidset_remove_set(missing, rows);
@@ -491,7 +522,7 @@ static void on_search_done(Command *command, CommandResult result, const Respons
 static bool phase_verify(Mailbox *mailbox)
 {
     guint32 rows = store_msg_count(store_reader(mailbox->engine->store), mailbox->box);
-    if (rows == mailbox->exists)
+    if (rows == mailbox->exists && !mailbox->partial)
         return false;
     if (mailbox->verify_rounds >= MAX_VERIFY_ROUNDS) {
         log_warn("sync", "%s: the server says it has %u messages, but gives %u", mailbox->name,
@@ -526,7 +557,10 @@ static bool record(Mailbox *mailbox, bool *first_out, GError **error)
     *first_out = !box.listed;
     box.listed = true;
     box.exists = mailbox->exists;
-    box.uidnext = MAX(mailbox->uidnext, known == G_MAXUINT32 ? known : known + 1);
+    if (mailbox->view_uidnext)
+        box.uidnext = mailbox->view_uidnext; /* not what was placed beyond it */
+    else
+        box.uidnext = MAX(mailbox->uidnext, known == G_MAXUINT32 ? known : known + 1);
     box.highestmodseq = mailbox->highestmodseq;
     box.synced_ns = clock_real_ns();
     /* No touch: to have learnt what was in the directory all along is no change of it. tar, which
@@ -562,6 +596,7 @@ static void phase_done(Mailbox *mailbox)
     if (job)
         job_finish(job, NULL);
     replay_on_synced(mailbox);
+    mailbox_sync_over(mailbox);
 }
 
 /* --- the order --- */
@@ -591,8 +626,8 @@ static void start_phase(Mailbox *mailbox, Session *session, const GError *error,
 
 void resync_run(Mailbox *mailbox)
 {
-    if (mailbox->syncing || !mailbox->selected || mailbox->gone)
-        return;
+    if (mailbox->syncing || !mailbox->selected || mailbox->gone || replay_holds_back(mailbox))
+        return; /* the end of what is being sent runs it */
     engine_timer_clear(&mailbox->later);
     mailbox->syncing = true;
     mailbox_acquire(mailbox, LANE_FOREGROUND, start_phase, NULL);

@@ -17,8 +17,8 @@ typedef struct Ahead Ahead;
 /* --- what sends the log (replay.c): the account's side, and a mailbox's --- */
 
 typedef struct {
-    GHashTable *logged; /* ids of mailboxes with something new in the log */
-    GHashTable *told;   /* ... and those whose line in events is still to come */
+    GHashTable *paces; /* id -> Pace *: mailboxes with something new in the log */
+    GHashTable *told;  /* ids of those whose line in events is still to come */
     GSource *gather, *tell, *due;
     gint64 pause_us;  /* nothing is sent before this: the server asks for patience */
     gint64 online_us; /* since when there is a connection; 0: there is none */
@@ -26,6 +26,14 @@ typedef struct {
 } Replay;
 
 typedef struct Batch Batch;
+typedef struct BoxOp BoxOp;
+
+/* Changes of mailboxes (box_ops.c). */
+typedef struct {
+    BoxOp *now;      /* the one that is under way */
+    guint changes;   /* counts what may make the answer of a LIST an old one */
+    bool list_again; /* the list is to be asked for when nothing is under way */
+} BoxOps;
 
 typedef enum {
     REPLAY_IDLE,
@@ -33,12 +41,26 @@ typedef enum {
     REPLAY_SENDING, /* a batch is under way */
 } ReplayPhase;
 
+/* Looking for what was sent and not answered (probe.c). */
+typedef enum {
+    PROBE_UNKNOWN, /* whether there is anything */
+    PROBE_NONE,
+    PROBE_WANTED,
+    PROBE_NEWS, /* NOOP is under way */
+    PROBE_SYNC, /* when it is in sync next */
+} ProbeStage;
+
 typedef struct {
     ReplayPhase phase;
     guint generation; /* of the session that is held */
     bool holds;
-    bool reselecting;     /* EXAMINE is being made SELECT */
-    bool maybe_unbound;   /* look for UNBOUND operations when it is in sync */
+    bool reselecting;   /* EXAMINE is being made SELECT */
+    bool maybe_unbound; /* look for UNBOUND operations when it is in sync */
+    bool fencing;       /* STATUS of where it goes is under way */
+    bool catching;      /* NOOP is under way */
+    guint n_caught;
+    ProbeStage probe;
+    gint64 probe_us;      /* not before */
     Batch *batch;         /* while SENDING */
     guint level, n_lost;  /* of back-off: refusals for now; connections lost over a batch */
     gint64 not_before_us; /* no attempt before this */
@@ -65,12 +87,15 @@ struct Engine {
     gint64 started_us, stop_us;
     bool list_plain; /* LIST with RETURN was refused */
     bool listing;    /* a LIST is under way */
-    bool polling;    /* a lease for STATUS commands is awaited */
+    gint64 quota_us; /* when the quota was last asked for; 0: it may be another one now */
+    bool asking_quota;
+    bool polling; /* a lease for STATUS commands is awaited */
     guint polls;
     LocalMessage *local; /* the last one that was parsed here, for a moment */
     GSource *local_end;
     gint64 connecting_us; /* when the attempt to connect that is under way began */
     Replay replay;
+    BoxOps boxes;
 
     struct {
         pthread_mutex_t lock; /* a leaf but for a Ranged's; not GMutex, as ThreadSanitizer does not
@@ -176,9 +201,12 @@ typedef struct {
 
 struct Mailbox {
     Engine *engine;
-    char *name;  /* canonical */
-    guint32 box; /* its id now */
-    bool gone;   /* left the table; freed with the last reference */
+    char *name;       /* canonical; the one that the server knows it by */
+    guint32 box;      /* its id now */
+    bool gone;        /* left the table; freed with the last reference */
+    gint64 rights_us; /* when they were last asked for */
+    bool frozen;      /* it is being renamed or removed: no session has it */
+    bool leasing;     /* a lease is waited for */
     guint refs;
 
     /* the session, if it is selected or being selected */
@@ -202,6 +230,11 @@ struct Mailbox {
     guint verify_rounds;
     guint32 exists;
     guint32 uidvalidity, uidnext;
+    guint32 view_uidnext; /* after the last UID that this session has been told of; 0: of none */
+    guint32 placed_uid;   /* the highest that was placed here by another session */
+    bool partial; /* a first listing went on beyond rows that were there: compare the UIDs */
+    bool kept;    /* held until it is in sync (mailbox_sync_soon) */
+    guint kept_generation;
     guint64 highestmodseq; /* up to which the rows are true */
     guint64 select_modseq; /* what SELECT said: the rows are true up to it after a resync */
     gint64 used_us;        /* when somebody last asked for it */
@@ -227,6 +260,10 @@ Mailbox *mailbox_ref(Mailbox *mailbox);
 void mailbox_unref(Mailbox *mailbox);
 void mailbox_drop(Mailbox *mailbox); /* it is no longer on the server */
 void mailbox_free_all(Engine *engine);
+/* From the one to the other nobody gets a session with it. name: that the server knows it by then.
+ */
+void mailbox_freeze(Mailbox *mailbox);
+void mailbox_thaw(Mailbox *mailbox, const char *name);
 
 /* A session with it selected, or being selected with the caller's commands behind it. ready is
  * called exactly once, perhaps from inside. Every call with a session is paid back by one
@@ -235,6 +272,10 @@ typedef void (*MailboxReady)(Mailbox *mailbox, Session *session, const GError *e
                              gpointer data);
 void mailbox_acquire(Mailbox *mailbox, CommandLane lane, MailboxReady ready, gpointer data);
 void mailbox_release(Mailbox *mailbox, guint generation);
+/* Selects it, brings it into sync and lets go. Who asks for that and lets go at once may never see
+ * it: while SELECT is not answered another mailbox can have the session. */
+void mailbox_sync_soon(Mailbox *mailbox, CommandLane lane);
+void mailbox_sync_over(Mailbox *mailbox); /* the resync's end */
 /* For a MailboxReady whose data is a reference to a job: whether it goes on. If not, as there is no
  * session or the job is over, the job knows, and its reference and the use are given back. */
 bool mailbox_serves(Mailbox *mailbox, Session *session, const GError *error, Job *job);
@@ -268,10 +309,12 @@ void replay_init(Engine *engine);  /* on the loop, before the first connection *
 void replay_clear(Engine *engine); /* at the end */
 void replay_online(Engine *engine);
 void replay_offline(Engine *engine, const GError *error);
-void replay_soon(Engine *engine); /* looks for what is due */
-void replay_poll(Engine *engine); /* now and then */
+void replay_soon(Engine *engine);  /* looks for what is due */
+void replay_poll(Engine *engine);  /* now and then */
+void replay_hurry(Engine *engine); /* what was put off is due now: a person says so */
 /* Sends what is due in a mailbox, whenever that can be. */
 void replay_mailbox(Mailbox *mailbox, CommandLane lane);
+bool replay_may_send(Engine *engine); /* anything that changes something */
 bool replay_wants_select(Engine *engine, guint32 box);
 void replayed_job_start(Job *job); /* NEED_REPLAYED */
 
@@ -280,9 +323,28 @@ void replay_on_synced(Mailbox *mailbox);
 void replay_on_unsynced(Mailbox *mailbox, const GError *error); /* its resync failed */
 void replay_on_unselected(Mailbox *mailbox, const GError *refused /* NULL: left, or lost */);
 void replay_on_dropped(Mailbox *mailbox);
+/* A batch is under way that takes messages away: what the server says of these is its to record. */
+bool replay_holds_back(const Mailbox *mailbox);
+/* Takes out of a set what the batch is to record. */
+void replay_hold_back(const Mailbox *mailbox, UidSet *gone);
 
 /* Tells what a transaction did to the log, once it is committed. */
 void replay_tell_effects(Engine *engine, const char *mailbox, const LogEffects *effects);
+
+/* --- mailboxes that are made, removed, renamed (box_ops.c, box_commands.c) --- */
+
+/* Sends what is next, unless something is under way; in how many us something is due, or -1. */
+gint64 box_ops_start(Engine *engine);
+/* It is being renamed or removed, or is below such a one: nothing is to be begun with it. */
+bool box_ops_hold(const Engine *engine, const char *name);
+void box_ops_clear(Engine *engine); /* at the end */
+/* Names that mean something else now (of StoreName). */
+void box_names_tell(Engine *engine, const GArray *names);
+
+/* --- what may be done, and how much (rights.c) --- */
+
+void rights_ask(Mailbox *mailbox, Session *session); /* it is being selected there */
+void quota_ask(Engine *engine);                      /* not more often than once a minute */
 
 void rehome_unbound(Mailbox *mailbox); /* in sync: binds to messages what waits for the listing */
 void rehome_homeless(Engine *engine);  /* after LIST */
@@ -321,7 +383,15 @@ G_DEFINE_AUTOPTR_CLEANUP_FUNC(Sink, sink_free)
 void local_structure_start(Job *job, const char *doubt);
 bool local_has_parts(const Job *job); /* whether a content job is about such a message's part */
 void local_content_start(Job *job);
+/* Makes a letter of the exact bytes, which are in the store: nothing is asked of the server. */
+bool local_has_letter(const Job *job);
+void local_letter_start(Job *job);
 void local_forget(Engine *engine);
+
+/* --- messages that wait to be sent (spooled.c) --- */
+
+/* A need about one whose bytes are in the spool: it is answered. */
+bool spooled_start(Job *job);
 
 /* --- .imapfs/status (status.c) --- */
 

@@ -1,8 +1,8 @@
-/* boxes.c - child mailboxes of a directory, as the tree and as .imapfs/raw show them.
+/* boxes.c - child mailboxes of a directory, as the tree, .imapfs/raw and .imapfs/maildir show them.
  *
  * Under raw/ a message's directory is called by its UID, so a mailbox called "2024" or "7.eml" has
- * its first digit percent-encoded there. name_mailbox_level() encodes '%' itself, so this is as
- * reversible as that. */
+ * its first digit percent-encoded there; so has "cur" its first letter under maildir/.
+ * name_mailbox_level() encodes '%' itself, so this is as reversible as that. */
 #include <string.h>
 
 #include "imapfs/mime/name.h"
@@ -13,7 +13,7 @@ static bool looks_raw(const char *name)
     return uid_parse(name, "") || uid_parse(name, ".eml");
 }
 
-char *boxes_raw_leaf(const char *leaf)
+static char *raw_leaf(const char *leaf)
 {
     return looks_raw(leaf) ? g_strdup_printf("%%%02X%s", (guchar)leaf[0], leaf + 1)
                            : g_strdup(leaf);
@@ -30,35 +30,62 @@ static char *raw_leaf_decode(const char *name)
     return looks_raw(leaf) ? g_steal_pointer(&leaf) : NULL;
 }
 
-static Node node_of_box(const StoreBox *box, bool raw)
+static char *leaf_as_is(const char *leaf)
 {
-    guint slot = raw ? SLOT_RAW_BOX : SLOT_BOX;
+    return g_strdup(leaf);
+}
+
+static char *decode_nothing(const char *name)
+{
+    return NULL;
+}
+
+static const struct {
+    guint slot;
+    const NodeKind *kind;
+    char *(*name)(const char *leaf);
+    char *(*decode)(const char *name); /* NULL: the name is the leaf */
+} views[] = {
+    [TREE_VIEW_TREE] = {SLOT_BOX, &kind_mailbox, leaf_as_is, decode_nothing},
+    [TREE_VIEW_RAW] = {SLOT_RAW_BOX, &kind_raw_box, raw_leaf, raw_leaf_decode},
+    [TREE_VIEW_MAILDIR] = {SLOT_MAILDIR_BOX, &kind_maildir_box, maildir_leaf, maildir_leaf_decode},
+};
+
+char *boxes_leaf(const char *leaf, TreeView view)
+{
+    return views[view].name(leaf);
+}
+
+static Node node_of_box(const StoreBox *box, TreeView view)
+{
+    guint slot = views[view].slot;
 
     return (Node){.number = ino_pack(box->id, 0, slot),
                   .ino = {box->id, 0, slot},
-                  .kind = raw ? &kind_raw_box : &kind_mailbox,
+                  .kind = views[view].kind,
                   .box = *box};
 }
 
-static bool find(const Call *call, guint32 parent, const char *name, bool raw, StoreBox *out)
+static bool find(const Call *call, guint32 parent, const char *name, TreeView view, StoreBox *out)
 {
-    g_autofree char *leaf = raw ? raw_leaf_decode(name) : NULL;
+    g_autofree char *leaf = views[view].decode(name), *here = views[view].name(leaf ? leaf : name);
 
-    return store_box_by_leaf(call->reader, parent, leaf ? leaf : name, out);
+    return strcmp(here, name) == 0 &&
+           store_box_by_leaf(call->reader, parent, leaf ? leaf : name, out);
 }
 
-TreeStatus boxes_lookup(const Call *call, guint32 parent, const char *name, bool raw,
+TreeStatus boxes_lookup(const Call *call, guint32 parent, const char *name, TreeView view,
                         TreeEntry *out)
 {
     g_auto(StoreBox) box = {0};
-    bool found = find(call, parent, name, raw, &box);
+    bool found = find(call, parent, name, view, &box);
     TreeStatus status = found ? TREE_OK : call_boxes_fresh(call);
 
     if (status != TREE_OK)
         return status;
     /* The list may have come between the two. */
-    if (found || find(call, parent, name, raw, &box)) {
-        Node node = node_of_box(&box, raw);
+    if (found || find(call, parent, name, view, &box)) {
+        Node node = node_of_box(&box, view);
         node_entry(call, &node, out);
         return TREE_OK;
     }
@@ -68,23 +95,23 @@ TreeStatus boxes_lookup(const Call *call, guint32 parent, const char *name, bool
 
 typedef struct {
     const Listing *listing;
-    bool raw;
+    TreeView view;
     bool more; /* the buffer is not full */
 } BoxWalk;
 
 static bool list_one(const StoreBox *box, gpointer data)
 {
     BoxWalk *walk = data;
-    Node node = node_of_box(box, walk->raw);
-    g_autofree char *name = walk->raw ? boxes_raw_leaf(box->leaf) : g_strdup(box->leaf);
+    Node node = node_of_box(box, walk->view);
+    g_autofree char *name = boxes_leaf(box->leaf, walk->view);
 
     walk->more = listing_add(walk->listing, COOKIE_BOX + box->id, name, &node);
     return walk->more;
 }
 
-bool boxes_list(const Listing *listing, guint32 parent, bool raw)
+bool boxes_list(const Listing *listing, guint32 parent, TreeView view)
 {
-    BoxWalk walk = {.listing = listing, .raw = raw, .more = true};
+    BoxWalk walk = {.listing = listing, .view = view, .more = true};
 
     if (listing->after < COOKIE_MESSAGE)
         store_box_children(listing->call->reader, parent,
@@ -93,7 +120,7 @@ bool boxes_list(const Listing *listing, guint32 parent, bool raw)
     return walk.more;
 }
 
-static char *path_of(const Call *call, guint32 box, bool raw, guint *depth_out)
+static char *path_of(const Call *call, guint32 box, TreeView view, guint *depth_out)
 {
     g_autofree char *path = NULL;
     guint depth = 0;
@@ -104,7 +131,7 @@ static char *path_of(const Call *call, guint32 box, bool raw, guint *depth_out)
 
         if (depth > LIMIT_MAILBOX_DEPTH || !store_box_by_id(call->reader, id, &row))
             return NULL;
-        leaf = raw ? boxes_raw_leaf(row.leaf) : g_strdup(row.leaf);
+        leaf = boxes_leaf(row.leaf, view);
         path = below ? g_strdup_printf("%s/%s", leaf, below) : g_steal_pointer(&leaf);
         id = row.parent;
     }
@@ -116,13 +143,14 @@ char *boxes_path(const Call *call, guint32 box)
 {
     guint depth = 0;
 
-    return path_of(call, box, false, &depth);
+    return path_of(call, box, TREE_VIEW_TREE, &depth);
 }
 
 /* The last answer of boxes_raw_path(): message.eml of one mailbox after the other is asked for, and
- * a mailbox's id never changes its name. */
+ * its name seldom changes. */
 typedef struct {
     guint64 serial;
+    guint moves;
     guint32 box;
     guint depth;
     char *path;
@@ -142,19 +170,20 @@ const char *boxes_raw_path(const Call *call, guint32 box, guint *depth_out)
 {
     RawPath *last = g_private_get(&last_path);
     g_autofree char *path = NULL;
+    guint moves = store_moves(call->tree->config.store); /* before it is looked at */
     guint depth = 0;
 
-    if (last && last->serial == call->tree->serial && last->box == box) {
+    if (last && last->serial == call->tree->serial && last->box == box && last->moves == moves) {
         *depth_out = last->depth;
         return last->path;
     }
-    path = path_of(call, box, true, &depth);
+    path = path_of(call, box, TREE_VIEW_RAW, &depth);
     if (!path)
         return NULL;
     if (!last)
         g_private_set(&last_path, last = g_new0(RawPath, 1));
     g_free(last->path);
-    *last = (RawPath){call->tree->serial, box, depth, g_steal_pointer(&path)};
+    *last = (RawPath){call->tree->serial, moves, box, depth, g_steal_pointer(&path)};
     *depth_out = last->depth;
     return last->path;
 }

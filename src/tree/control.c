@@ -14,10 +14,11 @@ static const struct {
     guint slot;
     bool is_hidden; /* not listed */
 } children[] = {
-    {"status", SLOT_STATUS, false}, {"log", SLOT_LOG, false},       {"raw", SLOT_RAW_TOP, false},
-    {"queue", SLOT_QUEUE, false},   {"failed", SLOT_FAILED, false}, {"events", SLOT_EVENTS, false},
-    {"ctl", SLOT_CTL, false},       {"sync", SLOT_SYNC, true}, /* whoever reads all there is shall
-                                                                  not wait for it */
+    {"status", SLOT_STATUS, false}, {"log", SLOT_LOG, false},
+    {"raw", SLOT_RAW_TOP, false},   {"queue", SLOT_QUEUE, false},
+    {"failed", SLOT_FAILED, false}, {"events", SLOT_EVENTS, false},
+    {"ctl", SLOT_CTL, false},       {"maildir", SLOT_MAILDIR_TOP, false},
+    {"sync", SLOT_SYNC, true}, /* whoever reads all there is shall not wait for it */
 };
 
 static TreeStatus control_lookup(const Call *call, const Node *dir, const char *name,
@@ -62,21 +63,38 @@ static void volatile_fill(TreeEntry *out, gsize length)
     out->attr_ttl = 0;
 }
 
-static void status_fill(const Call *call, const Node *node, TreeEntry *out)
+static bool count_held(const LogOp *op, gpointer data)
+{
+    *(guint *)data += op->state == LOG_HELD;
+    return true;
+}
+
+/* The engine's, and what waits for a person. */
+static char *status_text(const Call *call)
 {
     g_autofree char *text = engine_status(call->tree->config.engine);
+    guint held = 0;
 
-    volatile_fill(out, text ? strlen(text) : 0);
+    log_each(call->reader, false, 0, count_held, &held);
+    if (!held)
+        return text ? g_steal_pointer(&text) : g_strdup("");
+    return g_strdup_printf("%sheld: %u %s to be confirmed: imapfsctl confirm MOUNTPOINT all, or "
+                           "cancel\n",
+                           text ? text : "", held, held == 1 ? "deletion waits" : "deletions wait");
+}
+
+static void status_fill(const Call *call, const Node *node, TreeEntry *out)
+{
+    g_autofree char *text = status_text(call);
+
+    volatile_fill(out, strlen(text));
 }
 
 static TreeStatus status_open(const Call *call, const Node *node, TreeFile **file_out)
 {
-    char *text;
-
     if (!tree_ask_is_settled(call->ask, NEED_STATUS))
         return call_need(call, NEED_STATUS, 0, 0);
-    text = engine_status(call->tree->config.engine);
-    *file_out = file_of_text(text ? text : g_strdup(""), true);
+    *file_out = file_of_text(status_text(call), true);
     return TREE_OK;
 }
 
@@ -194,6 +212,36 @@ static int command_cancel(Changing *changing, const char *argument)
     return act_on(changing, argument, log_cancel, false);
 }
 
+static bool collect_held(const LogOp *op, gpointer data)
+{
+    if (op->state == LOG_HELD)
+        g_array_append_val((GArray *)data, op->seq);
+    return true;
+}
+
+static GArray *held_of(StoreReader *reader)
+{
+    GArray *seqs = g_array_new(FALSE, FALSE, sizeof(guint32));
+
+    log_each(reader, false, 0, collect_held, seqs);
+    return seqs;
+}
+
+static int command_confirm(Changing *changing, const char *argument)
+{
+    g_autoptr(GArray) seqs = NULL;
+    int err = 0;
+
+    if (strcmp(argument, "all") != 0)
+        return act_on(changing, argument, log_confirm, false);
+    seqs = held_of(changing->call->reader);
+    for (guint i = 0; i < seqs->len && !changing->failed; i++) {
+        int one = logged_do(changing, log_confirm, g_array_index(seqs, guint32, i));
+        err = one ? one : err;
+    }
+    return err;
+}
+
 static const struct {
     const char *word;
     bool has_argument;
@@ -202,6 +250,7 @@ static const struct {
     {"offline", false, command_offline}, {"online", false, command_online},
     {"sync", false, command_sync},       {"retry", true, command_retry},
     {"discard", true, command_discard},  {"cancel", true, command_cancel},
+    {"confirm", true, command_confirm},
 };
 
 #define COMMAND_MAX 100 /* bytes */

@@ -44,7 +44,7 @@ static void flags_fill(const Call *call, const Node *node, TreeEntry *out)
 
 static TreeStatus flags_open(const Call *call, const Node *node, TreeFile **file_out)
 {
-    *file_out = file_of_flags(call->tree, node->ino.box, &node->msg);
+    *file_out = file_of_flags(call->tree, node->ino.box, node->ino.uid, false);
     return TREE_OK;
 }
 
@@ -354,4 +354,5 @@ const NodeKind kind_flags = {
     .open = flags_open,
     .changes = CHANGES_OF_A_FILE | CHANGES_OF_XATTRS,
     .change = flags_change,
+    .reopens = true,
 };

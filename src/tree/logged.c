@@ -12,18 +12,51 @@
 
 /* --- doing something to operations --- */
 
+/* What was logged or taken back shows in the mailboxes that it is about. */
+static void note_op(Changing *changing, const LogOp *op)
+{
+    StoreReader *reader = changing->call->reader;
+    g_auto(StoreMsg) msg = {0}, placed = {0};
+
+    if (op->box)
+        changing_note(changing, op->box, op->uid);
+    if (op->kind == LOG_FLAGS)
+        return;
+    if (op->box && op->uid && store_msg_get(reader, op->box, op->uid, &msg))
+        changing_note_names(changing, op->box, op->box, &msg);
+    if (!op->to_box)
+        return;
+    changing_note(changing, op->to_box, 0);
+    if (op->to_n && store_msg_get(reader, STORE_BOX_PENDING, op->to_n, &placed))
+        changing_note_names(changing, op->to_box, STORE_BOX_PENDING, &placed);
+}
+
+static guint length_of(const GArray *array)
+{
+    return array ? array->len : 0;
+}
+
+static void trim(GArray *array, guint length)
+{
+    if (array)
+        g_array_set_size(array, length);
+}
+
 int logged_do(Changing *changing, LogDo what, guint32 seq)
 {
     g_auto(LogOp) op = {0};
     GError *error = NULL;
+    guint n_messages = length_of(changing->change->messages);
+    guint n_places = length_of(changing->change->places);
 
     if (!log_get(changing->call->reader, seq, &op))
         return ENOENT;
-    if (!what(changing->txn, seq, &error))
-        return changing_refuse(changing, error);
-    if (op.box && op.uid)
-        changing_note(changing, op.box, op.uid);
-    return 0;
+    note_op(changing, &op); /* before: it may have gone then */
+    if (what(changing->txn, seq, &error))
+        return 0;
+    trim(changing->change->messages, n_messages);
+    trim(changing->change->places, n_places);
+    return changing_refuse(changing, error);
 }
 
 static bool collect(const LogOp *op, gpointer data)
@@ -78,13 +111,15 @@ static void add_time(GString *out, const char *key, gint64 ns)
 static char *text_of(const LogOp *op)
 {
     GString *out = g_string_new(NULL);
+    bool appends = op->kind == LOG_APPEND; /* what it was moved to before it was sent */
     g_autofree char *name =
-        op->uid ? g_strdup_printf("%s.%" G_GUINT32_FORMAT, op->name ? op->name : "", op->uid)
+        op->uid ? tree_message_entry_name(op->box, op->name ? op->name : "", op->uid)
                 : g_strdup(op->name);
 
     add_time(out, "logged", op->logged_ns);
-    add_text(out, "mailbox", op->mailbox);
+    add_text(out, "mailbox", appends ? op->target : op->mailbox);
     add_text(out, "message", name);
+    add_text(out, "to", appends ? NULL : op->target);
     add_text(out, "set", op->set);
     add_text(out, "clear", op->clear);
     add_text(out, "state", log_state_words(op->state));
@@ -198,27 +233,52 @@ static int top_change(Changing *changing, const Node *dir)
 
 /* --- failed/SEQ-KIND/ --- */
 
+typedef enum {
+    OF_ALL,
+    OF_MESSAGE, /* only while that is there */
+    OF_LETTER,  /* whose bytes are here, and perhaps nowhere else */
+} FileOf;
+
 static const struct {
     const char *name;
     guint slot;
-    bool of_message; /* only while that is there */
+    FileOf of;
 } files[] = {
-    {"reason.txt", SLOT_OP_REASON, false}, {"message", SLOT_OP_MESSAGE, true},
-    {"message.eml", SLOT_OP_EML, true},    {"retry", SLOT_OP_RETRY, false},
-    {"discard", SLOT_OP_DISCARD, false},
+    {"reason.txt", SLOT_OP_REASON, OF_ALL},   {"message", SLOT_OP_MESSAGE, OF_MESSAGE},
+    {"message.eml", SLOT_OP_EML, OF_MESSAGE}, {"retry", SLOT_OP_RETRY, OF_ALL},
+    {"discard", SLOT_OP_DISCARD, OF_ALL},     {"message.eml", SLOT_OP_LETTER, OF_LETTER},
 };
 
 /* The message's directory, without ".UID"; false: it is gone, or its mailbox is. */
 static bool message_of(const Call *call, const LogOp *op, StoreMsg *out)
 {
-    return op->box && op->uid && store_msg_get(call->reader, op->box, op->uid, out);
+    return op->box && op->uid && where_shown(call->reader, op->box, op->uid) &&
+           store_msg_get(call->reader, op->box, op->uid, out);
+}
+
+static ContentKey letter_key(const LogOp *op)
+{
+    return (ContentKey){STORE_BOX_PENDING, op->to_n, CONTENT_RAW, ""};
+}
+
+/* What was to be moved or copied and is no longer on the server: what was read of it here is of the
+ * message that it would have become (store/log_pending.c). */
+static bool has_letter(const Call *call, const LogOp *op)
+{
+    g_auto(StoreMsg) msg = {0};
+    ContentKey key = letter_key(op);
+
+    return op->kind == LOG_APPEND ||
+           (op->to_n && !message_of(call, op, &msg) && content_exists(call->reader, &key));
 }
 
 static bool has_file(const Call *call, const LogOp *op, guint i)
 {
     g_auto(StoreMsg) msg = {0};
 
-    return !files[i].of_message || message_of(call, op, &msg);
+    if (files[i].of == OF_LETTER)
+        return has_letter(call, op);
+    return files[i].of == OF_ALL || message_of(call, op, &msg);
 }
 
 static TreeStatus parked_lookup(const Call *call, const Node *dir, const char *name, TreeEntry *out)
@@ -265,20 +325,18 @@ static int parked_change(Changing *changing, const Node *dir)
 /* From failed/SEQ-KIND/; NULL when there is no such message. Caller frees. */
 static char *target_of(const Call *call, const Node *node)
 {
-    g_auto(StoreMsg) msg = {0};
-    g_autofree char *path = NULL;
+    g_autofree char *path = NULL, *eml = NULL;
+    guint32 box = node->op.box, uid = node->op.uid, shown = where_shown(call->reader, box, uid);
     const char *raw;
     guint depth = 0;
 
-    if (!message_of(call, &node->op, &msg))
-        return NULL;
     if (node->ino.slot == SLOT_OP_EML) {
-        raw = boxes_raw_path(call, node->op.box, &depth);
-        return raw ? g_strdup_printf("../../raw/%s/%" G_GUINT32_FORMAT ".eml", raw, msg.uid) : NULL;
+        raw = shown ? boxes_raw_path(call, shown, &depth) : NULL;
+        eml = tree_uid_name(box, uid, ".eml");
+        return raw ? g_strdup_printf("../../raw/%s/%s", raw, eml) : NULL;
     }
-    path = boxes_path(call, node->op.box);
-    return path ? g_strdup_printf("../../../%s/%s.%" G_GUINT32_FORMAT, path, msg.name, msg.uid)
-                : NULL;
+    path = where_path(call, 0, box, uid);
+    return path ? g_strconcat("../../../", path, NULL) : NULL;
 }
 
 static void link_fill(const Call *call, const Node *node, TreeEntry *out)
@@ -297,6 +355,27 @@ static TreeStatus link_readlink(const Call *call, const Node *node, char **targe
         return call_error(call, ESTALE);
     *target_out = target;
     return TREE_OK;
+}
+
+/* --- message.eml of what the server did not take, or has no more --- */
+
+static void op_letter_fill(const Call *call, const Node *node, TreeEntry *out)
+{
+    ContentKey key = letter_key(&node->op);
+
+    entry_set_seconds(out, node->op.internaldate);
+    if (node->op.kind == LOG_APPEND)
+        entry_set_size(out, node->op.size);
+    else
+        entry_set_content_size(call, &key, MAX(node->op.size, 1), true, out);
+    never_kept(out);
+}
+
+static TreeStatus op_letter_open(const Call *call, const Node *node, TreeFile **file_out)
+{
+    const ContentKey key = letter_key(&node->op);
+
+    return file_open_content(call, &key, NULL, (gint64)node->op.size, file_out);
 }
 
 /* --- retry, discard --- */
@@ -380,6 +459,12 @@ const NodeKind kind_op_eml = {
     .mode = MODE_LINK,
     .fill = link_fill,
     .readlink = link_readlink,
+};
+const NodeKind kind_op_letter = {
+    .name = "op-letter",
+    .mode = MODE_FILE,
+    .fill = op_letter_fill,
+    .open = op_letter_open,
 };
 #define ACTS (CHANGES_OF_A_FILE | 1 << TREE_CHANGE_OPEN | 1 << TREE_CHANGE_TOUCH)
 const NodeKind kind_retry = {

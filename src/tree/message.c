@@ -21,6 +21,11 @@ static guint find_child(const Layout *layout, guint parent, const char *name, gu
     return 0;
 }
 
+guint message_child(const Layout *layout, guint parent, const char *name)
+{
+    return find_child(layout, parent, name, G_MAXUINT);
+}
+
 static TreeStatus message_lookup(const Call *call, const Node *dir, const char *name,
                                  TreeEntry *out)
 {
@@ -41,16 +46,18 @@ static TreeStatus message_lookup(const Call *call, const Node *dir, const char *
     if (!index)
         return call_negative(call, NODE_TTL, out);
     node_of_layout(&node, dir, layout, index);
+    if (unlinked_has(call->tree->unlinked, node.number))
+        return call_negative(call, 0, out);
     status = call_size_known(call, &node);
     if (status == TREE_OK)
         node_entry(call, &node, out);
     return status;
 }
 
-static guint64 parent_number(const Node *dir)
+static guint64 parent_number(const Call *call, const Node *dir)
 {
     if (dir->ino.slot == LAYOUT_INDEX_DIR)
-        return tree_ino_box(dir->ino.box);
+        return tree_ino_box(where_shown(call->reader, dir->ino.box, dir->ino.uid));
     return ino_pack(dir->ino.box, dir->ino.uid, dir->part->parent);
 }
 
@@ -72,7 +79,7 @@ static TreeStatus message_readdir(const Node *dir, Listing *listing)
 
     if (status != TREE_OK)
         return status;
-    more = listing_add_dots(listing, dir, parent_number(dir));
+    more = listing_add_dots(listing, dir, parent_number(listing->call, dir));
     for (guint i = LAYOUT_INDEX_HEADERS; more && i < layout->nodes->len; i++) {
         const LayoutNode *part = g_ptr_array_index(layout->nodes, i);
         Node node;
@@ -80,17 +87,32 @@ static TreeStatus message_readdir(const Node *dir, Listing *listing)
         if (!is_child(part, i, dir->ino.slot))
             continue;
         node_of_layout(&node, dir, layout, i);
+        if (unlinked_has(listing->call->tree->unlinked, node.number))
+            continue;
         more = add_part(listing, i, part->name, &node);
     }
     return TREE_OK;
 }
 
+/* A directory that something was taken out of has the time of that, until it is back: the kernel
+ * keeps its listing as long as its time is the same. */
+static void message_fill(const Call *call, const Node *node, TreeEntry *out)
+{
+    gint64 since = unlinked_since(call->tree->unlinked, node->number);
+
+    if (!since)
+        return;
+    entry_set_ns(out, since);
+    out->attr_ttl = 0;
+}
+
 const NodeKind kind_message = {
     .name = "message",
-    .mode = MODE_DIR,
+    .mode = S_IFDIR | 0700,
     .xattrs = XATTR_OF_MESSAGE,
     .lookup = message_lookup,
+    .fill = message_fill,
     .readdir = message_readdir,
-    .changes = CHANGES_OF_XATTRS,
-    .change = flags_change,
+    .changes = CHANGES_OF_XATTRS | 1 << TREE_CHANGE_UNLINK | 1 << TREE_CHANGE_RMDIR,
+    .change = message_change,
 };

@@ -68,7 +68,11 @@ static TreeStatus problem_open(const Call *call, const Node *node, TreeFile **fi
 static char *eml_target(const Call *call, const Node *node)
 {
     guint ups = 0;
-    const char *path = boxes_raw_path(call, node->ino.box, &ups);
+    guint32 shown = node->ino.box == STORE_BOX_PENDING
+                        ? where_shown(call->reader, node->ino.box, node->ino.uid)
+                        : node->ino.box;
+    const char *path = shown ? boxes_raw_path(call, shown, &ups) : NULL;
+    g_autofree char *uid = tree_uid_name(node->ino.box, node->ino.uid, "");
     GString *target;
 
     if (!path)
@@ -81,7 +85,7 @@ static char *eml_target(const Call *call, const Node *node)
     target = g_string_new(NULL);
     for (ups++; ups; ups--)
         g_string_append(target, "../");
-    g_string_append_printf(target, ".imapfs/raw/%s/%" G_GUINT32_FORMAT, path, node->ino.uid);
+    g_string_append_printf(target, ".imapfs/raw/%s/%s", path, uid);
     if (*node->part->section)
         g_string_append_printf(target, "/%s", node->part->section);
     else
@@ -94,6 +98,8 @@ static void eml_fill(const Call *call, const Node *node, TreeEntry *out)
     g_autofree char *target = eml_target(call, node);
 
     entry_set_size(out, target ? strlen(target) : 0);
+    if (node->ino.box == STORE_BOX_PENDING)
+        out->entry_ttl = out->attr_ttl = NODE_PENDING_TTL; /* it will point elsewhere soon */
 }
 
 static TreeStatus eml_readlink(const Call *call, const Node *node, char **target_out)
@@ -106,12 +112,64 @@ static TreeStatus eml_readlink(const Call *call, const Node *node, char **target
     return TREE_OK;
 }
 
+typedef struct {
+    Tree *tree;
+    guint32 box;
+    guint depth;
+    TreeForget f;
+    gpointer data;
+} LinkWalk;
+
+/* Those of messages in the message as well. */
+static bool forget_links(const StoreMsg *msg, gpointer data)
+{
+    const LinkWalk *walk = data;
+    TreeAsk ask = {0};
+    Call call = {.tree = walk->tree, .reader = store_reader(walk->tree->config.store), .ask = &ask};
+    const Layout *layout = walk->tree->bare;
+
+    if (!walk->f(tree_ino_message(walk->box, msg->uid), walk->data))
+        return true;
+    if (msg->has_structure && layout_load(&call, walk->box, msg->uid, &layout) != TREE_OK)
+        layout = walk->tree->bare;
+    for (guint i = 0; i < layout->nodes->len; i++) {
+        const LayoutNode *node = g_ptr_array_index(layout->nodes, i);
+
+        if (node->kind == LAYOUT_EML)
+            walk->f(ino_pack(walk->box, msg->uid, i), walk->data);
+    }
+    tree_ask_clear(&ask);
+    return true;
+}
+
+static bool forget_below(const StoreBox *box, gpointer data)
+{
+    LinkWalk walk = *(const LinkWalk *)data;
+
+    walk.box = box->id;
+    if (++walk.depth > LIMIT_MAILBOX_DEPTH)
+        return false;
+    store_msg_each(store_reader(walk.tree->config.store), box->id, 0, forget_links, &walk);
+    store_box_children(store_reader(walk.tree->config.store), box->id, 0, forget_below, &walk);
+    return true;
+}
+
+void tree_each_link(Tree *tree, guint32 box, TreeForget f, gpointer data)
+{
+    g_auto(StoreBox) row = {0};
+    LinkWalk walk = {.tree = tree, .f = f, .data = data};
+
+    if (store_box_by_id(store_reader(tree->config.store), box, &row))
+        forget_below(&row, &walk);
+}
+
 const NodeKind kind_part = {
     .name = "part",
     .mode = MODE_FILE,
     .xattrs = XATTR_OF_MESSAGE | XATTR_OF_PART | XATTR_OF_CONTENT,
     .fill = part_fill,
     .open = part_open,
+    .reopens = true,
 };
 const NodeKind kind_problem = {
     .name = "problem",
@@ -125,4 +183,6 @@ const NodeKind kind_eml = {
     .mode = MODE_LINK,
     .fill = eml_fill,
     .readlink = eml_readlink,
+    .changes = 1 << TREE_CHANGE_LINK,
+    .change = message_change_link,
 };

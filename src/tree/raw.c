@@ -10,7 +10,7 @@
 static TreeStatus raw_top_lookup(const Call *call, const Node *dir, const char *name,
                                  TreeEntry *out)
 {
-    return boxes_lookup(call, 0, name, true, out);
+    return boxes_lookup(call, 0, name, TREE_VIEW_RAW, out);
 }
 
 static TreeStatus raw_top_readdir(const Node *dir, Listing *listing)
@@ -18,7 +18,7 @@ static TreeStatus raw_top_readdir(const Node *dir, Listing *listing)
     TreeStatus status = listing->after ? TREE_OK : call_boxes_fresh(listing->call);
 
     if (status == TREE_OK && listing_add_dots(listing, dir, ino_pack(0, 0, SLOT_CONTROL)))
-        boxes_list(listing, 0, true);
+        boxes_list(listing, 0, TREE_VIEW_RAW);
     return status;
 }
 
@@ -41,39 +41,33 @@ static Node raw_node(guint32 box, const StoreMsg *msg, guint slot)
 static TreeStatus raw_box_lookup(const Call *call, const Node *dir, const char *name,
                                  TreeEntry *out)
 {
-    guint32 eml = uid_parse(name, ".eml"), uid = eml ? eml : uid_parse(name, "");
+    bool pending = *name == '+';
+    guint32 box = pending ? STORE_BOX_PENDING : dir->ino.box;
+    guint32 eml = uid_parse(name + pending, ".eml"),
+            uid = eml ? eml : uid_parse(name + pending, "");
     g_auto(StoreMsg) msg = {0};
     TreeStatus status;
 
     if (!uid)
-        return boxes_lookup(call, dir->ino.box, name, true, out);
-    status = message_find(call, dir, uid, &msg, out);
+        return boxes_lookup(call, dir->ino.box, name, TREE_VIEW_RAW, out);
+    status = message_find_in(call, dir, box, uid, &msg, out);
     if (status == TREE_OK) {
-        Node node = raw_node(dir->ino.box, &msg, eml ? SLOT_RAW_EML : SLOT_RAW_DIR);
-        node_entry(call, &node, out);
+        Node node = raw_node(box, &msg, eml ? SLOT_RAW_EML : SLOT_RAW_DIR);
+        message_entry(call, &node, out);
     }
     return status;
 }
 
-typedef struct {
-    const Listing *listing;
-    guint32 box;
-} RawWalk;
-
-static bool list_eml(const StoreMsg *msg, gpointer data)
+static bool list_eml(const Listing *listing, guint32 box, const StoreMsg *msg)
 {
-    RawWalk *walk = data;
-    Node node = raw_node(walk->box, msg, SLOT_RAW_EML);
-    char name[32];
+    Node node = raw_node(box, msg, SLOT_RAW_EML);
+    g_autofree char *name = tree_uid_name(box, msg->uid, ".eml");
 
-    g_snprintf(name, sizeof(name), "%" G_GUINT32_FORMAT ".eml", msg->uid);
-    return listing_add(walk->listing, COOKIE_MESSAGE + msg->uid, name, &node);
+    return listing_add(listing, message_cookie(box, msg->uid), name, &node);
 }
 
 static TreeStatus raw_box_readdir(const Node *dir, Listing *listing)
 {
-    RawWalk walk = {.listing = listing, .box = dir->ino.box};
-    guint64 after = listing->after > COOKIE_MESSAGE ? listing->after - COOKIE_MESSAGE : 0;
     TreeStatus status = TREE_OK;
 
     if (!listing->after)
@@ -83,8 +77,8 @@ static TreeStatus raw_box_readdir(const Node *dir, Listing *listing)
     if (status != TREE_OK)
         return status;
     if (listing_add_dots(listing, dir, tree_ino_raw_box(dir->box.parent)) &&
-        boxes_list(listing, dir->ino.box, true) && after < G_MAXUINT32)
-        store_msg_each(listing->call->reader, dir->ino.box, (guint32)after, list_eml, &walk);
+        boxes_list(listing, dir->ino.box, TREE_VIEW_RAW))
+        messages_list(listing, dir->ino.box, list_eml);
     return TREE_OK;
 }
 
@@ -147,7 +141,9 @@ static TreeStatus raw_dir_readdir(const Node *dir, Listing *listing)
 
     if (status != TREE_OK)
         return status;
-    more = listing_add_dots(listing, dir, tree_ino_raw_box(dir->ino.box));
+    more = listing_add_dots(
+        listing, dir,
+        tree_ino_raw_box(where_shown(listing->call->reader, dir->ino.box, dir->ino.uid)));
     for (guint i = LAYOUT_INDEX_FIRST_PART; more && i < layout->nodes->len; i++) {
         const LayoutNode *part = g_ptr_array_index(layout->nodes, i);
         if (has_section(layout, i)) {
@@ -176,16 +172,39 @@ static void raw_fill(const Call *call, const Node *node, TreeEntry *out)
     entry_set_content_size(call, &key, MAX(told, 1), true, out);
 }
 
+/* A whole message that is not here need not be for a copy to be made of it. */
+static TreeStatus open_whole(const Call *call, const Node *node, const ContentKey *key,
+                             TreeStatus status, TreeFile **file_out)
+{
+    Tree *tree = call->tree;
+    gint64 exact;
+
+    if (status == TREE_OK && node->msg.size)
+        file_note_told(tree, node->msg.size, tree_file_size(*file_out));
+    if (status != TREE_NEED || node->ino.box == STORE_BOX_PENDING)
+        return status;
+    exact = store_size_get(call->reader, key->box, key->uid, CONTENT_RAW, "");
+    if (exact < 0 && g_atomic_int_get(&tree->told_sizes) == TOLD_RIGHT && node->msg.size)
+        exact = (gint64)node->msg.size;
+    if (exact < 0)
+        return status;
+    need_clear(&call->ask->need);
+    *file_out = file_of_later(tree, key, (guint64)exact);
+    return TREE_OK;
+}
+
 static TreeStatus raw_open(const Call *call, const Node *node, TreeFile **file_out)
 {
     ContentKey key = raw_key(node);
     gint64 told = -1;
+    TreeStatus status;
 
     if (node->part)
         told = (gint64)node->part->encoded_size;
     else if (node->msg.size)
         told = (gint64)node->msg.size;
-    return file_open_content(call, &key, NULL, told, file_out);
+    status = file_open_content(call, &key, NULL, told, file_out);
+    return node->part ? status : open_whole(call, node, &key, status, file_out);
 }
 
 const NodeKind kind_raw_top = {
@@ -215,6 +234,8 @@ const NodeKind kind_raw_eml = {
     .xattrs = XATTR_OF_MESSAGE | XATTR_OF_CONTENT,
     .fill = raw_fill,
     .open = raw_open,
+    .changes = 1 << TREE_CHANGE_LINK,
+    .change = message_change_link,
 };
 const NodeKind kind_raw_section = {
     .name = "raw-section",

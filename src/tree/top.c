@@ -1,6 +1,7 @@
 /* top.c - the root: the mailboxes of the top level, and .imapfs, which is not listed.
  *
  * What is in it is as good as the list of mailboxes. */
+#include <errno.h>
 #include <string.h>
 
 #include "node.h"
@@ -23,7 +24,7 @@ static TreeStatus root_lookup(const Call *call, const Node *dir, const char *nam
             node_entry(call, &control, out);
         return status;
     }
-    return boxes_lookup(call, 0, name, false, out);
+    return boxes_lookup(call, 0, name, TREE_VIEW_TREE, out);
 }
 
 static TreeStatus root_readdir(const Node *dir, Listing *listing)
@@ -33,14 +34,21 @@ static TreeStatus root_readdir(const Node *dir, Listing *listing)
     if (status != TREE_OK)
         return status;
     if (listing_add_dots(listing, dir, TREE_ROOT_INO))
-        boxes_list(listing, 0, false);
+        boxes_list(listing, 0, TREE_VIEW_TREE);
     return TREE_OK;
+}
+
+static int root_change(Changing *changing, const Node *dir)
+{
+    return strcmp(changing->change->name, ".imapfs") == 0 ? EPERM : boxes_change(changing, dir);
 }
 
 const NodeKind kind_root = {
     .name = "root",
-    .mode = MODE_DIR,
+    .mode = S_IFDIR | 0700,
     .fill = root_fill,
     .lookup = root_lookup,
     .readdir = root_readdir,
+    .changes = CHANGES_OF_NAMES,
+    .change = root_change,
 };

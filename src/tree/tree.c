@@ -21,6 +21,10 @@ Tree *tree_new(const TreeConfig *config)
     tree->config.account = tree->account;
     tree->serial = (guint64)g_atomic_int_add(&serials, 1) + 1;
     tree->bare = layout_new(NULL);
+    tree->given = given_new();
+    tree->unlinked = unlinked_new();
+    tree->opens = opens_new();
+    tree->guard = guard_new(config->guard);
     return tree;
 }
 
@@ -30,6 +34,10 @@ void tree_free(Tree *tree)
         return;
     layouts_forget(tree);
     layout_free(tree->bare);
+    given_free(tree->given);
+    unlinked_free(tree->unlinked);
+    opens_free(tree->opens);
+    guard_free(tree->guard);
     g_free(tree->account);
     g_free(tree);
 }
@@ -59,25 +67,38 @@ void node_clear(Node *node)
     store_box_clear(&node->box);
     store_msg_clear(&node->msg);
     log_op_clear(&node->op);
+    given_name_clear(&node->given);
     memset(node, 0, sizeof(*node));
 }
 
 static const NodeKind *const fixed_kinds[] = {
-    [SLOT_ROOT] = &kind_root,     [SLOT_CONTROL] = &kind_control, [SLOT_STATUS] = &kind_status,
-    [SLOT_LOG] = &kind_log,       [SLOT_RAW_TOP] = &kind_raw_top, [SLOT_QUEUE] = &kind_queue,
-    [SLOT_FAILED] = &kind_failed, [SLOT_EVENTS] = &kind_events,   [SLOT_CTL] = &kind_ctl,
+    [SLOT_ROOT] = &kind_root,
+    [SLOT_CONTROL] = &kind_control,
+    [SLOT_STATUS] = &kind_status,
+    [SLOT_LOG] = &kind_log,
+    [SLOT_RAW_TOP] = &kind_raw_top,
+    [SLOT_QUEUE] = &kind_queue,
+    [SLOT_FAILED] = &kind_failed,
+    [SLOT_EVENTS] = &kind_events,
+    [SLOT_CTL] = &kind_ctl,
     [SLOT_SYNC] = &kind_sync,
+    [SLOT_MAILDIR_TOP] = &kind_maildir_top,
 };
 static const NodeKind *const op_kinds[] = {
     [SLOT_OP_QUEUED] = &kind_queued,   [SLOT_OP_FAILED] = &kind_parked,
     [SLOT_OP_REASON] = &kind_reason,   [SLOT_OP_MESSAGE] = &kind_op_message,
     [SLOT_OP_EML] = &kind_op_eml,      [SLOT_OP_RETRY] = &kind_retry,
-    [SLOT_OP_DISCARD] = &kind_discard,
+    [SLOT_OP_DISCARD] = &kind_discard, [SLOT_OP_LETTER] = &kind_op_letter,
+    [SLOT_GIVEN] = &kind_given,        [SLOT_LETTER] = &kind_letter,
 };
 static const NodeKind *const box_kinds[] = {
     [SLOT_BOX] = &kind_mailbox,
     [SLOT_UID_DIR] = &kind_uid_dir,
     [SLOT_RAW_BOX] = &kind_raw_box,
+    [SLOT_MAILDIR_BOX] = &kind_maildir_box,
+    [SLOT_MAILDIR_CUR] = &kind_maildir_cur,
+    [SLOT_MAILDIR_NEW] = &kind_maildir_new,
+    [SLOT_MAILDIR_TMP] = &kind_maildir_tmp,
 };
 /* Nodes that every layout has need no structure to be known. */
 static const NodeKind *const message_kinds[] = {
@@ -90,6 +111,7 @@ static const NodeKind *const raw_kinds[] = {
     [SLOT_RAW_DIR - SLOT_RAW] = &kind_raw_dir,
     [SLOT_RAW_EML - SLOT_RAW] = &kind_raw_eml,
     [SLOT_UID_LINK - SLOT_RAW] = &kind_uid_link,
+    [SLOT_MAILDIR_FILE - SLOT_RAW] = &kind_maildir_file,
 };
 static const NodeKind *const layout_kinds[] = {
     [LAYOUT_MESSAGE_DIR] = &kind_message, [LAYOUT_HEADERS] = &kind_part,
@@ -122,11 +144,26 @@ static TreeStatus load_from_layout(const Call *call, Node *node)
     return TREE_OK;
 }
 
+/* The row; of a message that has another number by now, the row of that: who has a directory open,
+ * or a file that the kernel moved to another mailbox by its old number, goes on as if nothing was.
+ */
+static bool load_message(const Call *call, Node *node)
+{
+    TreeMessage now = {node->ino.box, node->ino.uid};
+
+    if (store_msg_get(call->reader, now.box, now.uid, &node->msg))
+        return true;
+    where_went(call->reader, &now);
+    node->ino.box = now.box;
+    node->ino.uid = now.uid;
+    return store_msg_get(call->reader, now.box, now.uid, &node->msg);
+}
+
 static TreeStatus load_of_message(const Call *call, Node *node)
 {
     guint slot = node->ino.slot;
 
-    if (!store_msg_get(call->reader, node->ino.box, node->ino.uid, &node->msg))
+    if (!load_message(call, node))
         return call_error(call, ESTALE);
     if (slot & SLOT_RAW)
         node->kind = KIND_AT(raw_kinds, slot - SLOT_RAW);
@@ -139,6 +176,8 @@ static TreeStatus load_of_message(const Call *call, Node *node)
 static TreeStatus load_of_op(const Call *call, Node *node)
 {
     node->kind = KIND_AT(op_kinds, node->ino.slot);
+    if (node->ino.slot == SLOT_GIVEN || node->ino.slot == SLOT_LETTER)
+        return where_load_given(call, node);
     if (!node->kind || !log_get(call->reader, node->ino.uid, &node->op) ||
         (node->op.state == LOG_FAILED) != (node->ino.slot != SLOT_OP_QUEUED))
         return call_error(call, ESTALE);
@@ -189,6 +228,8 @@ static void node_entry_begin(const Call *call, const Node *node, TreeEntry *out)
     out->entry_ttl = out->attr_ttl = NODE_TTL;
     out->st.st_ino = node->number;
     out->st.st_mode = node->kind->mode;
+    if (config->read_only && !S_ISLNK(out->st.st_mode))
+        out->st.st_mode &= ~(mode_t)0222;
     out->st.st_nlink = 1;
     out->st.st_uid = config->uid;
     out->st.st_gid = config->gid;
@@ -257,6 +298,9 @@ TreeStatus call_size_known(const Call *call, const Node *node)
 {
     const Ino *ino = &node->ino;
 
+    if (node->kind == &kind_maildir_cur || node->kind == &kind_maildir_new ||
+        node->kind == &kind_maildir_tmp)
+        return call_messages_fresh(call, &node->box);
     if (node->kind != &kind_part || !node->part || !base64_map_applies(node->part) ||
         tree_ask_is_settled(call->ask, NEED_SIZES) ||
         store_size_get(call->reader, ino->box, ino->uid, CONTENT_DECODED, node->part->section) >= 0)
@@ -278,7 +322,7 @@ TreeStatus call_messages_fresh(const Call *call, const StoreBox *box)
 {
     bool settled = tree_ask_is_settled(call->ask, NEED_MAILBOX);
 
-    if (!box_is_selectable(box))
+    if (!box_is_selectable(box) || box->local)
         return TREE_OK;
     if (box->listed && (settled || engine_box_fresh(call->tree->config.engine, box->id)))
         return TREE_OK;
@@ -324,7 +368,8 @@ bool listing_add(const Listing *listing, guint64 cookie, const char *name, const
     if (listing->full)
         node_entry(listing->call, node, &entry);
     entry.st.st_ino = node->number;
-    entry.st.st_mode = node->kind->mode;
+    if (!listing->full)
+        entry.st.st_mode = node->kind->mode;
     return listing->add(name, &entry, cookie, listing->data);
 }
 
@@ -421,23 +466,35 @@ TreeStatus tree_readdir(Tree *tree, TreeAsk *ask, guint64 ino, guint64 after, bo
     return end(&call, status);
 }
 
+static TreeStatus open_from_store(const Call *call, guint64 ino, Node *node, TreeFile **file_out)
+{
+    TreeStatus status;
+
+    store_reader_check(call->reader, NULL); /* what failed before is not this call's */
+    status = node_load(call, ino, node);
+    if (status == TREE_OK && node->kind->open)
+        status = node->kind->open(call, node, file_out);
+    else if (status == TREE_OK)
+        status = call_error(call, S_ISDIR(node->kind->mode) ? EISDIR : ELOOP); /* a link */
+    return end(call, status);
+}
+
 TreeStatus tree_open(Tree *tree, TreeAsk *ask, guint64 ino, TreeFile **file_out)
 {
-    Call call = call_of(tree, ask);
+    Call call = {.tree = tree, .reader = store_reader(tree->config.store), .ask = ask};
+    guint64 removals = content_removals(tree->config.store);
     g_auto(Node) node = {0};
-    TreeFile *file = NULL;
-    TreeStatus status = node_load(&call, ino, &node);
+    TreeFile *file = opens_open(tree, ino, removals, &node);
+    bool known = file;
+    TreeStatus status = known ? TREE_OK : open_from_store(&call, ino, &node, &file);
 
-    if (status == TREE_OK && node.kind->open)
-        status = node.kind->open(&call, &node, &file);
-    else if (status == TREE_OK)
-        status = call_error(&call, S_ISDIR(node.kind->mode) ? EISDIR : ELOOP); /* a link */
-    status = end(&call, status);
     if (status == TREE_OK) {
         TreeEntry entry;
 
         node_entry_begin(&call, &node, &entry);
         file_set_entry(file, &entry);
+        if (!known)
+            opens_note(tree, &node, file, removals);
         *file_out = file;
     } else {
         tree_file_close(file);
@@ -487,18 +544,61 @@ static bool count_messages(const StoreBox *box, gpointer data)
     return true;
 }
 
+/* What the server says of one resource, when it was last asked (RFC 9208). */
+static bool read_quota(StoreReader *reader, const char *resource, guint64 *used, guint64 *limit)
+{
+    g_autofree char *text = store_meta_get(reader, STORE_META_QUOTA);
+    g_auto(GStrv) lines = g_strsplit(text ? text : "", "\n", -1);
+
+    for (char **line = lines; *line; line++) {
+        g_auto(GStrv) words = g_strsplit(*line, " ", 3);
+
+        if (g_strv_length(words) == 3 && strcmp(words[0], resource) == 0)
+            return g_ascii_string_to_unsigned(words[1], 10, 0, G_MAXINT64, used, NULL) &&
+                   g_ascii_string_to_unsigned(words[2], 10, 0, G_MAXINT64, limit, NULL);
+    }
+    return false;
+}
+
+/* Without a quota: what is kept here, and what there is room for, as a letter is written here
+ * first.
+ */
+static void statfs_of_disk(Tree *tree, struct statvfs *out)
+{
+    guint64 bytes = 0, contents = 0;
+    struct statvfs disk;
+
+    content_stats(tree->config.store, &bytes, &contents);
+    out->f_bsize = out->f_frsize = 4096;
+    out->f_blocks = bytes / 4096 + 1;
+    if (store_disk(tree->config.store, &disk)) {
+        out->f_bfree = out->f_bavail = disk.f_bavail * disk.f_frsize / 4096;
+        out->f_blocks += out->f_bfree;
+        out->f_ffree = out->f_favail = disk.f_favail;
+        out->f_files += disk.f_favail;
+    }
+}
+
 TreeStatus tree_statfs(Tree *tree, TreeAsk *ask, struct statvfs *out)
 {
     Call call = call_of(tree, ask);
-    guint64 messages = 0, bytes = 0, contents = 0;
+    guint64 messages = 0, used = 0, limit = 0;
 
+    engine_want_quota(tree->config.engine);
     store_box_all(call.reader, count_messages, &messages);
-    content_stats(tree->config.store, &bytes, &contents);
     memset(out, 0, sizeof(*out));
-    out->f_bsize = out->f_frsize = 4096;
-    out->f_blocks = bytes / 4096 + 1; /* what is kept here, all of it in use */
     out->f_files = messages;
     out->f_namemax = LIMIT_NAME;
+    statfs_of_disk(tree, out);
+    if (read_quota(call.reader, "STORAGE", &used, &limit)) {
+        out->f_bsize = out->f_frsize = 1024;
+        out->f_blocks = limit;
+        out->f_bfree = out->f_bavail = limit - MIN(used, limit);
+    }
+    if (read_quota(call.reader, "MESSAGE", &used, &limit)) {
+        out->f_files = limit;
+        out->f_ffree = out->f_favail = limit - MIN(used, limit);
+    }
     return end(&call, TREE_OK);
 }
 
@@ -529,6 +629,21 @@ guint64 tree_ino_uid_dir(guint32 box)
     return ino_pack(box, 0, SLOT_UID_DIR);
 }
 
+guint64 tree_ino_maildir(guint32 box)
+{
+    return box ? ino_pack(box, 0, SLOT_MAILDIR_BOX) : ino_pack(0, 0, SLOT_MAILDIR_TOP);
+}
+
+guint32 tree_message_box(Tree *tree, guint32 box, guint32 uid)
+{
+    return where_shown(store_reader(tree->config.store), box, uid);
+}
+
+guint64 tree_ino_maildir_cur(guint32 box)
+{
+    return ino_pack(box, 0, SLOT_MAILDIR_CUR);
+}
+
 gint64 tree_ino_listed_box(guint64 ino)
 {
     Ino bits = ino_unpack(ino);
@@ -537,26 +652,42 @@ gint64 tree_ino_listed_box(guint64 ino)
         return -1;
     if (bits.box)
         return bits.box;
-    return bits.slot == SLOT_ROOT || bits.slot == SLOT_RAW_TOP ? 0 : -1;
+    return bits.slot == SLOT_ROOT || bits.slot == SLOT_RAW_TOP || bits.slot == SLOT_MAILDIR_TOP
+               ? 0
+               : -1;
 }
 
-char *tree_message_entry_name(const char *name, guint32 uid)
+#define PLUS(box) ((box) == STORE_BOX_PENDING ? "+" : "")
+
+char *tree_message_entry_name(guint32 box, const char *name, guint32 uid)
 {
-    return g_strdup_printf("%s.%" G_GUINT32_FORMAT, name, uid);
+    return g_strdup_printf("%s.%s%" G_GUINT32_FORMAT, name, PLUS(box), uid);
 }
 
-char *tree_raw_leaf(const char *leaf)
+char *tree_uid_name(guint32 box, guint32 uid, const char *suffix)
 {
-    return boxes_raw_leaf(leaf);
+    return g_strdup_printf("%s%" G_GUINT32_FORMAT "%s", PLUS(box), uid, suffix);
 }
 
-bool tree_place_of_box(Tree *tree, guint32 box, TreePlace *place_out, TreePlace *raw_out)
+char *tree_box_entry_name(const char *leaf, TreeView view)
+{
+    return boxes_leaf(leaf, view);
+}
+
+guint64 tree_ino_box_in(guint32 box, TreeView view)
+{
+    return view == TREE_VIEW_RAW       ? tree_ino_raw_box(box)
+           : view == TREE_VIEW_MAILDIR ? tree_ino_maildir(box)
+                                       : tree_ino_box(box);
+}
+
+bool tree_place_of_box(Tree *tree, guint32 box, TreePlace places_out[TREE_VIEWS])
 {
     g_auto(StoreBox) row = {0};
 
     if (!store_box_by_id(store_reader(tree->config.store), box, &row))
         return false;
-    *place_out = (TreePlace){tree_ino_box(row.parent), g_strdup(row.leaf)};
-    *raw_out = (TreePlace){tree_ino_raw_box(row.parent), boxes_raw_leaf(row.leaf)};
+    for (guint i = 0; i < TREE_VIEWS; i++)
+        places_out[i] = (TreePlace){tree_ino_box_in(row.parent, i), boxes_leaf(row.leaf, i)};
     return true;
 }

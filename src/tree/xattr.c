@@ -116,10 +116,8 @@ static bool value_content_type(Xattr *x, GString *out)
 static bool value_state(Xattr *x, GString *out)
 {
     static const char *const words[] = {
-        [LOG_MSG_SYNCED] = "synced",
-        [LOG_MSG_LOCAL] = "local",
-        [LOG_MSG_QUEUED] = "queued",
-        [LOG_MSG_FAILED] = "failed",
+        [LOG_MSG_SYNCED] = "synced", [LOG_MSG_LOCAL] = "local",   [LOG_MSG_QUEUED] = "queued",
+        [LOG_MSG_FAILED] = "failed", [LOG_MSG_UNSURE] = "unsure",
     };
 
     return put(out, words[log_msg_state(x->call->reader, x->node->ino.box, x->node->ino.uid)]);

@@ -6,19 +6,27 @@
 #include "imapfs/wire/command.h"
 #include <stdarg.h>
 #include <string.h>
+#include <unistd.h>
 #include "imapfs/wire/mailbox_name.h"
 
 #define QUOTED_MAX 1000        /* longer strings go as literals; some servers' lines are short */
 #define LITERAL_MINUS_MAX 4096 /* RFC 7888 5 */
 
-typedef enum { SEGMENT_TEXT, SEGMENT_LITERAL, SEGMENT_SECRET, SEGMENT_SECRET_LITERAL } SegmentKind;
+typedef enum {
+    SEGMENT_TEXT,
+    SEGMENT_LITERAL,
+    SEGMENT_FILE,
+    SEGMENT_SECRET,
+    SEGMENT_SECRET_LITERAL
+} SegmentKind;
 
 typedef struct {
     SegmentKind kind;
-    GString *text;  /* SEGMENT_TEXT */
-    GBytes *bytes;  /* SEGMENT_LITERAL */
-    Secret *secret; /* the last two */
-    bool quote;     /* SEGMENT_SECRET: as a quoted string */
+    GString *text;     /* SEGMENT_TEXT */
+    GBytes *bytes;     /* SEGMENT_LITERAL */
+    CommandFile *file; /* SEGMENT_FILE */
+    Secret *secret;    /* the last two */
+    bool quote;        /* SEGMENT_SECRET: as a quoted string */
 } Segment;
 
 struct CommandText {
@@ -26,9 +34,26 @@ struct CommandText {
     bool bad;            /* holds what may not be sent */
 };
 
+static void file_close(gpointer data)
+{
+    close(((CommandFile *)data)->fd);
+}
+
+CommandFile *command_file_ref(CommandFile *file)
+{
+    return g_rc_box_acquire(file);
+}
+
+void command_file_unref(CommandFile *file)
+{
+    g_rc_box_release_full(file, file_close);
+}
+
 static void segment_free(gpointer data)
 {
     Segment *segment = data;
+    if (segment->file != NULL)
+        command_file_unref(segment->file);
     if (segment->text != NULL)
         g_string_free(segment->text, TRUE);
     if (segment->bytes != NULL)
@@ -145,6 +170,13 @@ void command_text_add_literal(CommandText *text, GBytes *bytes)
     add_segment(text, SEGMENT_LITERAL)->bytes = g_bytes_ref(bytes);
 }
 
+void command_text_add_literal_file(CommandText *text, int fd, guint64 size)
+{
+    CommandFile *file = g_rc_box_new(CommandFile);
+    *file = (CommandFile){fd, size};
+    add_segment(text, SEGMENT_FILE)->file = file;
+}
+
 void command_text_add_secret(CommandText *text, const Secret *secret, bool raw)
 {
     gsize length;
@@ -158,9 +190,11 @@ void command_text_add_secret(CommandText *text, const Secret *secret, bool raw)
     segment->quote = quote;
 }
 
-static gsize literal_size(const Segment *segment)
+static guint64 literal_size(const Segment *segment)
 {
     gsize length;
+    if (segment->kind == SEGMENT_FILE)
+        return segment->file->size;
     if (segment->kind == SEGMENT_LITERAL)
         return g_bytes_get_size(segment->bytes);
     secret_bytes(segment->secret, &length);
@@ -200,12 +234,20 @@ static GBytes *secret_piece_bytes(const Segment *segment)
 
 static void piece_clear(gpointer data)
 {
-    g_bytes_unref(((CommandPiece *)data)->bytes);
+    CommandPiece *piece = data;
+    g_clear_pointer(&piece->bytes, g_bytes_unref);
+    g_clear_pointer(&piece->file, command_file_unref);
 }
 
 static void add_piece(GArray *pieces, GBytes *bytes, bool secret)
 {
     CommandPiece piece = {.bytes = bytes, .secret = secret};
+    g_array_append_val(pieces, piece);
+}
+
+static void add_file(GArray *pieces, CommandFile *file)
+{
+    CommandPiece piece = {.file = command_file_ref(file)};
     g_array_append_val(pieces, piece);
 }
 
@@ -219,10 +261,10 @@ static void flush(GArray *pieces, GString *line, bool wait)
     g_string_truncate(line, 0);
 }
 
-static void append_literal_header(GArray *pieces, GString *line, gsize size, LiteralMode mode)
+static void append_literal_header(GArray *pieces, GString *line, guint64 size, LiteralMode mode)
 {
     bool wait = mode == LITERAL_SYNC || (mode == LITERAL_MINUS && size > LITERAL_MINUS_MAX);
-    g_string_append_printf(line, "{%zu%s}\r\n", size, wait ? "" : "+");
+    g_string_append_printf(line, "{%" G_GUINT64_FORMAT "%s}\r\n", size, wait ? "" : "+");
     flush(pieces, line, wait);
 }
 
@@ -237,7 +279,8 @@ GArray *command_text_pieces(const CommandText *text, const char *tag, LiteralMod
         g_string_append_c(line, ' ');
     for (guint i = 0; i < text->segments->len; i++) {
         const Segment *segment = g_ptr_array_index(text->segments, i);
-        if (segment->kind == SEGMENT_LITERAL || segment->kind == SEGMENT_SECRET_LITERAL)
+        if (segment->kind == SEGMENT_LITERAL || segment->kind == SEGMENT_FILE ||
+            segment->kind == SEGMENT_SECRET_LITERAL)
             append_literal_header(pieces, line, literal_size(segment), mode);
         else if (segment->kind == SEGMENT_SECRET)
             flush(pieces, line, false);
@@ -245,6 +288,8 @@ GArray *command_text_pieces(const CommandText *text, const char *tag, LiteralMod
             g_string_append_len(line, segment->text->str, (gssize)segment->text->len);
         else if (segment->kind == SEGMENT_LITERAL)
             add_piece(pieces, g_bytes_ref(segment->bytes), false);
+        else if (segment->kind == SEGMENT_FILE)
+            add_file(pieces, segment->file);
         else
             add_piece(pieces, secret_piece_bytes(segment), true);
     }
@@ -264,7 +309,8 @@ gsize command_text_length(const CommandText *text)
             secret_bytes(segment->secret, &length);
             total += length + (segment->quote ? 2 : 0);
         } else {
-            g_autofree char *header = g_strdup_printf("{%zu+}", literal_size(segment));
+            g_autofree char *header =
+                g_strdup_printf("{%" G_GUINT64_FORMAT "+}", literal_size(segment));
             total += strlen(header);
         }
     }
@@ -278,8 +324,8 @@ char *command_text_describe(const CommandText *text)
         const Segment *segment = g_ptr_array_index(text->segments, i);
         if (segment->kind == SEGMENT_TEXT)
             g_string_append(out, segment->text->str);
-        else if (segment->kind == SEGMENT_LITERAL)
-            g_string_append_printf(out, "{%zu}", literal_size(segment));
+        else if (segment->kind == SEGMENT_LITERAL || segment->kind == SEGMENT_FILE)
+            g_string_append_printf(out, "{%" G_GUINT64_FORMAT "}", literal_size(segment));
         else
             g_string_append(out, "<secret>");
     }

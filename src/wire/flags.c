@@ -153,6 +153,45 @@ void flags_remove_all(Flags *from, const Flags *what)
         remove_keyword(from, g_ptr_array_index(what->keywords, i));
 }
 
+/* In byte order. */
+static const struct {
+    char letter;
+    const char *flag;
+} letter_flags[] = {
+    {'D', "\\Draft"},    {'F', "\\Flagged"}, {'P', "$Forwarded"},
+    {'R', "\\Answered"}, {'S', "\\Seen"},    {'T', "\\Deleted"},
+};
+
+static bool has_flag(const Flags *flags, const char *flag)
+{
+    guint position;
+    for (guint i = 0; i < G_N_ELEMENTS(system_flags); i++)
+        if (strcmp(flag, system_flags[i].name) == 0)
+            return flags->system & system_flags[i].bit;
+    return flags->keywords != NULL && find_keyword(flags->keywords, flag, &position);
+}
+
+void flags_letters(const Flags *flags, char out[FLAGS_LETTERS_MAX])
+{
+    guint n = 0;
+    G_STATIC_ASSERT(G_N_ELEMENTS(letter_flags) < FLAGS_LETTERS_MAX);
+    for (guint i = 0; i < G_N_ELEMENTS(letter_flags); i++)
+        if (has_flag(flags, letter_flags[i].flag))
+            out[n++] = letter_flags[i].letter;
+    out[n] = '\0';
+}
+
+bool flags_of_letters(Flags *flags, const char *letters)
+{
+    const char *p = letters;
+    for (guint i = 0; i < G_N_ELEMENTS(letter_flags); i++)
+        if (*p == letter_flags[i].letter) {
+            flags_add(flags, letter_flags[i].flag);
+            p++;
+        }
+    return *p == '\0';
+}
+
 void flags_keep_all(Flags *of, const Flags *what)
 {
     g_auto(Flags) rest = {0};

@@ -141,6 +141,38 @@ static bool text_read(Lexer *lex, Response *response)
     return true;
 }
 
+/* RFC 9208 4.2.1: root SP "(" resource SP usage SP limit ... ")". What cannot be understood is not
+ * known. */
+static void quota_list_read(Lexer *lex, QuotaItem *quota)
+{
+    LexString root;
+    if (!lexer_string(lex, &root))
+        return;
+    lexer_skip_spaces(lex);
+    if (!lexer_expect(lex, '('))
+        return;
+    while (!lexer_closes(lex, ')')) {
+        LexString words[3];
+        QuotaResource told = {.known = true};
+        for (guint i = 0; i < G_N_ELEMENTS(words); i++)
+            if (!lexer_string(lex, &words[i]))
+                return;
+        told.known = lex_parse_number(words[1].at, words[1].length, G_MAXINT64, &told.used) &&
+                     lex_parse_number(words[2].at, words[2].length, G_MAXINT64, &told.limit);
+        if (lex_is(words[0].at, words[0].length, "STORAGE"))
+            quota->storage = told;
+        else if (lex_is(words[0].at, words[0].length, "MESSAGE"))
+            quota->message = told;
+    }
+}
+
+static bool quota_read(Lexer *lex, Response *response)
+{
+    Lexer list = *lex;
+    quota_list_read(&list, &response->quota);
+    return text_read(lex, response);
+}
+
 /* The reader streams these; this is for lines that came in some other way, as with more spaces. */
 static bool numbers_read(Lexer *lex, Response *response)
 {
@@ -187,7 +219,7 @@ static const struct {
     {"NAMESPACE", RESP_NAMESPACE, namespace_read},
     {"ID", RESP_ID, id_read},
     {"MYRIGHTS", RESP_MYRIGHTS, myrights_read},
-    {"QUOTA", RESP_QUOTA, text_read},
+    {"QUOTA", RESP_QUOTA, quota_read},
     {"QUOTAROOT", RESP_QUOTAROOT, text_read},
     {"ACL", RESP_ACL, text_read},
 };

@@ -6,7 +6,8 @@
 
 The driver runs a scenario; after the n-th byte up, or down, from the first SELECT on, the connection
 ends, once: fin, rst, or stall (open, and nothing moves any more). It connects again and drains. With
---by-itself nobody tells it to connect at once, so that each cut costs its second of back-off.
+--by-itself nobody tells it to connect at once, so that each cut costs its second of back-off. In the
+scenarios of AFTER another client does something between the cut and the next connection.
 
 dovecot: its imap on a socket pair, cutter.c between. cyrus: its TCP port, cutter.c between, so that
 the server sees the end or the reset of TCP. tls: Dovecot's TLS port through tests/lib/proxy.py, so
@@ -18,13 +19,15 @@ import multiprocessing
 import multiprocessing.util
 import os
 import sys
+import threading
 import time
 
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 import interrupt  # noqa: E402
 import world as worlds  # noqa: E402
-from interrupt import Difference, Failed, Scenario  # noqa: E402
-from scenarios import both, expunge, rows, store  # noqa: E402
+from changes import WITHOUT, offline  # noqa: E402
+from interrupt import Failed, Scenario  # noqa: E402
+from others import append, both, copy, expunge, move, renew, rows, store  # noqa: E402
 
 import proc  # noqa: E402
 import proxy  # noqa: E402
@@ -33,6 +36,7 @@ import servers  # noqa: E402
 CUTTER = os.path.join(worlds.BUILD, "tests", "crash", "crash_cutter")
 STALL_MS = 300  # what the driver waits for an answer, when an answer is to stay away
 
+TWO = {"INBOX": "a b:S c:F", "Work": "w"}
 DIALOGUES = rows(
     Scenario("one flag", {"INBOX": "a b:S c:F"}, ["flag INBOX a +\\Seen"],
              {"INBOX": "a:S b:S c:F"}),
@@ -51,20 +55,136 @@ DIALOGUES = rows(
     Scenario("one refused", {"INBOX": "a b:S c:F"},
              ["offline", f"flag INBOX a +{'k' * 60}", "flag INBOX b +\\Flagged", "online"],
              {"INBOX": "a b:SF c:F"}, failed=[Failed("INBOX", "k" * 60)]),
+    # What is placed has no UID of the beginning: where mail cannot be put back, it is made anew.
+    Scenario("move", TWO, offline("move INBOX =a,=c Work"), {"INBOX": "b:S", "Work": "w a c:F"}),
+    Scenario("copy", TWO, offline("copy INBOX =a,=b Work"),
+             {"INBOX": "a b:S c:F", "Work": "w a b:S"}),
+    Scenario("append", TWO, offline("append Work n:S"), {"INBOX": "a b:S c:F", "Work": "w n:S"}),
+    Scenario("expunge", TWO, offline("expunge INBOX =a"), {"INBOX": "b:S c:F", "Work": "w"}),
+    Scenario("mailboxes", TWO, offline("mkbox New", "renbox Work Werk", "move Werk =w New",
+                                       "rmbox Werk"), {"INBOX": "a b:S c:F", "New": "w"}),
+    Scenario("all kinds", TWO,
+             offline("move INBOX =a Work", "copy INBOX =b Work", "append Work n", "append INBOX o:S",
+                     "expunge INBOX =c", "flag Work =a +\\Flagged", "move Work =w INBOX"),
+             {"INBOX": "b:S o:S w", "Work": "a:F b:S n"}),
+    Scenario("move, without MOVE", TWO, offline("move INBOX =a,=c Work"),
+             {"INBOX": "b:S", "Work": "w a c:F"}, profile={"disable": "MOVE"}),
+    Scenario("placed, without UIDPLUS", TWO,
+             offline("move INBOX =a Work", "copy INBOX =b Work", "append Work n:S"),
+             {"INBOX": "b:S c:F", "Work": "w a b:S n:S"}, profile=WITHOUT["UIDPLUS"]),
 )
 
 
+# Once the connection is cut, and before it is there again, others do something: whether ours was
+# done before is for the mail to say.
+def where(key, *boxes):
+    """The first of these mailboxes with such a message."""
+    def find(world):
+        for box in boxes:
+            if key in (world.uids(box) or (0, {}))[1].values():
+                return box
+        return None
+    return find
+
+
+def with_it(key, boxes, function):
+    def go(world):
+        box = where(key, *boxes)(world)
+        if box:
+            function(box)(world)
+    return go
+
+
+def fill(box, *words):
+    """A message is there, though the mailbox may have to be made for it."""
+    def go(world):
+        if not world.uids(box):
+            world.imap(f'CREATE "{box}"')
+        append(box, *words)(world)
+    return go
+
+
+AFTER = rows(
+    Scenario("move; theirs moves it on", {**TWO, "Sent": "s"}, offline("move INBOX =a,=c Work"),
+             {"INBOX": "b:S", "Work": "w c:F", "Sent": "s a"},
+             {"cut": with_it("a", ("Work", "INBOX"), lambda box: move(box, "a", "Sent"))},
+             may_fail=("move",)),
+    Scenario("move; theirs expunges it", TWO, offline("move INBOX =a,=c Work"),
+             {"INBOX": "b:S", "Work": "w c:F"},
+             {"cut": with_it("a", ("Work", "INBOX"), lambda box: expunge(box, "a"))},
+             may_fail=("move",)),
+    Scenario("move; theirs changes its flags", TWO, offline("move INBOX =a,=c Work"),
+             {"INBOX": "b:S", "Work": "w a:F c:F"},
+             {"cut": with_it("a", ("Work", "INBOX"),
+                             lambda box: store(box, "a", "+", "\\Flagged"))}),
+    Scenario("move; the target is renewed", TWO, offline("move INBOX =a,=c Work"),
+             {"INBOX": "b:S", "Work": "w a c:F"}, {"cut": renew("Work")}),
+    Scenario("move; the source is renewed", TWO, offline("move INBOX =a,=c Work"),
+             {"INBOX": "b:S", "Work": "w a c:F"}, {"cut": renew("INBOX")}),
+    Scenario("move; theirs fills the target", TWO, offline("move INBOX =a Work"),
+             {"INBOX": "b:S c:F", "Work": "w a n1 n2:S"}, {"cut": append("Work", "n1", "n2:S")}),
+    Scenario("copy; the target is renewed", TWO, offline("copy INBOX =a,=c Work"),
+             {"INBOX": "a b:S c:F", "Work": "w a c:F"}, {"cut": renew("Work")}),
+    Scenario("copy; theirs expunges the source", TWO, offline("copy INBOX =a,=c Work"),
+             {"INBOX": "b:S c:F", "Work": "w a c:F"}, {"cut": expunge("INBOX", "a")},
+             ends=[{"INBOX": "b:S c:F", "Work": "w c:F"}], may_fail=("copy",)),
+    Scenario("copy; theirs copies the same", TWO, offline("copy INBOX =a Work"),
+             {"INBOX": "a b:S c:F", "Work": "w a a"}, {"cut": copy("INBOX", "a", "Work")},
+             ends=[{"INBOX": "a b:S c:F", "Work": "w a"}]),
+    Scenario("append; the target is renewed", TWO, offline("append Work n"),
+             {"INBOX": "a b:S c:F", "Work": "w n"}, {"cut": renew("Work")}),
+    Scenario("append; theirs appends others", TWO, offline("append Work n"),
+             {"INBOX": "a b:S c:F", "Work": "w n n1 n2:S"}, {"cut": append("Work", "n1", "n2:S")}),
+    Scenario("append; theirs moves it on", TWO, offline("append Work n"),
+             {"INBOX": "a b:S c:F n", "Work": "w"},
+             {"cut": with_it("n", ("Work",), lambda box: move(box, "n", "INBOX"))},
+             ends=[{"INBOX": "a b:S c:F", "Work": "w n"},      # it was not there yet
+                   {"INBOX": "a b:S c:F n", "Work": "w n"}]),  # not found: appended again
+    Scenario("expunge; the mailbox is renewed", TWO, offline("expunge INBOX =a"),
+             {"INBOX": "b:S c:F", "Work": "w"}, {"cut": renew("INBOX")},
+             ends=[{"INBOX": "a b:S c:F", "Work": "w"}, {"INBOX": "a:T b:S c:F", "Work": "w"}],
+             may_fail=("expunge",)),
+    Scenario("renbox; theirs makes the old one", TWO, offline("renbox Work Werk", "append Werk n"),
+             {"INBOX": "a b:S c:F", "Werk": "w n", "Work": ""},
+             {"cut": lambda world: world.uids("Work") or world.imap('CREATE "Work"')},
+             ends=[{"INBOX": "a b:S c:F", "Werk": "w n"}]),
+    Scenario("mkbox; theirs removes it", TWO, offline("mkbox New"), {**TWO},
+             {"cut": lambda world: world.uids("New") and world.imap('DELETE "New"')},
+             ends=[{**TWO, "New": ""}], may_fail=("mkbox",)),
+    Scenario("mkbox; theirs makes it", TWO, offline("mkbox New", "append New n"),
+             {**TWO, "New": "n"},
+             {"cut": lambda world: world.uids("New") or world.imap('CREATE "New"')}),
+    Scenario("rmbox; theirs removes it", {**TWO, "Old": ""}, offline("rmbox Old"), TWO,
+             {"cut": lambda world: world.uids("Old") and world.imap('DELETE "Old"')}),
+    Scenario("rmbox; theirs makes it anew", {**TWO, "Old": ""}, offline("rmbox Old"), TWO,
+             {"cut": lambda world: world.uids("Old") or world.imap('CREATE "Old"')},
+             ends=[{**TWO, "Old": ""}]),
+    Scenario("rmbox; theirs fills it", {**TWO, "Old": ""}, offline("rmbox Old"),
+             {**TWO, "Old": "n"}, {"cut": fill("Old", "n")}, may_fail=("rmbox",)),
+    Scenario("renbox; theirs renames it on", TWO, offline("renbox Work Werk"),
+             {"INBOX": "a b:S c:F", "Opus": "w"},
+             {"cut": lambda world: world.imap(
+                 f'RENAME "{where("w", "Work", "Werk")(world)}" "Opus"')}, may_fail=("renbox",)),
+    Scenario("renbox; theirs renames it back", TWO, offline("renbox Work Werk"),
+             {"INBOX": "a b:S c:F", "Werk": "w"},
+             {"cut": lambda world: world.uids("Work") or world.imap('RENAME "Werk" "Work"')},
+             ends=[TWO], may_fail=("renbox",)),
+)
+
 # What is expunged does not come back for the next cut; and it takes long keywords.
-NOT_CYRUS = ("with others", "one refused")
+NOT_CYRUS = ("with others", "one refused", "placed, without UIDPLUS")
 
 # --- servers ------------------------------------------------------------------------------------
 
 class Pipe(worlds.World):
     """Dovecot on a socket pair, through the cutter."""
     cut = None  # "up:17:fin"
+    waits = False  # after the cut, until others have done something
 
     def server(self):
-        words = ["exec", CUTTER, "--done", self.cut_file, "--report", self.report,
+        wait = f"while [ -e {self.cut_file} ] && [ ! -e {self.go_on} ]; do sleep 0.005; done; " \
+            if self.waits else ""
+        words = [wait + "exec", CUTTER, "--done", self.cut_file, "--report", self.report,
                  *(["--cut", self.cut] if self.cut else []), worlds.shlex.quote(self.target())]
         return ["--tunnel", " ".join(words)]
 
@@ -72,12 +192,14 @@ class Pipe(worlds.World):
         return self.tunnel
 
     cut_file = property(lambda self: os.path.join(self.dir, "cut"))
+    go_on = property(lambda self: os.path.join(self.dir, "go-on"))
     report = property(lambda self: os.path.join(self.dir, "report"))
 
     def reset(self):
         super().reset()
-        if os.path.exists(self.cut_file):
-            os.unlink(self.cut_file)
+        for name in (self.cut_file, self.go_on):
+            if os.path.exists(name):
+                os.unlink(name)
 
     def was_cut(self):
         return os.path.exists(self.cut_file)
@@ -100,7 +222,8 @@ def daemon(kind):
 
 
 class Cyrus(Pipe):
-    """Cyrus on TCP, through the cutter. The mail stays there; flags begin anew each time."""
+    """Cyrus on TCP, through the cutter. The mail stays there; flags begin anew each time, and where
+    more than flags was changed all begins anew."""
 
     def target(self):
         return str(self.daemon.plain_port)
@@ -109,45 +232,78 @@ class Cyrus(Pipe):
         return [*super().server(), "--user", "alice", "--password", servers.USERS["alice"]]
 
     def make(self, boxes):
-        self.boxes, self.daemon = boxes, daemon(servers.Cyrus)
+        self.wanted, self.daemon = boxes, daemon(servers.Cyrus)
         self.client = self.daemon.client()
-        self.known = {}
         os.makedirs(self.now)
-        for box, words in boxes.items():
-            if box == "INBOX" and self.client.uids(box):
+        self.fill()
+        os.rename(self.now, self.start)
+
+    def boxes(self):
+        """Mailboxes there."""
+        lines = self.client.ask(self.client.imap.list())
+        return [worlds.mail.from_modified_utf7(line.decode().rsplit(' "/" ', 1)[1].strip('"'))
+                for line in lines]
+
+    def fill(self):
+        """The mail of the beginning, and a store that knows it."""
+        for box in self.boxes():
+            if box != "INBOX":
+                self.client.delete(box)
+            elif self.client.uids(box):
                 self.client.expunge(box, self.client.uids(box))
-            elif box != "INBOX":
+        for box, words in self.wanted.items():
+            if box != "INBOX":
                 self.client.create(box)
             for message in worlds.messages(words):
                 self.client.append(box, message.raw().replace(b"\n", b"\r\n"), message.flags)
-            keys = [message.key for message in worlds.messages(words)]
-            self.known[box] = (self.client.uidvalidity(box),
-                               dict(zip(self.client.uids(box), keys)))
         first = self.drive(["sync *"])
         assert first.code == 0 and not first.errors, f"the first sync failed:\n{first}"
         self.forget_trace()
-        self.first_uids = {(box, key): uid for box, (_, keys) in self.known.items()
+        self.began = {box: self.uids(box) for box in self.wanted}
+        self.first_uids = {(box, key): uid for box, (_, keys) in self.began.items()
                            for uid, key in keys.items()}
-        os.rename(self.now, self.start)
 
     def uids(self, box):
-        return self.known.get(box)
+        if box not in self.boxes():
+            return None
+        return self.client.uidvalidity(box), {uid: key for uid, (key, _) in self.look(box).items()}
+
+    def look(self, box):
+        """{uid: (key, flags)}; bytes must be those that it was made of."""
+        imap, found = self.client.imap, {}
+        self.client.ask(imap.select(self.client.wire(box), readonly=True), box)
+        for item in self.client.ask(imap.uid("FETCH", "1:*", "(UID FLAGS BODY.PEEK[])")):
+            if not isinstance(item, tuple):
+                continue
+            uid = int(worlds.re.search(rb"UID (\d+)", item[0]).group(1))
+            flags = worlds.re.search(rb"FLAGS \(([^)]*)\)", item[0]).group(1).decode().split()
+            found[uid] = worlds.content_of(item[1]), frozenset(flags) - {"\\Recent"}
+        imap.unselect()
+        self.client.selected = None
+        return found
 
     def reset(self):
+        there = {box: self.uids(box) for box in self.boxes()}
+        if there != self.began:
+            worlds.proc.run("rm", "-rf", self.now)
+            os.makedirs(self.now)
+            self.cut = None
+            self.fill()
+            worlds.proc.run("rm", "-rf", self.start)
+            worlds.proc.run("cp", "-a", self.now, self.start)
         super().reset()
-        for box, words in self.boxes.items():
+        for box, words in self.wanted.items():
             self.client.select(box)
             for message in worlds.messages(words):
                 self.client.ask(self.client.imap.uid(
-                    "STORE", str(self.uid(box, message.key)), "FLAGS.SILENT",
+                    "STORE", str(self.first_uids[box, message.key]), "FLAGS.SILENT",
                     f"({' '.join(message.flags)})"))
 
     def on_server(self):
-        return {box: {keys[uid]: flags for uid, flags in self.client.flags(box).items()}
-                for box, (_, keys) in self.known.items()}
+        return {box: worlds.counted(self.look(box).values()) for box in self.boxes()}
 
     def close(self):
-        for box in self.boxes:
+        for box in self.boxes():
             if box != "INBOX":
                 self.client.delete(box)
         self.client.close()
@@ -223,6 +379,51 @@ class Cuts(interrupt.Runner):
         self.guarded(f"cut {direction} at {n} by {how}", go)
 
 
+class CutsAndOthers(Cuts):
+    """Others do something between the cut and the next connection."""
+
+    def __init__(self, scenario, kind="dovecot", by_itself=False):
+        super().__init__(scenario, kind, by_itself)
+        self.world.waits = True
+
+    def sizes(self):
+        self.begin()
+        run = self.drive(more=self.more)
+        interrupt.same("exit", run.code, 0)
+        return self.world.sizes()
+
+    def cut(self, direction, n, how):
+        def go():
+            self.begin()
+            self.world.cut = f"{direction}:{n}:{how}"
+            stall = ["--timeout", str(int(STALL_MS * worlds.PATIENCE))] if how == "stall" else []
+            over = threading.Event()
+            other = threading.Thread(target=self.act, args=(over,))
+            other.start()
+            try:
+                self.last = run = self.drive(more=self.more + stall)
+            finally:
+                over.set()
+                other.join()
+                self.world.cut = None
+            if self.world.was_cut():  # else it was all over before
+                self.cuts += 1
+                interrupt.same("exit", run.code, 0)
+                self.last = again = self.drive()  # perhaps it was the LOGOUT that was cut
+                self.check_end(again)
+                self.check_quiet()
+        self.guarded(f"cut {direction} at {n} by {how}", go)
+
+    def act(self, over):
+        while not over.wait(0.005):
+            if self.world.was_cut():
+                time.sleep(0.02)  # the server has heard of it
+                self.other("cut")
+                break
+        with open(self.world.go_on, "w"):
+            pass
+
+
 def places(sizes, stride):
     """What there is to cut: (direction, n)."""
     up, down, up_before, down_before = sizes
@@ -232,7 +433,8 @@ def places(sizes, stride):
 
 def run(name, kind, hows, part=0, parts=1, stride=1, by_itself=False):
     """(cuts, runs) of every parts-th place."""
-    runner = Cuts(DIALOGUES[name], kind, by_itself)
+    runner = Cuts(DIALOGUES[name], kind, by_itself) if name in DIALOGUES else \
+        CutsAndOthers(AFTER[name], kind, by_itself)
     try:
         todo = [(direction, n, how) for how in hows
                 for direction, n in places(runner.sizes(), stride)]
@@ -258,6 +460,8 @@ def work(task):
 
 
 def is_task(kind, name, how):
+    if name in AFTER:
+        return kind == "dovecot"
     if kind == "cyrus":
         return name not in NOT_CYRUS
     return kind != "tls" or how != "stall"  # a handshake has its own, longer patience
@@ -273,10 +477,11 @@ def main():
     parser.add_argument("--stride", type=int, default=1)
     parser.add_argument("--by-itself", action="store_true")
     options = parser.parse_args()
-    names = [name for name in DIALOGUES if fnmatch.fnmatch(name, f"*{options.pattern}*")]
+    known = (*DIALOGUES, *AFTER)
+    names = [options.pattern] if options.pattern in known else \
+        [name for name in known if fnmatch.fnmatch(name, f"*{options.pattern}*")]
     tasks = [(name, kind, [how], part, 4, options.stride, options.by_itself)
              for kind in options.server.split(",") for name in names
-             for how in options.how.split(",") for part in range(4)
              for how in options.how.split(",") for part in range(4) if is_task(kind, name, how)]
     started, cuts, failed = time.monotonic(), 0, []
     pool = multiprocessing.Pool(options.jobs, prepare)

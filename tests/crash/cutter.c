@@ -20,6 +20,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
+#include <time.h>
 #include <unistd.h>
 
 enum { UP, DOWN };
@@ -32,8 +33,8 @@ static struct {
     bool is_tcp;
     uint64_t bytes[2], before[2];
     bool selected;
-    int log; /* -1: none */
-} cutter = {.log = -1};
+    int log[2]; /* -1: none */
+} cutter = {.log = {-1, -1}};
 
 static volatile sig_atomic_t ended; /* told to end: there is still something to report */
 
@@ -146,17 +147,23 @@ static void look_for_select(const char *bytes, size_t length)
 
 static void keep(int direction, const char *bytes, size_t length)
 {
-    if (direction == UP && cutter.log >= 0 && write(cutter.log, bytes, length) < 0)
+    if (cutter.log[direction] >= 0 && write(cutter.log[direction], bytes, length) < 0)
         fail("log");
 }
 
-static void open_log(const char *dir)
+static void open_logs(const char *dir)
 {
-    char path[4096];
-    snprintf(path, sizeof path, "%s/up.%ld", dir, (long)getpid());
-    cutter.log = open(path, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0600);
-    if (cutter.log < 0)
-        fail(path);
+    static const char *const words[] = {[UP] = "up", [DOWN] = "down"};
+    struct timespec now;
+    clock_gettime(CLOCK_MONOTONIC, &now);
+    for (int direction = UP; direction <= DOWN; direction++) {
+        char path[4096];
+        snprintf(path, sizeof path, "%s/%lld-%ld.%s", dir, (long long)now.tv_sec, (long)getpid(),
+                 words[direction]); /* a number of a process is used again */
+        cutter.log[direction] = open(path, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0600);
+        if (cutter.log[direction] < 0)
+            fail(path);
+    }
 }
 
 /* false at the end. */
@@ -172,7 +179,7 @@ static bool pass(int from, int to, int direction, int client, int server)
         look_for_select(buffer, (size_t)n);
     uint64_t room = cutter.after - cutter.bytes[direction];
     bool ends = cutter.after && direction == cutter.direction && room <= (uint64_t)n;
-    keep(direction, buffer, ends ? (size_t)room : (size_t)n);
+    keep(direction, buffer, ends && direction == UP ? (size_t)room : (size_t)n);
     write_all(to, buffer, ends ? (size_t)room : (size_t)n);
     cutter.bytes[direction] += ends ? room : (uint64_t)n;
     if (ends)
@@ -190,7 +197,7 @@ static bool parse(int argc, char **argv)
         else if (strcmp(argv[i], "--report") == 0)
             cutter.report = argv[i + 1];
         else if (strcmp(argv[i], "--log") == 0)
-            open_log(argv[i + 1]);
+            open_logs(argv[i + 1]);
         else if (strcmp(argv[i], "--cut") != 0 ||
                  sscanf(argv[i + 1], "%7[a-z]:%llu:%7s", direction, &after, cutter.how) != 3)
             return false;

@@ -13,6 +13,8 @@
  * step that is committed there. IMAPFS_FAULT as in the program itself.
  *
  * SCRIPT "-": steps come on standard input, each with its number and a tab before it.
+ *
+ *   crash_driver --serve     runs as many of these as it is asked for (serve.c)
  */
 #include "driver.h"
 
@@ -27,7 +29,7 @@
 #include "imapfs/base/secret.h"
 
 typedef struct {
-    char *state, *cache, *tunnel, *trace, *disable, *password, *user, *cafile;
+    char *state, *cache, *letters, *tunnel, *trace, *disable, *password, *user, *cafile;
     int tls_port, connections, timeout_ms, wait_ms;
     gboolean kick, debug, again, quick;
 } Options;
@@ -37,6 +39,7 @@ static bool parse_options(Options *options, int *argc, char ***argv, GError **er
     const GOptionEntry entries[] = {
         {"state", 0, 0, G_OPTION_ARG_FILENAME, &options->state, "index.db", "DIR"},
         {"cache", 0, 0, G_OPTION_ARG_FILENAME, &options->cache, "contents", "DIR"},
+        {"letters", 0, 0, G_OPTION_ARG_FILENAME, &options->letters, "to append", "DIR"},
         {"tunnel", 0, 0, G_OPTION_ARG_STRING, &options->tunnel, "speaks IMAP", "COMMAND"},
         {"tls", 0, 0, G_OPTION_ARG_INT, &options->tls_port, "of localhost, instead", "PORT"},
         {"cafile", 0, 0, G_OPTION_ARG_FILENAME, &options->cafile, "for TLS", "FILE"},
@@ -123,17 +126,21 @@ static bool run_step(Driver *driver, guint step, const char *line, bool again)
     return !is_store_error(second);
 }
 
+/* Whether the steps that are behind left it so. */
+static bool begins_offline(const Driver *driver, const char *script)
+{
+    g_auto(GStrv) lines = g_strsplit(script, "\n", -1);
+    bool offline = false;
+    for (guint step = 1; step <= driver->last && lines[step - 1]; step++) {
+        if (driver_step_is_mode(lines[step - 1]))
+            offline = g_str_has_prefix(lines[step - 1], "offline");
+    }
+    return offline;
+}
+
 static bool run_script(Driver *driver, char **lines, bool again)
 {
-    guint first = driver->last + 1;
-    const char *mode = NULL;
-    for (guint step = 1; step < first && lines[step - 1]; step++) {
-        if (driver_step_is_mode(lines[step - 1]))
-            mode = lines[step - 1];
-    }
-    if (mode)
-        driver_step(driver, 0, mode, NULL);
-    for (guint step = first; lines[step - 1]; step++) {
+    for (guint step = driver->last + 1; lines[step - 1]; step++) {
         if (!run_step(driver, step, lines[step - 1], again))
             return false;
     }
@@ -179,15 +186,18 @@ static bool drive(const Options *options, const char *script, GError **error)
     if (!store)
         return false;
     Driver driver = {.store = store,
+                     .letters = options->letters ? options->letters : ".",
                      .wait_ms = (guint)options->wait_ms,
                      .kick = options->kick,
                      .last = driver_last_step(store)};
+    driver.offline = begins_offline(&driver, script);
     printf("at\t%u\n", driver.last);
     fflush(stdout);
     EngineConfig config = {.account = &account,
                            .store = store,
                            .timeout_ms = (guint)options->timeout_ms,
                            .fresh_ms = 10000,
+                           .offline = driver.offline,
                            .poll_s = 60};
     driver.engine = engine_new(&config, error);
     if (!driver.engine)
@@ -204,7 +214,7 @@ static bool drive(const Options *options, const char *script, GError **error)
     return finished;
 }
 
-int main(int argc, char **argv)
+int driver_main(int argc, char **argv)
 {
     g_autoptr(GError) error = NULL;
     Options options = {.connections = 1, .timeout_ms = 5000, .wait_ms = 10000};
@@ -215,6 +225,7 @@ int main(int argc, char **argv)
     }
     g_free(options.state);
     g_free(options.cache);
+    g_free(options.letters);
     g_free(options.tunnel);
     g_free(options.trace);
     g_free(options.disable);
@@ -224,4 +235,10 @@ int main(int argc, char **argv)
     if (error)
         fprintf(stderr, "crash_driver: %s\n", error->message);
     return error ? 1 : 0;
+}
+
+int main(int argc, char **argv)
+{
+    return argc == 2 && strcmp(argv[1], "--serve") == 0 ? driver_serve(argv[0])
+                                                        : driver_main(argc, argv);
 }

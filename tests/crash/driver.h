@@ -6,10 +6,11 @@
 typedef struct {
     Store *store;
     Engine *engine;
-    guint wait_ms; /* the longest that a step waits */
-    bool kick;     /* a lost connection is made again at once */
-    bool offline;  /* by the script */
-    guint last;    /* the step that is committed */
+    const char *letters; /* directory of letters that can be appended */
+    guint wait_ms;       /* the longest that a step waits */
+    bool kick;           /* a lost connection is made again at once */
+    bool offline;        /* by the script */
+    guint last;          /* the step that is committed */
 } Driver;
 
 /* Runs one line of the script, its words separated by tabs; its number is step. false: *error says
@@ -22,3 +23,7 @@ guint driver_last_step(Store *store);
 
 /* Prints all that the store knows, a thing a line, its fields separated by tabs. */
 void driver_show(Store *store);
+
+/* A run with its words, and many of them on request (serve.c). Both return the exit status. */
+int driver_main(int argc, char **argv);
+int driver_serve(char *name);

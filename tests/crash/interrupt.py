@@ -5,11 +5,14 @@ store, and must come to the same end: on the server, in the store, in its log. W
 acknowledged must be in its store; and once more started, it sends nothing that changes anything.
 """
 import dataclasses
+import re
 
 import world as worlds
 from world import Message, flags_of
 
-DURABLE = ("flag", "set", "cancel", "retry", "discard")  # steps that are committed with their number
+# Steps that are committed with their number; those of them that name messages.
+NAMING = ("flag", "set", "move", "copy", "expunge")
+DURABLE = (*NAMING, "cancel", "confirm", "retry", "discard", "append", "mkbox", "rmbox", "renbox")
 STORE_ERRORS = ("STORE", "FULL")
 
 
@@ -20,6 +23,7 @@ class Failed:
     set: str = ""
     clear: str = ""
     words: str = ""
+    kind: str = "flags"
 
 
 @dataclasses.dataclass
@@ -35,6 +39,12 @@ class Scenario:
     errors: dict = dataclasses.field(default_factory=dict)  # step's number from 1: kind
     maybe: dict = dataclasses.field(default_factory=dict)   # as errors, or none
     stores: int = 8              # at most so many STORE commands when nothing is interrupted
+    sends: dict = dataclasses.field(default_factory=dict)   # the same of others: {"UID MOVE": 1}
+    never: tuple = ()            # commands that are not sent, whatever is interrupted
+    hidden: list = dataclasses.field(default_factory=list)  # (box, uid) that the server only marked
+    ends: list = dataclasses.field(default_factory=list)    # as want: others that are as right
+    may_fail: tuple = ()         # kinds that may be parked, or not
+    whole_only: bool = False     # its steps depend on what was sent: not interrupted
     heavy: bool = False          # too long for every step of it: a slice
 
     def script(self, uids):
@@ -42,11 +52,29 @@ class Scenario:
         lines = []
         for step in [*self.steps, "drain", "sync *"]:
             words = list(step) if isinstance(step, tuple) else step.split()
-            if words[0] in DURABLE and len(words) > 2:
-                words[2] = ",".join(str(uids.get((words[1], key), key))
-                                    for key in words[2].split(","))
+            if words[0] in NAMING:
+                words[2] = ",".join(self.named(uids, words[1], key) for key in words[2].split(","))
+            elif words[0] == "append":
+                message = Message(words[2])
+                words[2:3] = [message.content, *sorted(message.flags)]
+            elif words[0] in DURABLE and len(words) > 2 and (words[1], words[2]) in uids:
+                words[2] = str(uids[words[1], words[2]])
             lines.append(tuple(words))
         return lines
+
+    def named(self, uids, box, key):
+        """=KEY: the message that is there then, whatever its UID."""
+        if key[0] in "=+" or re.fullmatch("[0-9:]+", key):
+            return key
+        return str(uids.get((box, key)) or "=" + self.contents().get(key, key))
+
+    def contents(self):
+        return {message.key: message.content for words in self.boxes.values()
+                for message in worlds.messages(words)}
+
+    def letters(self):
+        steps = [step if isinstance(step, tuple) else step.split() for step in self.steps]
+        return " ".join(step[2] for step in steps if step[0] == "append")
 
 
 class Difference(AssertionError):
@@ -64,6 +92,7 @@ class Runner:
     def __init__(self, scenario, world=worlds.World):
         self.scenario = scenario
         self.world = world(scenario.boxes, scenario.profile)
+        self.world.write_letters(scenario.letters())
         self.script = scenario.script(self.world.first_uids)
         self.interruptions = self.runs = 0
         self.done = set()
@@ -99,18 +128,40 @@ class Runner:
         if run.code != 0:
             raise Difference(f"exit {run.code}")
         self.check_errors(run)
-        want = {box: flags_of(words) for box, words in self.scenario.want.items()}
         server = self.world.on_server()
+        wants = [{box: flags_of(words) for box, words in want.items()}
+                 for want in (self.scenario.want, *self.scenario.ends)]
+        want = next((want for want in wants if readable(want) == readable(server)), wants[0])
         same("on the server", readable(server), readable(want))
         same("in the store", readable(self.stored(run, 0)), readable(want))
         shown = {**want, **{box: flags_of(words) for box, words in self.scenario.shown.items()}}
         same("shown", readable(self.stored(run, 1)), readable(shown))
         same("pending", run.pending, [])
-        got = sorted(tuple(op[1:2] + op[3:5]) for op in run.failed)
-        same("failed", got, sorted((f.box, f.set, f.clear) for f in self.scenario.failed))
+        got = sorted((op[6], *op[1:2], *op[3:5]) for op in run.failed
+                     if op[6] not in self.scenario.may_fail)
+        same("failed", got, sorted((f.kind, f.box, f.set, f.clear) for f in self.scenario.failed))
         for failed in self.scenario.failed:
             if not any(op[1] == failed.box and failed.words in op[5] for op in run.failed):
                 raise Difference(f"no reason says \"{failed.words}\": {run.failed}")
+        self.check_nothing_left(run)
+
+    def check_nothing_left(self, run):
+        """What is pending goes with its operation; and no mailbox is shown that is not there."""
+        same("shown as pending", run.placed, [])
+        parked = sum(op[6] in ("move", "copy", "append") for op in run.failed)
+        if run.strays > parked:
+            raise Difference(f"{run.strays} pending messages, and {parked} that were parked")
+        appended = sum(op[6] == "append" for op in run.failed)
+        same("letters in the spool", len(self.world.spooled()), appended)
+        same("hidden", run.hidden, self.scenario.hidden)
+        same("mailboxes", sorted(box for box, words in run.words.items()
+                                 if "noselect" not in words), sorted(self.world.on_server()))
+        same("mailboxes still to be made or removed",
+             [box for box, words in run.words.items() if {"local", "doomed"} & set(words)], [])
+        for line in self.world.changes():
+            verb = verb_of(line)
+            if verb in ("EXPUNGE", "CLOSE") or verb in self.scenario.never:
+                raise Difference(f"it sent {line}")
 
     def stored(self, run, which):
         """{box: {key: flags}} of the store: which 0: of the server, 1: what is shown."""
@@ -121,14 +172,18 @@ class Runner:
                 continue
             uidvalidity, keys = known
             same(f"UIDVALIDITY of {box}", run.boxes[box], uidvalidity)
-            found[box] = {keys[uid]: flags[which]
-                          for (name, uid), flags in run.store.items() if name == box}
+            mine = {uid: flags[which] for (name, uid), flags in run.store.items()
+                    if name == box and not (which and (name, uid) in run.hidden)}
+            if set(mine) - set(keys):
+                raise Difference(f"messages in {box} that the server does not have: "
+                                 f"{sorted(set(mine) - set(keys))}")
+            found[box] = worlds.counted((keys[uid], flags) for uid, flags in mine.items())
         return found
 
-    def check_kept(self, acknowledged, begun, refused=()):
-        """What was told to be done is in the store; of what was refused nothing was promised."""
-        for step in range(begun + 1, acknowledged + 1):
-            if self.script[step - 1][0] in DURABLE and step not in refused:
+    def check_kept(self, told, begun):
+        """What was told to be done is in the store."""
+        for step in (step for step in told if step > begun):
+            if self.script[step - 1][0] in DURABLE:
                 raise Difference(f"step {step} was acknowledged and is lost (step {begun} is there)")
 
     def check_quiet(self):
@@ -156,15 +211,21 @@ class Runner:
             self.check_end(run)
             for step, kind in self.scenario.errors.items():
                 same(f"error of step {step}", run.errors.get(step, ("none",))[0], kind)
-            stores = [line for line in self.world.changes() if " STORE " in line]
-            if len(stores) > self.scenario.stores:
-                raise Difference(f"{len(stores)} STORE commands: {stores[:5]}")
-            same("changing commands that are no STORE",
-                 [line for line in self.world.changes() if line not in stores], [])
+            self.check_sent()
             sizes = trace_sizes(self.world.trace)
             self.check_quiet()
             return sizes
         return self.guarded("whole", go)
+
+    def check_sent(self):
+        """No more commands than need be."""
+        allowed = {"UID STORE": self.scenario.stores, **self.scenario.sends}
+        sent = {}
+        for line in self.world.changes():
+            sent.setdefault(verb_of(line), []).append(line)
+        for verb, lines in sent.items():
+            if len(lines) > allowed.get(verb, 0):
+                raise Difference(f"{len(lines)} {verb} commands: {lines[:5]}")
 
     def once(self, fault, second_fault=None):
         """One interruption; False: it was not reached."""
@@ -182,10 +243,10 @@ class Runner:
                 self.last = second = self.drive(second_fault)
                 self.interruptions += second.killed
                 if second.lines:
-                    self.check_kept(acknowledged, second.begun)
+                    self.check_kept(range(acknowledged + 1), second.begun)
                 acknowledged = max(acknowledged, second.acknowledged)
             self.last = again = self.drive()
-            self.check_kept(acknowledged, again.begun)
+            self.check_kept(range(acknowledged + 1), again.begun)
             self.check_end(again)
             self.check_quiet()
             return True
@@ -227,7 +288,7 @@ class Runner:
                 return False
             self.interruptions += 1
             self.last = again = self.drive()
-            self.check_kept(first.last_good, again.begun, first.errors)
+            self.check_kept(first.good, again.begun)
             self.check_end(again)
             self.check_quiet()
             return True
@@ -237,6 +298,12 @@ class Runner:
         n = start
         while self.broken(f"{point}:{n}={kind}"):
             n += stride
+
+
+def verb_of(line):
+    """"C: a1 UID STORE 1 ..." is "UID STORE"."""
+    words = line.split()[2:]
+    return " ".join(words[:2] if words[0].upper() == "UID" else words[:1]).upper()
 
 
 def readable(boxes):

@@ -65,7 +65,7 @@ def run(scenario, modes, stride=1):
     try:
         sizes = runner.whole()
         for mode in modes:
-            if MODES[mode]:
+            if MODES[mode] and not scenario.whole_only:
                 MODES[mode](runner, sizes, stride * (HEAVY if scenario.heavy else 1))
         return runner.interruptions, runner.runs
     finally:

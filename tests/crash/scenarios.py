@@ -1,55 +1,15 @@
 """The table of scenarios: a row says what is there, what is done here and by others, and the end.
 
-Mailboxes are written as world.py says: "a b:S c:F,work". Steps are the driver's (steps.c): flag,
-set, cancel, retry, discard, offline, online, sync, drain, other. What another client does is a
-function of OTHERS below, by its name.
+Mailboxes are written as world.py says: "a b:S c:F,work". Steps are the driver's (steps.c). What
+another client does is a function of others.py. Those of more than flags are in changes.py.
 """
+import changes
 from interrupt import Failed, Scenario
+from others import ACL, ALL_RIGHTS, acl, both, command, expunge, renew, rows, store
 
 THREE = {"INBOX": "a b:S c:F"}
 KEEP = {"Keep": "k:F"}  # somewhere else, to be left alone
-ACL = {"conf": "mail_plugins = acl imap_acl\nplugin {\n  acl = vfile\n}\nprotocol imap {\n"
-               "  mail_plugins = acl imap_acl\n}\n"}
-ALL_RIGHTS = "owner lrwstipekxa"
 LONG = "k" * 60  # Dovecot takes at most 50 bytes of a keyword
-
-
-def rows(*rows):
-    return {row.name: row for row in rows}
-
-
-# --- what other clients do ----------------------------------------------------------------------
-
-def store(box, key, change, flags):
-    def go(world):
-        world.imap(f'SELECT "{box}"', f"UID STORE {world.uid(box, key)} {change}FLAGS ({flags})")
-    return go
-
-
-def expunge(box, *keys):
-    def go(world):
-        uids = ",".join(str(world.uid(box, key)) for key in keys)
-        world.imap(f'SELECT "{box}"', f"UID STORE {uids} +FLAGS (\\Deleted)", "EXPUNGE")
-    return go
-
-
-def renew(box, words=None):
-    return lambda world: world.renew(box, words)
-
-
-def command(*commands):
-    return lambda world: world.imap(*commands)
-
-
-def acl(box, rights):
-    return lambda world: world.set_acl(box, rights)
-
-
-def both(*functions):
-    def go(world):
-        for function in functions:
-            function(world)
-    return go
 
 
 # --- one client alone ---------------------------------------------------------------------------
@@ -319,4 +279,6 @@ BATCHES = rows(
              {"INBOX": many(lambda i: ":SF" if i % 2 == 0 else "")}, stores=4, heavy=True),
 )
 
-SCENARIOS = {**ALONE, **OFFLINE, **SERVERS, **OTHERS, **RENEWED, **PERMITS, **BATCHES}
+TABLES = {"Alone": ALONE, "Offline": OFFLINE, "Servers": SERVERS, "Others": OTHERS,
+          "Renewed": RENEWED, "Permits": PERMITS, "Batches": BATCHES, **changes.TABLES}
+SCENARIOS = {name: row for table in TABLES.values() for name, row in table.items()}

@@ -3,7 +3,7 @@
  * The one rule: a change and the number of its step are committed in one transaction, so that a run
  * that was killed goes on exactly after what is in the store, and what it had acknowledged but is
  * not there is known to be lost. */
-#include "driver.h"
+#include "steps.h"
 
 #include <pthread.h>
 #include <stdio.h>
@@ -63,8 +63,7 @@ static bool is_of_connection(const GError *error)
             error->code == IMAPFS_ERROR_TIMEOUT);
 }
 
-/* Asks again while only the connection is to blame and time is left. */
-static bool ask_until(Driver *driver, const Need *need, GError **error)
+bool ask_until(Driver *driver, const Need *need, GError **error)
 {
     gint64 until_us = g_get_monotonic_time() + (gint64)driver->wait_ms * 1000;
     for (;;) {
@@ -91,21 +90,13 @@ guint driver_last_step(Store *store)
     return text ? (guint)g_ascii_strtoull(text, NULL, 10) : 0;
 }
 
-typedef struct {
-    Driver *driver;
-    guint step;
-    StoreTxn *txn;
-} Change;
-
-static bool change_begin(Change *change, Driver *driver, guint step, GError **error)
+bool change_begin(Change *change, Driver *driver, guint step, GError **error)
 {
     *change = (Change){driver, step, store_begin(driver->store, true, error)};
     return change->txn != NULL;
 }
 
-/* failure: the step's own result (taken), of a kind that leaves the transaction good; it is
- * committed that the step was taken, too. */
-static bool change_end(Change *change, GError *failure, GError **error)
+bool change_end(Change *change, GError *failure, GError **error)
 {
     g_autofree char *number = g_strdup_printf("%u", change->step);
     bool goes_on = !failure || g_error_matches(failure, IMAPFS_ERROR, IMAPFS_ERROR_GONE) ||
@@ -132,7 +123,7 @@ static bool change_end(Change *change, GError *failure, GError **error)
     return !failure;
 }
 
-static bool find_box(StoreReader *reader, const char *name, guint32 *id_out, GError **error)
+bool find_box(StoreReader *reader, const char *name, guint32 *id_out, GError **error)
 {
     StoreBox box = {0};
     if (!store_box_by_name(reader, name, &box)) {
@@ -196,50 +187,38 @@ static bool log_whole_list(StoreTxn *txn, guint32 box, guint32 uid, const Flags 
     return log_flags(txn, box, uid, &set, &clear, clock_real_ns(), NULL, error);
 }
 
-static bool log_each_uid(StoreTxn *txn, guint32 box, const UidSet *uids, const FlagWords *words,
-                         GError **error)
+static bool log_each_named(StoreTxn *txn, const GArray *named, const FlagWords *words,
+                           GError **error)
 {
-    guint n;
-    const UidRange *ranges = uidset_ranges(uids, &n);
-    for (guint i = 0; i < n; i++) {
-        for (guint64 uid = ranges[i].lo; uid <= ranges[i].hi; uid++) {
-            bool ok = words->whole ? log_whole_list(txn, box, (guint32)uid, &words->set, error)
-                                   : log_flags(txn, box, (guint32)uid, &words->set, &words->clear,
-                                               clock_real_ns(), NULL, error);
-            if (!ok)
-                return false;
-        }
+    for (guint i = 0; i < named->len; i++) {
+        const Named *each = &g_array_index(named, Named, i);
+        bool ok = words->whole ? log_whole_list(txn, each->box, each->uid, &words->set, error)
+                               : log_flags(txn, each->box, each->uid, &words->set, &words->clear,
+                                           clock_real_ns(), NULL, error);
+        if (!ok)
+            return false;
     }
     return true;
 }
 
-static guint32 first_uid(const UidSet *uids)
-{
-    guint n;
-    const UidRange *ranges = uidset_ranges(uids, &n);
-    return n ? ranges[0].lo : 0;
-}
-
-/* flag BOX UIDS [+-]FLAG... or set BOX UIDS FLAG... */
+/* flag BOX KEYS [+-]FLAG... or set BOX KEYS FLAG... */
 static bool step_flags(Driver *driver, guint step, char **argv, GError **error)
 {
     Change change;
-    guint32 box = 0;
     g_auto(FlagWords) words = {0};
-    g_autoptr(UidSet) uids = uidset_new();
+    g_autoptr(GArray) named = g_array_new(FALSE, FALSE, sizeof(Named));
     flag_words_parse(&words, argv + 3, strcmp(argv[0], "set") == 0);
-    if (!uidset_parse(uids, argv[2], strlen(argv[2]))) {
-        g_set_error(error, IMAPFS_ERROR, IMAPFS_ERROR_CONFIG, "%s: no set of UIDs", argv[2]);
-        return false;
-    }
+    named_look(driver, argv[1], argv[2]);
     if (!change_begin(&change, driver, step, error))
         return false;
     GError *failure = NULL;
-    if (find_box(store_txn_reader(change.txn), argv[1], &box, &failure))
-        log_each_uid(change.txn, box, uids, &words, &failure);
+    if (named_find(store_txn_reader(change.txn), argv[1], argv[2], named, &failure))
+        log_each_named(change.txn, named, &words, &failure);
     bool good = change_end(&change, failure, error);
-    if (good)
-        engine_logged(driver->engine, box, uidset_count(uids) == 1 ? first_uid(uids) : 0);
+    if (good && named->len > 0) {
+        const Named *first = &g_array_index(named, Named, 0);
+        engine_logged(driver->engine, first->box, named->len == 1 ? first->uid : 0);
+    }
     return good;
 }
 
@@ -247,38 +226,50 @@ static bool step_flags(Driver *driver, guint step, char **argv, GError **error)
 
 typedef struct {
     const char *mailbox;
+    const char *kind; /* or NULL */
     guint32 uid, seq, box;
 } Wanted;
 
 static bool on_op(const LogOp *op, gpointer data)
 {
     Wanted *wanted = data;
-    if (strcmp(op->mailbox, wanted->mailbox) != 0 || (wanted->uid && op->uid != wanted->uid))
+    if (strcmp(op->mailbox, wanted->mailbox) != 0 || (wanted->uid && op->uid != wanted->uid) ||
+        (wanted->kind && strcmp(log_kind_word(op->kind), wanted->kind) != 0))
         return true;
     wanted->seq = op->seq;
     wanted->box = op->box;
     return false;
 }
 
-/* cancel|retry|discard BOX [UID] */
+static bool do_to_operation(StoreTxn *txn, const char *verb, guint32 seq, GError **error)
+{
+    if (!seq) {
+        g_set_error(error, IMAPFS_ERROR, IMAPFS_ERROR_GONE, "no such operation");
+        return false;
+    }
+    if (strcmp(verb, "cancel") == 0)
+        return log_cancel(txn, seq, error);
+    if (strcmp(verb, "confirm") == 0)
+        return log_confirm(txn, seq, error);
+    return strcmp(verb, "retry") == 0 ? log_retry(txn, seq, clock_real_ns(), error)
+                                      : log_discard(txn, seq, error);
+}
+
+/* cancel|confirm|retry|discard BOX [UID|KIND]: the first of these */
 static bool step_operation(Driver *driver, guint step, char **argv, GError **error)
 {
     Change change;
+    const char *which = argv[2];
+    bool is_kind = which && !g_ascii_isdigit(*which);
     Wanted wanted = {.mailbox = argv[1],
-                     .uid = argv[2] ? (guint32)g_ascii_strtoull(argv[2], NULL, 10) : 0};
-    bool failed = strcmp(argv[0], "cancel") != 0;
+                     .kind = is_kind ? which : NULL,
+                     .uid = which && !is_kind ? (guint32)g_ascii_strtoull(which, NULL, 10) : 0};
+    bool failed = strcmp(argv[0], "retry") == 0 || strcmp(argv[0], "discard") == 0;
     if (!change_begin(&change, driver, step, error))
         return false;
     log_each(store_txn_reader(change.txn), failed, 0, on_op, &wanted);
     GError *failure = NULL;
-    if (!wanted.seq)
-        failure = g_error_new(IMAPFS_ERROR, IMAPFS_ERROR_GONE, "no such operation");
-    else if (strcmp(argv[0], "cancel") == 0)
-        log_cancel(change.txn, wanted.seq, &failure);
-    else if (strcmp(argv[0], "retry") == 0)
-        log_retry(change.txn, wanted.seq, clock_real_ns(), &failure);
-    else
-        log_discard(change.txn, wanted.seq, &failure);
+    do_to_operation(change.txn, argv[0], wanted.seq, &failure);
     bool good = change_end(&change, failure, error);
     if (good)
         engine_logged(driver->engine, wanted.box, wanted.uid);
@@ -310,11 +301,10 @@ static bool on_box(const StoreBox *box, gpointer data)
     return true;
 }
 
-/* sync BOX|*: as the server has it now */
-static bool step_sync(Driver *driver, guint step, char **argv, GError **error)
+static bool sync_boxes(Driver *driver, const char *name, GError **error)
 {
     g_autoptr(GArray) ids = g_array_new(FALSE, FALSE, sizeof(guint32));
-    Boxes boxes = {argv[1], ids};
+    Boxes boxes = {name, ids};
     if (!ask_until(driver, &(Need){.kind = NEED_MAILBOXES}, error))
         return false;
     store_box_all(store_reader(driver->store), on_box, &boxes);
@@ -324,6 +314,19 @@ static bool step_sync(Driver *driver, guint step, char **argv, GError **error)
             return false;
     }
     return true;
+}
+
+/* sync BOX|*: as the server has it now. A mailbox that is gone, or another one now, is found out in
+ * passing. */
+static bool step_sync(Driver *driver, guint step, char **argv, GError **error)
+{
+    g_autoptr(GError) problem = NULL;
+    if (sync_boxes(driver, argv[1], &problem))
+        return true;
+    if (g_error_matches(problem, IMAPFS_ERROR, IMAPFS_ERROR_GONE))
+        return sync_boxes(driver, argv[1], error);
+    g_propagate_error(error, g_steal_pointer(&problem));
+    return false;
 }
 
 static guint64 count_pending(Driver *driver, const Need *need)
@@ -353,7 +356,7 @@ static bool step_drain(Driver *driver, guint step, char **argv, GError **error)
     return false;
 }
 
-/* show, and get BOX UID: what the store knows */
+/* show, and get BOX KEY: what the store knows */
 static bool step_show(Driver *driver, guint step, char **argv, GError **error)
 {
     driver_show(driver->store);
@@ -362,17 +365,18 @@ static bool step_show(Driver *driver, guint step, char **argv, GError **error)
 
 static bool step_get(Driver *driver, guint step, char **argv, GError **error)
 {
-    guint32 box, uid = (guint32)g_ascii_strtoull(argv[2], NULL, 10);
+    g_autoptr(GArray) named = g_array_new(FALSE, FALSE, sizeof(Named));
     StoreReader *reader = store_reader(driver->store);
     StoreMsg msg = {0};
-    if (!find_box(reader, argv[1], &box, error))
+    if (!named_find(reader, argv[1], argv[2], named, error))
         return false;
-    if (!store_msg_get(reader, box, uid, &msg)) {
+    const Named *each = &g_array_index(named, Named, 0);
+    if (!store_msg_get(reader, each->box, each->uid, &msg)) {
         g_set_error(error, IMAPFS_ERROR, IMAPFS_ERROR_GONE, "no such message");
         return false;
     }
-    g_autofree char *shown = log_shown_flags(reader, box, uid, msg.flags);
-    printf("msg\t%s\t%u\t%s\t%s\n", argv[1], uid, msg.flags, shown);
+    g_autofree char *shown = log_shown_flags(reader, each->box, each->uid, msg.flags);
+    printf("msg\t%s\t%u\t%s\t%s\t%s\n", argv[1], each->uid, msg.flags, shown, msg.subject);
     store_msg_clear(&msg);
     return store_reader_check(reader, error);
 }
@@ -396,10 +400,13 @@ static const struct {
     guint least; /* words, the name with them */
     bool (*run)(Driver *driver, guint step, char **argv, GError **error);
 } step_kinds[] = {
-    {"flag", 4, step_flags},      {"set", 3, step_flags},         {"cancel", 2, step_operation},
-    {"retry", 2, step_operation}, {"discard", 2, step_operation}, {"offline", 1, step_mode},
-    {"online", 1, step_mode},     {"sync", 2, step_sync},         {"drain", 1, step_drain},
-    {"other", 2, step_other},     {"show", 1, step_show},         {"get", 3, step_get},
+    {"flag", 4, step_flags},        {"set", 3, step_flags},       {"cancel", 2, step_operation},
+    {"confirm", 2, step_operation}, {"retry", 2, step_operation}, {"discard", 2, step_operation},
+    {"move", 4, step_place},        {"copy", 4, step_place},      {"expunge", 3, step_expunge},
+    {"append", 3, step_append},     {"mkbox", 2, step_mailbox},   {"rmbox", 2, step_mailbox},
+    {"renbox", 3, step_mailbox},    {"offline", 1, step_mode},    {"online", 1, step_mode},
+    {"sync", 2, step_sync},         {"drain", 1, step_drain},     {"other", 2, step_other},
+    {"show", 1, step_show},         {"get", 3, step_get},
 };
 
 bool driver_step_is_mode(const char *line)

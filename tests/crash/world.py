@@ -3,6 +3,8 @@
 A mailbox is written as words, a message each: KEY[=CONTENT][:LETTERS][,KEYWORD...]. LETTERS are
 those of Maildir (S seen, F flagged, R answered, T deleted, D draft). Messages with the same CONTENT
 are the same by Message-ID, date and size. "a b:SF c=b:S,work" are three messages, with UIDs 1, 2, 3.
+What was copied, moved or appended is known by its subject: its key is its CONTENT then, and the second
+of a key in the same mailbox is "a a", in whatever order.
 
 The server is Dovecot's imap on a socket pair, without a daemon. What it keeps is read from its
 files, so that nothing of the program under test is trusted for it.
@@ -14,7 +16,10 @@ import pwd
 import re
 import select
 import shlex
+import shutil
 import signal
+import socket
+import struct
 import subprocess
 import sys
 import time
@@ -26,6 +31,7 @@ import servers  # noqa: E402
 
 BUILD = os.path.join(proc.ROOT, os.environ.get("IMAPFS_BUILD") or "build-test")
 DRIVER = os.path.join(BUILD, "tests", "crash", "crash_driver")
+IMAP = os.path.join(BUILD, "tests", "crash", "crash_imap")
 UIDVALIDITY = 1_700_000_000
 LETTERS = {"S": "\\Seen", "F": "\\Flagged", "R": "\\Answered", "T": "\\Deleted", "D": "\\Draft"}
 PATIENCE = float(os.environ.get("IMAPFS_PATIENCE") or 1)
@@ -51,6 +57,39 @@ def fast_dir(name):
         os.chmod(path, 0o755)
         return path
     return proc.workdir(name)
+
+
+def copy_tree(source, target):
+    """As cp -a does, without a process for it."""
+    os.mkdir(target)
+    for entry in os.scandir(source):
+        here = os.path.join(target, entry.name)
+        if entry.is_dir(follow_symlinks=False):
+            copy_tree(entry.path, here)
+        elif entry.is_symlink():
+            os.symlink(os.readlink(entry.path), here)
+        else:
+            copy_file(entry, here)
+    like(os.stat(source), target)
+
+
+def copy_file(entry, target):
+    source = os.open(entry.path, os.O_RDONLY)
+    copy = os.open(target, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    try:
+        while os.sendfile(copy, source, None, 1 << 24):
+            pass
+        like(entry.stat(), copy)
+    finally:
+        os.close(source)
+        os.close(copy)
+
+
+def like(stat, target):
+    if os.getuid() == 0:
+        os.chown(target, stat.st_uid, stat.st_gid)
+    os.chmod(target, stat.st_mode & 0o7777)
+    os.utime(target, ns=(stat.st_atime_ns, stat.st_mtime_ns))
 
 
 # --- the little language ------------------------------------------------------------------------
@@ -85,9 +124,21 @@ def messages(words):
     return [Message(word) for word in words.split()]
 
 
+def counted(pairs):
+    """{key: flags} of (key, flags); the second of a key is called KEY#2, by the order of flags."""
+    found = {}
+    for key, flags in sorted(pairs, key=lambda pair: (pair[0], sorted(pair[1]))):
+        number = 2
+        name = key
+        while name in found:
+            name, number = f"{key}#{number}", number + 1
+        found[name] = flags
+    return found
+
+
 def flags_of(words):
     """{key: flags} of a mailbox in the little language."""
-    return {message.key: message.flags for message in messages(words)}
+    return counted((message.key, message.flags) for message in messages(words))
 
 
 # --- Maildir ------------------------------------------------------------------------------------
@@ -118,33 +169,73 @@ def write_maildir(path, words, uidvalidity=UIDVALIDITY, first=1):
                   first)
 
 
+subjects = {}  # name of a file that a server made: CONTENT
+
+
+def key_of(path):
+    """What a file of a Maildir is: its name says so, or, where a server gave that, its subject."""
+    name = os.path.basename(path).partition(":2,")[0]
+    if name.endswith(".x"):
+        return name.split(".")[1]
+    if name not in subjects:
+        with open(path, "rb") as file:
+            subjects[name] = content_of(file.read())
+    return subjects[name]
+
+
+def at_rest(read):
+    """What is read again when a file was given another name meanwhile."""
+    def reader(path):
+        for _ in range(100):
+            with contextlib.suppress(FileNotFoundError):
+                return read(path)
+        return read(path)
+    return reader
+
+
+def content_of(raw):
+    """The CONTENT of a message, whose bytes must be those that it was made of."""
+    raw = raw.replace(b"\r\n", b"\n")
+    content = re.search(rb"^Subject: About (.*)$", raw, re.MULTILINE).group(1).decode()
+    given = re.sub(rb"^Message-ID: <[^>]*@imapfs.invalid>\n", b"", raw, flags=re.MULTILINE)
+    assert given == Message(content).raw(), f"not as it was: {raw}"
+    return content
+
+
+@at_rest
 def read_maildir(path):
-    """{key: flags}; a key that is there twice is an error."""
-    keywords = {}
-    try:
-        with open(os.path.join(path, "dovecot-keywords")) as file:
-            for line in file:
-                number, keyword = line.split()
-                keywords[chr(ord("a") + int(number))] = keyword
-    except FileNotFoundError:
-        pass
-    found = {}
-    for name in os.listdir(os.path.join(path, "cur")) + os.listdir(os.path.join(path, "new")):
-        stem, _, letters = name.partition(":2,")
-        key = stem.split(".")[1]
-        assert key not in found, f"{key} is there twice"
-        found[key] = frozenset(LETTERS.get(letter) or keywords[letter] for letter in letters)
-    return found
+    """{key: flags}, counted. A keyword is in its file before it is in a name."""
+    keywords, found = {}, []
+    names = [(sub, name) for sub in ("cur", "new") for name in os.listdir(os.path.join(path, sub))]
+    with contextlib.suppress(FileNotFoundError), \
+            open(os.path.join(path, "dovecot-keywords")) as file:
+        for line in file:
+            number, keyword = line.split()
+            keywords[chr(ord("a") + int(number))] = keyword
+    for sub, name in names:
+        letters = name.partition(":2,")[2]
+        flags = frozenset(LETTERS.get(letter) or keywords[letter] for letter in letters)
+        found.append((key_of(os.path.join(path, sub, name)), flags))
+    return counted(found)
 
 
+@at_rest
 def read_uidlist(path):
     """(uidvalidity, {uid: key})."""
-    with open(os.path.join(path, "dovecot-uidlist")) as file:
+    files = {name.partition(":2,")[0]: os.path.join(path, sub, name)
+             for sub in ("cur", "new") for name in os.listdir(os.path.join(path, sub))}
+    try:
+        file = open(os.path.join(path, "dovecot-uidlist"))
+    except FileNotFoundError:
+        return None, {}  # nobody looked into it so far
+    with file:
         first = file.readline()
         uids = {}
         for line in file:
             fields, _, name = line.rstrip("\n").partition(" :")
-            uids[int(fields.split()[0])] = name.split(":")[0].split(".")[1]
+            name = name.split(":")[0]
+            if name in files:
+                uids[int(fields.split()[0])] = key_of(files[name])
     return int(re.search(r" V(\d+)", first).group(1)), uids
 
 
@@ -168,6 +259,9 @@ namespace inbox {{
 """
 
 
+meant = {}  # more of CONFIG: as an environment
+
+
 class World:
     """A directory: `start` is what a scenario starts from, `now` is a copy that is worked on."""
 
@@ -176,23 +270,51 @@ class World:
         self.profile = profile
         self.dir = fast_dir("crash")
         self.start, self.now = (os.path.join(self.dir, name) for name in ("start", "now"))
+        self.configured = None
         os.makedirs(os.path.join(self.dir, "run"))
-        with open(os.path.join(self.dir, "conf"), "w") as out:
-            out.write(CONFIG.format(dir=self.dir, more=profile.get("conf", "")))
+        self.configure(profile.get("conf", ""))
+        self.letters = os.path.join(self.dir, "letters")
+        os.mkdir(self.letters)
         self.tunnel = self._tunnel()
         self.make(boxes)
 
-    def _tunnel(self):
-        user, step_down = pwd.getpwuid(os.getuid()).pw_name, ""
+    def configure(self, more):
+        """What the server finds when the next connection is made: what a configuration means is
+        known before, and it reads none (imap.c)."""
+        if more == self.configured:
+            return
+        self.configured = more
+        path = os.path.join(self.dir, "conf")
+        with open(path, "w") as out:
+            out.write(CONFIG.format(dir=self.dir, more=more))
+        if more not in meant:
+            mark = self.dir.encode()
+            meant[more] = proc.run(
+                "doveconf", "-f", "service=imap", "-c", path, "-m", "imap", "-m", "ssl", "-e",
+                "/usr/bin/env", "-0", env={"PATH": os.environ["PATH"]}).replace(mark, b"<dir>")
+        user, (uid, gid) = pwd.getpwuid(os.getuid()).pw_name, servers.mail_owner()
         if os.getuid() == 0:
-            user, (uid, gid) = "nobody", servers.mail_owner()
-            step_down = f"setpriv --reuid {uid} --regid {gid} --clear-groups "
-        log = shlex.quote(os.path.join(self.dir, "imap.log"))
+            user = "nobody"
+        words = [uid, gid, os.path.join(self.dir, "imap.log"), servers.DOVECOT_IMAP,
+                 f"HOME={self.dir}", f"USER={user}"]
+        with open(os.path.join(self.dir, "imap"), "wb") as out:
+            out.write(b"".join(f"{word}\0".encode() for word in words) +
+                      meant[more].replace(b"<dir>", self.dir.encode()))
+
+    def write_letters(self, words):
+        """Letters that the driver's step `append` can name."""
+        for message in messages(words):
+            path = os.path.join(self.letters, message.content)
+            with open(path, "wb") as out:
+                out.write(message.raw())
+            os.utime(path, (message.stamp, message.stamp))
+
+    def _tunnel(self):
         with open(os.path.join(self.dir, "imap.log"), "w"):
             pass
-        os.chmod(os.path.join(self.dir, "imap.log"), 0o666)
-        return (f"exec {step_down}env HOME={self.dir} USER={user} {servers.DOVECOT_IMAP} "
-                f"-c {self.dir}/conf 2>>{log}")
+        command = f"exec {IMAP} {self.dir}/imap"
+        said = self.profile.get("filter")  # what the server says goes through it
+        return f"{command} | {said}" if said else command
 
     def give(self, path):
         if os.getuid() == 0:
@@ -211,7 +333,7 @@ class World:
         self.give(self.dir)
         for box, rights in self.profile.get("acl", {}).items():
             self.set_acl(box, rights)
-        first = self.drive(["sync *"])
+        first = self.drive(["sync *"], leaks=False)
         assert first.code == 0 and not first.errors, f"the first sync failed:\n{first}"
         self.forget_trace()
         self.first_uids = {(box, key): uid for box in boxes
@@ -220,7 +342,10 @@ class World:
 
     def reset(self):
         """`now` is `start` again."""
-        proc.run("sh", "-c", 'rm -rf "$2" && cp -a "$1" "$2"', "sh", self.start, self.now)
+        self.configure(self.profile.get("conf", ""))
+        if os.path.exists(self.now):
+            shutil.rmtree(self.now)
+        copy_tree(self.start, self.now)
 
     def close(self):
         if not proc.KEEP:
@@ -244,7 +369,7 @@ class World:
     def command(self):
         """The driver's, but for the script."""
         command = [DRIVER, "--state", f"{self.now}/state", "--cache", f"{self.now}/cache",
-                   "--trace", self.trace, "--connections", str(self.profile.get("connections", 1)),
+                   "--letters", self.letters, "--trace", self.trace, "--connections", str(self.profile.get("connections", 1)),
                    "--wait", str(int(10_000 * PATIENCE)), *self.server()]
         if self.profile.get("disable"):
             command += ["--disable", self.profile["disable"]]
@@ -284,7 +409,7 @@ class World:
             if "cur" not in folders:
                 continue
             folders[:] = [name for name in folders if name not in ("cur", "new", "tmp")]
-            box = "INBOX" if path == root else from_modified_utf7(os.path.relpath(path, root))
+            box = "INBOX" if path == root else mail.from_modified_utf7(os.path.relpath(path, root))
             found[box] = read_maildir(path)
         return found
 
@@ -309,6 +434,11 @@ class World:
             out.write(rights + "\n")
         self.give(path)
 
+    def spooled(self):
+        """Files of letters that wait."""
+        spool = os.path.join(self.now, "state", "spool")
+        return sorted(os.listdir(spool)) if os.path.isdir(spool) else []
+
     def changes(self):
         """The changing commands that were sent, from the trace."""
         try:
@@ -320,11 +450,6 @@ class World:
     def forget_trace(self):
         if os.path.exists(self.trace):
             os.unlink(self.trace)
-
-
-def from_modified_utf7(name):
-    return re.sub(r"&([^-]*)-", lambda match: "&" if not match.group(1) else
-                  f"+{match.group(1).replace(',', '/')}-".encode().decode("utf-7"), name)
 
 
 kept = set()  # processes of ours that go on: daemons
@@ -352,6 +477,91 @@ def reap_all(seconds):
 
 # --- a run of the driver ------------------------------------------------------------------------
 
+class Alone:
+    """A process of its own, whose leaks are looked for in the end."""
+
+    def __init__(self, command, fault, stderr):
+        env = {**os.environ, **({"IMAPFS_FAULT": fault} if fault else {})}
+        self._process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE,
+                                         stderr=stderr, env=env)
+        self.pid = self._process.pid
+        self.stdin, self.stdout = self._process.stdin.fileno(), self._process.stdout.fileno()
+
+    def wait(self, seconds):
+        self._process.wait(seconds)
+
+    def end(self):
+        if self._process.poll() is None:
+            self._process.kill()
+        self.code = self._process.wait()
+        self._process.stdin.close()
+        self._process.stdout.close()
+
+
+class Starter:
+    """A driver that is started already, and runs many times, one after the other (serve.c)."""
+
+    def __init__(self):
+        self.socket, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        env = {**os.environ, "LD_BIND_NOW": "1",
+               "ASAN_OPTIONS": f"{os.environ.get('ASAN_OPTIONS', '')}:detect_leaks=0"}
+        self._process = subprocess.Popen([DRIVER, "--serve"], stdin=theirs, env=env)
+        theirs.close()
+        kept.add(self._process.pid)
+        proc.at_end(self.end)
+
+    def end(self):
+        self.socket.close()
+        self._process.wait(20 * PATIENCE)
+
+    def run(self, command, fault, stderr):
+        return Started(self.socket, [fault, *command[1:]], stderr)
+
+
+class Started:
+    """One of its runs."""
+
+    def __init__(self, to_starter, words, stderr):
+        self._socket, self.code = to_starter, None
+        theirs, self.stdin = os.pipe()
+        self.stdout, ours = os.pipe()
+        socket.send_fds(self._socket, [b"".join(word.encode() + b"\0" for word in words)],
+                        [theirs, ours, stderr])
+        os.close(theirs)
+        os.close(ours)
+        self.pid = self._number()
+
+    def _number(self):
+        said = self._socket.recv(4)
+        if len(said) != 4:
+            raise AssertionError("what starts the driver has ended")
+        return struct.unpack("i", said)[0]
+
+    def wait(self, seconds):
+        if self.code is not None:
+            return
+        if not select.select([self._socket], [], [], seconds)[0]:
+            raise AssertionError("the driver has closed its output, and does not end")
+        self.code = os.waitstatus_to_exitcode(self._number())
+
+    def end(self):
+        if self.code is None and not select.select([self._socket], [], [], 0)[0]:
+            os.kill(self.pid, signal.SIGKILL)
+        self.wait(20 * PATIENCE)
+        os.close(self.stdin)
+        os.close(self.stdout)
+
+
+_starters = {}
+
+
+def starter():
+    """This process's own."""
+    if os.getpid() not in _starters:
+        _starters[os.getpid()] = Starter()
+    return _starters[os.getpid()]
+
+
 class Drive:
     """One run: what it acknowledged, and what it showed in the end."""
 
@@ -359,27 +569,20 @@ class Drive:
         self.fault, self.lines = fault, []
         self.begun = 0                       # the step that was committed when it began
         self.acknowledged = 0                # the last step that was told, done or refused
-        self.last_good = 0                   # ... and done
+        self.good = set()                    # those that were done
         self.errors = {}                     # step: (kind, words)
         self.boxes, self.store = {}, {}      # name: uidvalidity; (name, uid): (flags, shown)
+        self.words = {}                      # name: listed, noselect, local, doomed
+        self.subjects, self.hidden = {}, []  # (name, uid): CONTENT; [(name, uid)]
+        self.placed, self.strays = [], 0     # pending messages that are shown; all of them
         self.pending, self.failed = [], []
-        env = {key: value for key, value in os.environ.items() if key != "IMAPFS_FAULT"}
-        if fault:
-            env["IMAPFS_FAULT"] = fault
-        if not leaks:
-            env["ASAN_OPTIONS"] = f"{env.get('ASAN_OPTIONS', '')}:detect_leaks=0"
         self._stderr = os.memfd_create("stderr")
-        self._process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE,
-                                         stderr=self._stderr, env=env)
+        self._process = (Alone if leaks else starter().run)(command, fault or "", self._stderr)
         try:
             self._read(others)
         finally:
-            if self._process.poll() is None:
-                self._process.kill()
-            self._process.wait()
-            self._process.stdin.close()
-            self._process.stdout.close()
-            self.code = self._process.returncode
+            self._process.end()
+            self.code = self._process.code
             self.log = os.pread(self._stderr, 1 << 16, 0).decode(errors="replace")
             os.close(self._stderr)
             reap_all(20 * PATIENCE)
@@ -387,7 +590,7 @@ class Drive:
     killed = property(lambda self: self.code == -signal.SIGKILL)
 
     def _read(self, others):
-        fd, rest = self._process.stdout.fileno(), b""
+        fd, rest = self._process.stdout, b""
         deadline = time.monotonic() + 60 * PATIENCE
         while True:
             left = deadline - time.monotonic()
@@ -400,29 +603,38 @@ class Drive:
             *lines, rest = (rest + piece).split(b"\n")
             for line in lines:
                 self._take(line.decode(), others)
-        self._process.wait(timeout=20 * PATIENCE)
+        self._process.wait(20 * PATIENCE)
 
     def _take(self, line, others):
         self.lines.append(line)
         word, *fields = line.split("\t")
         if word == "at":
-            self.begun = self.acknowledged = self.last_good = int(fields[0])
+            self.begun = self.acknowledged = int(fields[0])
         elif word == "ok":
-            self.acknowledged = self.last_good = int(fields[0])
+            self.acknowledged = int(fields[0])
+            self.good.add(self.acknowledged)
         elif word == "error":
             self.acknowledged = int(fields[0])
             self.errors[int(fields[0])] = (fields[1], fields[2])
         elif word == "other":
             others[fields[0]]()
             try:
-                os.write(self._process.stdin.fileno(), b"done\n")
+                os.write(self._process.stdin, b"done\n")
             except BrokenPipeError:
                 pass
         elif word == "box":
             self.boxes[fields[0]] = int(fields[1])
+            self.words[fields[0]] = fields[3].split()
         elif word == "msg":
-            self.store[fields[0], int(fields[1])] = (frozenset(fields[2].split()),
-                                                     frozenset(fields[3].split()))
+            place = fields[0], int(fields[1])
+            self.store[place] = (frozenset(fields[2].split()), frozenset(fields[3].split()))
+            self.subjects[place] = fields[4].removeprefix("About ")
+            if fields[5] == "hidden":
+                self.hidden.append(place)
+        elif word == "placed":
+            self.placed.append(fields)
+        elif word == "strays":
+            self.strays = int(fields[0])
         elif word == "pending":
             self.pending.append(fields)
         elif word == "failed":

@@ -52,8 +52,13 @@ class Watchdog:
 class Case(unittest.TestCase):
     timeout = 60  # seconds, of one test
 
+    def patience(self):
+        """How many times longer all may take here."""
+        return (float(os.environ.get("IMAPFS_PATIENCE") or 1) *
+                getattr(getattr(self, "server", None), "patience", 1))
+
     def run(self, result=None):
-        with Watchdog(self.timeout * float(os.environ.get("IMAPFS_PATIENCE") or 1)):
+        with Watchdog(self.timeout * self.patience()):
             return super().run(result)
 
     def mount(self, source, options=(), home=None, **more):
@@ -81,7 +86,7 @@ class Case(unittest.TestCase):
 
     def soon(self, condition, seconds=15, what=""):
         """Polls for what must become true; returns its value."""
-        return proc.wait_for(condition, seconds, 0.01, what)
+        return proc.wait_for(condition, seconds * self.patience(), 0.01, what)
 
     def note(self, text):
         """A measured figure, shown beside the test's name."""

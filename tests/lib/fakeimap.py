@@ -33,7 +33,7 @@ from fakemime import Part, listed, quoted
 
 MINIMAL = ("IMAP4rev1",)
 FULL = ("IMAP4rev1", "SASL-IR", "LITERAL+", "ID", "ENABLE", "IDLE", "NAMESPACE", "UNSELECT",
-        "UIDPLUS", "CONDSTORE", "QRESYNC", "ESEARCH", "SPECIAL-USE", "LIST-EXTENDED",
+        "UIDPLUS", "MOVE", "CONDSTORE", "QRESYNC", "ESEARCH", "SPECIAL-USE", "LIST-EXTENDED",
         "LIST-STATUS")
 POLL_S = 0.02
 
@@ -223,7 +223,8 @@ class Connection:
     def _dispatch(self, tag, name, arguments, uid):
         method = getattr(self, "do_" + name.lower(), None)
         needs = {"IDLE": "IDLE", "ENABLE": "ENABLE", "NAMESPACE": "NAMESPACE", "ID": "ID",
-                 "UNSELECT": "UNSELECT"}.get(name)
+                 "UNSELECT": "UNSELECT", "MOVE": "MOVE",
+                 "EXPUNGE": "UIDPLUS" if uid else None}.get(name)
         before_login = name in ("CAPABILITY", "LOGIN", "AUTHENTICATE", "NOOP", "LOGOUT", "ID")
         if not method or (needs and not self.has(needs)) or \
                 not (self.authenticated or before_login):
@@ -232,7 +233,7 @@ class Connection:
         try:
             with self.server.lock if name != "IDLE" else contextlib.nullcontext():
                 answer = method(tag, arguments, uid) if name in (
-                    "FETCH", "STORE", "SEARCH", "EXPUNGE", "COPY") else method(tag, arguments)
+                    "FETCH", "STORE", "SEARCH", "EXPUNGE", "COPY", "MOVE") else method(tag, arguments)
                 if name not in ("FETCH", "STORE", "SEARCH"):
                     self.tell_news()
         except (ValueError, IndexError, KeyError) as error:
@@ -519,11 +520,64 @@ class Connection:
         if not box:
             return b"NO [TRYCREATE] no such mailbox"
         flags = next((a for a in arguments[1:-1] if isinstance(a, list)), [])
-        uid = box.add(arguments[-1], [flag.decode() for flag in flags])
+        dates = [a.decode() for a in arguments[1:-1] if isinstance(a, bytes)]
+        date = datetime.datetime.strptime(dates[0].strip(), "%d-%b-%Y %H:%M:%S %z") if dates else None
+        uid = box.add(arguments[-1], [flag.decode() for flag in flags], date)
         return b"OK [APPENDUID %d %d] done" % (box.uidvalidity, uid) if self.has("UIDPLUS") else None
 
+    def _place(self, arguments, uid):
+        """Copies; returns (messages that were copied, the response code)."""
+        box = self._find(arguments[1])
+        if not box:
+            return None, b"NO [TRYCREATE] no such mailbox"
+        chosen = [message for _, message in self._chosen(arguments[0], uid)]
+        there = {message.uid for message in self.box.messages}
+        chosen = [message for message in chosen if message.uid in there]
+        uids = [box.add(message.raw, message.flags, message.date) for message in chosen]
+        code = b"[COPYUID %d %s %s] " % (box.uidvalidity, set_of([m.uid for m in chosen]),
+                                         set_of(uids)) if uids and self.has("UIDPLUS") else b""
+        return chosen, code
+
+    def do_copy(self, _tag, arguments, uid):
+        chosen, code = self._place(arguments, uid)
+        return code if chosen is None else b"OK " + code + b"copied"
+
+    def do_move(self, _tag, arguments, uid):
+        chosen, code = self._place(arguments, uid)
+        if chosen is None:
+            return code
+        if code:
+            self.untagged(b"OK ", code, b"moved")
+        self.box.remove({message.uid for message in chosen})
+        return None
+
     def do_create(self, _tag, arguments):
-        raise ValueError("make mailboxes through the server object")
+        name = mail.from_modified_utf7(arguments[0].decode()).rstrip("/")
+        if self._find(arguments[0]):
+            return b"NO [ALREADYEXISTS] it is there"
+        self.server.box(name)
+        return None
+
+    def do_delete(self, _tag, arguments):
+        box = self._find(arguments[0])
+        if not box or box.name == "INBOX":
+            return b"NO [NONEXISTENT] no such mailbox" if not box else b"NO [CANNOT] not that one"
+        del self.server.boxes[box.name]
+        return None
+
+    def do_rename(self, _tag, arguments):
+        box, new = self._find(arguments[0]), mail.from_modified_utf7(arguments[1].decode())
+        if not box:
+            return b"NO [NONEXISTENT] no such mailbox"
+        if self._find(arguments[1]):
+            return b"NO [ALREADYEXISTS] it is there"
+        self.server.client().rename(box.name, new)
+        return None
+
+    def do_subscribe(self, _tag, _arguments):
+        return None
+
+    do_unsubscribe = do_subscribe
 
 
 # --- the server ---------------------------------------------------------------------------------

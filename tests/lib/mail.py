@@ -16,6 +16,7 @@ import email.utils
 import hashlib
 import os
 import random
+import re
 import sys
 
 POLICY = email.policy.SMTP.clone(max_line_length=78)
@@ -272,6 +273,11 @@ def modified_utf7(name):
             pending += char
     flush()
     return "".join(out)
+
+
+def from_modified_utf7(name):
+    return re.sub(r"&([^-]*)-", lambda match: "&" if not match.group(1) else
+                  f"+{match.group(1).replace(',', '/')}-".encode().decode("utf-7"), name)
 
 
 def maildir(path, messages, flags="S", start=1):

@@ -2,6 +2,7 @@
 """Measures what scripts/measure prints: times, bytes, memory, on a link of 50 ms and 20 Mbit/s."""
 import os
 import re
+import shlex
 import statistics
 import subprocess
 import sys
@@ -359,6 +360,76 @@ def replay():
     server.stop()
 
 
+def moves():
+    """Messages that are moved, copied, appended and deleted, by a shell while there is a connection
+    and without one: what the calls take, how soon the server has them, by how many commands."""
+    server = servers.Dovecot()
+    server.prefill("From", [(mail.quick(n, 6000), None) for n in range(4000)])
+    server.prefill("To", [])
+    server.start()
+    link = Link(server)
+    mounted = link.mount("debug=imap", "delete=expunge", "guard=0")
+    names = [mounted.path("From", name) for _, name in sorted(mounted.messages("From").items())]
+    to = mounted.path("To")
+    letters = os.path.join(mounted.home.dir, "letters")
+    os.mkdir(letters)
+    for number in range(200):
+        with open(os.path.join(letters, f"{number}.eml"), "wb") as file:
+            file.write(mail.quick(5000 + number, 20_000))
+
+    def control(word):
+        subprocess.run([mounts.CONTROL, word, mounted.mountpoint], check=True, timeout=120)
+
+    def row_of(what, verb, lines, offline, seconds, commands, per_change):
+        """A shell's lines, one a change. seconds: for the server to have all of them, from the
+        last line on; of appends from the first."""
+        script = os.path.join(mounted.home.dir, "script")
+        with open(script, "w") as file:
+            file.write("set -e\n" + "\n".join(lines) + "\n")
+        if offline:
+            control("offline")
+        said, before, began = len(mounted.output()), link.quiet(), time.monotonic()
+        subprocess.run(["bash", script], check=True, timeout=300)
+        ended = time.monotonic()
+        row(f"{what}, {'offline' if offline else 'online'}: one of {len(lines):,} calls",
+            (ended - began) * 1000 / len(lines), "ms")
+        if offline:
+            said, before, began = len(mounted.output()), link.quiet(), time.monotonic()
+            control("online")
+        control("sync")
+        since = began if offline or verb == "APPEND" else ended
+        row("    until the server has all of them", time.monotonic() - since, "s", seconds)
+        row(f"    {verb} commands", len(re.findall(rf" {verb} ", mounted.output()[said:])), "",
+            commands)
+        row("    bytes moved, a change", (link.quiet() - before) / len(lines), "", per_change)
+
+    def each(verb, some, end=""):
+        return [f"{verb} {shlex.quote(path)}{end}" for path in some]
+
+    def letter(word):
+        return [f"cp {letters}/{n}.eml {to}/{word}{n}.eml" for n in range(200)]
+
+    letter_s = 2 + 200 * 20_000 / 2.5e6
+    for offline in (False, True):
+        word, some = ("b", names[2000:]) if offline else ("a", names[:2000])
+        row_of("mv to another mailbox", "UID MOVE", each("mv", some[:1000], f" {to}/"), offline,
+               3.0, 20, 200)
+        verb = "ln" if offline else "cp"  # who has nothing of it here can link it, not copy it
+        row_of(f"{verb} of a message", "UID COPY",
+               [f"{verb} {shlex.quote(path)}/message.eml {to}/{word}c{n}.eml"
+                if verb == "cp" else f"{verb} -L {shlex.quote(path)}/message.eml {to}/{word}c{n}.eml"
+                for n, path in enumerate(some[1000:1500])], offline, 3.0, 20, 200)
+        row_of("cp of a letter of 20 KB", "APPEND", letter(word), offline, letter_s, 200, 22_000)
+        row_of("rm -r of a message", "UID EXPUNGE", each("rm -r", some[1000:2000]), offline, 3.0,
+               20, 200)
+    with server.client() as client:
+        assert len(client.flags("To")) == 3400, len(client.flags("To"))
+        assert len(client.flags("From")) == 0, len(client.flags("From"))
+    mounted.unmount()
+    link.proxy.stop()
+    server.stop()
+
+
 def memory():
     """A mailbox of 100,000 messages, listed."""
     server = server_with(100_000, 700)
@@ -377,7 +448,7 @@ def memory():
 
 
 ALL = {"listing": listing, "attachment": attachment, "ranges": ranges, "changes": changes,
-       "flags": flags, "replay": replay, "memory": memory}
+       "flags": flags, "replay": replay, "moves": moves, "memory": memory}
 
 
 def main(names):

@@ -7,6 +7,7 @@ Suites: layers, unit and the other suites of meson (in $IMAPFS_BUILD, default bu
 crash, mount. None named: all. The last line is "N passed, N failed" or "N passed, N failed, N skipped".
 """
 import argparse
+import collections
 import importlib
 import json
 import os
@@ -32,6 +33,7 @@ class Tally:
         self.suite, self.started = suite, time.monotonic()
         self.passed = self.failed = self.skipped = 0
         self.failures = []
+        self.counts = collections.Counter()  # of what tests say they did, by its name
 
     def count(self, verdict, name, note=""):
         word = {"passed": "ok  ", "failed": "FAIL", "skipped": "skip"}[verdict]
@@ -42,8 +44,10 @@ class Tally:
         print(f"{word} {name}{'  ' + note if note else ''}", flush=True)
 
     def line(self):
+        counts = ", ".join(f"{number:,} {name}" for name, number in self.counts.items())
         return (f"{self.suite:<12} {self.passed:5} passed {self.failed:5} failed "
-                f"{self.skipped:5} skipped {time.monotonic() - self.started:8.1f} s")
+                f"{self.skipped:5} skipped {time.monotonic() - self.started:8.1f} s"
+                f"{'  ' + counts if counts else ''}")
 
 
 # --- layers -------------------------------------------------------------------------------------
@@ -78,7 +82,7 @@ def run_meson(tally):
     if os.path.isdir(corpus):
         env.setdefault("IMAPFS_CORPUS", corpus)
     subprocess.run(["meson", "test", "-C", mount.BUILD, "--no-rebuild", "--suite", tally.suite,
-                    "--num-processes", "2", "--logbase", f"testlog-{tally.suite}", "--quiet",
+                    "--num-processes", "4", "--logbase", f"testlog-{tally.suite}", "--quiet",
                     "--timeout-multiplier", os.environ.get("IMAPFS_PATIENCE") or "1"],
                    stdout=subprocess.DEVNULL, env=env, check=False)
     with open(log) as lines:
@@ -117,7 +121,10 @@ class Result(unittest.TestResult):
         return re.sub(r"^(test_\w+\.)", f"{self.tally.suite}.", test.id())
 
     def count(self, verdict, test, note=""):
-        notes = [f"{time.monotonic() - self.started:.2f} s", *getattr(test, "notes", []), note]
+        counts = getattr(test, "counts", {})
+        self.tally.counts.update(counts)
+        notes = [f"{time.monotonic() - self.started:.2f} s", *getattr(test, "notes", []),
+                 ", ".join(f"{number} {name}" for name, number in counts.items()), note]
         self.tally.count(verdict, self.name(test), "; ".join(filter(None, notes)))
 
     def addSuccess(self, test):
@@ -162,13 +169,17 @@ def load(suite, pattern=None):
     return classes
 
 
+def weight(tests):
+    return getattr(type(next(iter(tests))), "weight", 0)
+
+
 def run_class(suite, name, pattern, counts):
     """In a process of its own: runs one class and leaves its counts in a file."""
     tally = Tally(suite)
     load(suite, pattern)[name].run(Result(tally))
     proc.end_all()
     with open(counts, "w") as file:
-        json.dump([tally.passed, tally.failed, tally.skipped, tally.failures], file)
+        json.dump([tally.passed, tally.failed, tally.skipped, tally.failures, tally.counts], file)
 
 
 class Worker:
@@ -188,7 +199,7 @@ class Worker:
         print(self.process.output(), end="", flush=True)
         try:
             with open(self.counts) as file:
-                passed, failed, skipped, failures = json.load(file)
+                passed, failed, skipped, failures, counts = json.load(file)
         except (OSError, ValueError):
             self.tally.count("failed", self.name, "its process ended before its tests")
             return
@@ -196,13 +207,15 @@ class Worker:
         self.tally.failed += failed
         self.tally.skipped += skipped
         self.tally.failures += failures
+        self.tally.counts.update(counts)
 
 
 def run_python(tally, options):
     if tally.suite != "crash" and not os.access("/dev/fuse", os.R_OK | os.W_OK):
         tally.count("skipped", tally.suite, "no /dev/fuse here")
         return
-    waiting, running = list(load(tally.suite, options.pattern)), []
+    classes, running = load(tally.suite, options.pattern), []
+    waiting = sorted(classes, key=lambda name: -weight(classes[name]))  # what is long first
     folder = proc.workdir("results")
     while waiting or running:
         while waiting and len(running) < options.jobs:

@@ -10,6 +10,7 @@ root: their packages conflict with Dovecot's, so they are unpacked into a cache 
 and /etc in a mount namespace; nothing of the machine is changed.
 """
 import contextlib
+import fcntl
 import getpass
 import glob
 import imaplib
@@ -30,8 +31,7 @@ import proc
 
 USERS = {"alice": "alicepw", "carol": 'p"a\\s wörd%+'}
 CACHE = os.path.join(os.environ.get("XDG_CACHE_HOME") or "/var/tmp", "imapfs-test-cache")
-# seconds for an answer: Courier may wait a minute for a lock that was given back long ago
-PATIENCE = 100
+PATIENCE_S = 20  # for an answer to the plain client
 DOVECOT_IMAP = "/usr/lib/dovecot/imap"
 SPECIAL = {"Drafts": "\\Drafts", "Sent": "\\Sent", "Trash": "\\Trash", "Junk": "\\Junk",
            "Archive": "\\Archive"}
@@ -228,6 +228,8 @@ class Server:
     delimiter = "/"
     prefix = ""          # of the personal namespace, in names of Client
     security = "tls"     # what source() means when nothing is said
+    patience = 1         # how many times longer its answers may take
+    options = ()         # of a mount
     idles = True         # tells about changes by itself
     tells_flags = True   # ... about changed flags, too
     odd_names = ("name with spaces", 'quo"te', "Entwürfe", "日本語", "R&D", "a.b", "100%", "it's")
@@ -277,7 +279,7 @@ class Server:
         security = security or self.security
         scheme, own = ("imaps", self.port) if security == "tls" else ("imap", self.plain_port)
         return (f"{scheme}://{user}@{host}:{port or own}",
-                [f"cafile={self.tls.ca}", f"passcmd={self.passcmd(user)}"])
+                [f"cafile={self.tls.ca}", f"passcmd={self.passcmd(user)}", *self.options])
 
     def passcmd(self, user="alice", password=None):
         secret = password or USERS[user]
@@ -290,7 +292,7 @@ class Server:
 
     # for the other client
     def client(self, user="alice"):
-        imap = imaplib.IMAP4("127.0.0.1", self.plain_port, timeout=PATIENCE)
+        imap = imaplib.IMAP4("127.0.0.1", self.plain_port, timeout=PATIENCE_S * self.patience)
         imap.login(user, USERS[user])
         return Client(imap, self.delimiter, self.prefix)
 
@@ -389,7 +391,8 @@ def _dovecot_common(dir):
 class Dovecot(Server):
     name = "dovecot"
 
-    def __init__(self, dir=None, cert=None, security="tls", has_tls=True):
+    def __init__(self, dir=None, cert=None, security="tls", has_tls=True, extra=""):
+        """extra: more of dovecot.conf."""
         super().__init__(dir)
         self.security, self.has_tls = security, has_tls
         uid, gid = mail_owner()
@@ -408,7 +411,7 @@ class Dovecot(Server):
                 login_user="dovenull" if root else me,
                 internal_user="dovecot" if root else me,
                 internal_group="dovecot" if root else _group(),
-                chroot="" if root else "chroot ="))
+                chroot="" if root else "chroot =") + extra)
         give(os.path.join(self.dir, "home"))
 
     def home(self, user="alice"):
@@ -510,10 +513,18 @@ class Tunnel(Server):
 # --- servers whose packages are unpacked, not installed -----------------------------------------
 
 def unpacked(name, *packages):
-    """A tree with packages, and the libraries they need that the machine lacks, unpacked."""
+    """A tree with packages, and the libraries they need that the machine lacks, unpacked: once, by
+    whoever asks first."""
     tree = os.path.join(CACHE, name)
-    if os.path.exists(os.path.join(tree, "done")):
-        return tree
+    os.makedirs(CACHE, exist_ok=True)
+    with open(f"{tree}.lock", "w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not os.path.exists(os.path.join(tree, "done")):
+            unpack(tree, packages)
+    return tree
+
+
+def unpack(tree, packages):
     shutil.rmtree(tree, ignore_errors=True)
     os.makedirs(os.path.join(tree, "debs"))
     for top in ("bin", "sbin", "lib"):  # /usr-merged, also where a package still says /lib
@@ -531,7 +542,6 @@ def unpacked(name, *packages):
     shutil.rmtree(os.path.join(tree, "debs"))
     with open(os.path.join(tree, "done"), "w"):
         pass
-    return tree
 
 
 class Overlaid(Server):
@@ -646,7 +656,7 @@ class Cyrus(Overlaid):
 
     def start(self):
         super().start()
-        admin = imaplib.IMAP4("127.0.0.1", self.plain_port, timeout=PATIENCE)
+        admin = imaplib.IMAP4("127.0.0.1", self.plain_port, timeout=PATIENCE_S * self.patience)
         admin.login("cyrus", "cyruspw")
         for user in USERS:
             admin.create(f"user/{user}")  # NO when it is there already
@@ -656,6 +666,8 @@ class Cyrus(Overlaid):
 
 class Courier(Overlaid):
     name = "courier"
+    # it may wait a minute for a lock that was given back long ago
+    patience, options = 6, ("timeout=100",)
     packages = ("courier-imap", "courier-base", "courier-authlib", "courier-authlib-userdb")
     uid = 5002
     delimiter = "."

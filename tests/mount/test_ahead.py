@@ -106,6 +106,40 @@ class TestAhead(Case):
             self.assertIn("Subject: ", mounted.text("INBOX", names[uid], "headers.txt"))
         self.assertLess(len(self.server.commands(rb"BODY\.PEEK\[HEADER\]")), N // 3)
 
+    def test_kinds_together(self):
+        """Who reads all of one message before the next gets all of the next ones in a command."""
+        mounted = self.up()
+        names = mounted.messages("INBOX")
+        for uid, made in zip(self.uids, self.mails):
+            self.assertIn("Subject: ", mounted.text("INBOX", names[uid], "headers.txt"))
+            self.assertEqual(mounted.text("INBOX", names[uid], "body.txt"), made.text)
+        both = self.server.commands(rb"BODY\.PEEK\[HEADER\] BODY\.PEEK\[1\]")
+        self.assertGreater(len(both), 1)
+        self.assertLess(len(self.server.commands(rb"UID FETCH .*BODY\.PEEK\[[H1]")), N // 2)
+        uids, _ = self.fetched()
+        self.assertEqual(set(uids), set(self.uids))
+        self.assertLess(len(uids), N + 6)
+
+    def test_one_kind_is_read_no_more(self):
+        """It is not brought for ever with the one that is."""
+        mounted = self.up()
+        names = mounted.messages("INBOX")
+        for index, uid in enumerate(self.uids):
+            if index < 3:
+                mounted.text("INBOX", names[uid], "body.txt")
+            self.assertIn("Subject: ", mounted.text("INBOX", names[uid], "headers.txt"))
+        self.assertLess(len(set(self.fetched()[0])), N)
+
+    def test_several_threads(self):
+        """Files are not opened in their order quite."""
+        order = [index ^ 3 for index in range(N)]
+        mounted = self.up()
+        self.read_all(mounted, order)
+        uids, commands = self.fetched()
+        self.assertEqual(set(uids), set(self.uids))
+        self.assertLess(len(uids), N + 12)
+        self.assertLess(commands, N // 3, self.server.commands(rb"UID FETCH .*PEEK"))
+
     def test_server_answers_one_in_three(self):
         """What a set leaves out is asked for by itself."""
         def on_fetch(_conn, message, items):

@@ -213,10 +213,12 @@ class TestWithoutNetwork(FlagsCase):
         mounted = self.up()
         mounted.messages("INBOX")
         mounted.unmount()
+        connects = self.link.connects
         mounted = self.up("offline")
         self.assertEqual(len(mounted.messages("INBOX")), self.count)
         self.write(mounted, 1, "+x\n")
         self.control("sync", mounted.mountpoint, code=3)
+        self.assertEqual(self.link.connects, connects)  # not even for a moment
         self.assertNotIn("x", self.server_flags()[1])
         self.control("online", mounted.mountpoint)
         self.soon(lambda: self.state(mounted, 1) == "synced", what="replay")

@@ -62,7 +62,7 @@ class Replay:
 
     def control(self, *words, code=0):
         done = subprocess.run([mounts.CONTROL, *words], env=self.home.env, text=True,
-                              capture_output=True, timeout=60, check=False)
+                              capture_output=True, timeout=60 * self.patience(), check=False)
         self.assertEqual(done.returncode, code, (words, done.stdout, done.stderr))
 
     def write(self, mounted, name, uid, text):

@@ -215,7 +215,7 @@ class Contract:
         box = mounted.path(self.box("INBOX"))
         for command in (["grep", "-r", "meeting", box], ["cp", "-r", box, out],
                         ["tar", "-C", mounted.mountpoint, "-cf", os.path.join(out, "a.tar"), "."]):
-            done = subprocess.run(command, capture_output=True, timeout=60, check=False)
+            done = subprocess.run(command, capture_output=True, timeout=60 * self.patience(), check=False)
             self.assertEqual(done.returncode, 0, done.stderr.decode())
         with self.server.client() as client:
             after = {name: client.flags(name) for name in before}
@@ -498,8 +498,6 @@ class TestCyrus(LoginContract, Case):
 
 
 class TestCourier(LoginContract, Case):
-    timeout = 400  # see servers.PATIENCE
-
     @classmethod
     def make(cls):
         return servers.Courier()

@@ -16,6 +16,7 @@
 #define LIMIT_HEADER_BLOCK (10u * 1024 * 1024)    /* one header block */
 #define LIMIT_HEADERS_ALL (50u * 1024 * 1024)     /* all header blocks of a message */
 #define LIMIT_LOCAL_MESSAGE (128u * 1024 * 1024)  /* a message parsed in memory */
+#define LIMIT_LETTER (64u * 1024 * 1024)          /* a message made here */
 #define LIMIT_RFC2231_PIECES 100                  /* name*0*= ... of one parameter */
 #define LIMIT_MAILBOXES 100000
 #define LIMIT_MAILBOX_NAME 1024 /* bytes */
@@ -30,6 +31,7 @@
 #define LIMIT_IDLE_RENEW_S (9 * 60)
 #define LIMIT_PASSCMD_MS 30000
 #define LIMIT_PASSCMD_BYTES (64u * 1024)
+#define LIMIT_GIVEN_NAMES 100000   /* names remembered that messages were written or moved to */
 #define LIMIT_NAME 255             /* bytes of a file name */
 #define LIMIT_EVENTS (1024 * 1024) /* bytes of .imapfs/events */
 #define LIMIT_SERVER_TEXT 500      /* characters of server text in log or status */

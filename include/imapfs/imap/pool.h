@@ -62,6 +62,11 @@ void pool_release(PoolLease *lease);
  * on_unselected: the mailbox was never left. False: no session has it. */
 bool pool_reselect(Pool *pool, const char *mailbox);
 
+/* What this mailbox is called is going to be another's name: the session that has it, or is about
+ * to, leaves it, behind what was submitted there. on_unselected follows from inside, if it was
+ * selected. */
+void pool_forget(Pool *pool, const char *mailbox);
+
 /* Tries at once. */
 void pool_kick(Pool *pool);
 /* Offline: every session logs out (within 1 s), and waiting leases end with OFFLINE. */

@@ -51,6 +51,7 @@ struct Command {
     CommandLane lane;
     guint64 wants;  /* bits 1 << RESP_* */
     guint expected; /* about how many untagged responses it brings (limit: see limits.h) */
+    guint64 weight; /* about how many bytes; few of the background are in flight when it is many */
     bool alone;     /* nothing may be in flight beside it (AUTHENTICATE, COMPRESS, ...) */
     CommandUntagged on_untagged; /* may be NULL */
     CommandDone on_done;         /* may be NULL */
@@ -70,6 +71,11 @@ struct Command {
     bool void_mailbox; /* it was meant for a mailbox that could not be selected */
 };
 Command *command_new(CommandLane lane, CommandDone on_done, gpointer data);
+/* In on_done: some of it may have reached the server. */
+static inline bool command_was_sent(const Command *command)
+{
+    return command->tag != NULL;
+}
 
 /* --- the selected mailbox --- */
 

@@ -26,10 +26,27 @@ guint64 content_size(const Content *content);
 /* Any thread. Bytes read (short only at the end), or -1 with error STORE: a damaged content is
  * dropped from the cache, so that it is fetched again. */
 gssize content_read(Content *content, void *buffer, gsize size, guint64 offset, GError **error);
+/* All of them, good as long as it is open; NULL: not in memory. */
+const void *content_memory(const Content *content, gsize *size_out);
 /* This open was the first since it was written: whoever keeps track of what is read need not hear
  * of later ones. */
 bool content_is_first_use(const Content *content);
 bool content_exists(StoreReader *reader, const ContentKey *key); /* no atime update */
+
+/* What a content was opened by, to open it again without a question to the database. It is void
+ * when any content, or message, was removed since: content_removals(), asked before the first open,
+ * then tells another number. */
+typedef struct {
+    guint64 id, size;
+    gint64 used_ms;
+    guint32 crc;
+    bool is_file;
+} ContentTicket;
+guint64 content_removals(Store *store);
+ContentTicket content_ticket(const Content *content);
+/* NULL: it is void. Bytes are read when they are first asked for: who opens what was read before
+ * mostly asks for none. The ticket remembers its use. */
+Content *content_reopen(Store *store, ContentTicket *ticket, guint64 removals);
 
 /* --- writing --- */
 typedef struct ContentWriter ContentWriter;

@@ -9,6 +9,7 @@
 #pragma once
 #include <glib.h>
 #include <stdbool.h>
+#include <sys/statvfs.h>
 #include "imapfs/base/uidset.h"
 
 typedef struct Store Store;
@@ -29,6 +30,9 @@ Store *store_open(const StoreConfig *config, GError **error);
 void store_close(Store *store);
 G_DEFINE_AUTOPTR_CLEANUP_FUNC(Store, store_close)
 
+/* Of the disk that changes and letters are written to. False: it cannot be told. */
+bool store_disk(Store *store, struct statvfs *out);
+
 /* Never NULL. Reads have no error: one that fails answers as if nothing was there, and says so in
  * the log. Who must not take that for a fact asks afterwards: false, with the first failure of this
  * thread's reads since it was last asked. */
@@ -37,7 +41,9 @@ bool store_reader_check(StoreReader *reader, GError **error);
 
 /* --- mailboxes --- */
 
-#define STORE_MAX_BOX_ID ((1u << 17) - 1)
+#define STORE_MAX_BOX_ID ((1u << 17) - 2)
+/* No mailbox: messages that the server has not numbered yet (log.h). */
+#define STORE_BOX_PENDING ((1u << 17) - 1)
 
 typedef struct {
     guint32 id;         /* 1 .. STORE_MAX_BOX_ID */
@@ -55,11 +61,17 @@ typedef struct {
     char *permanent_flags; /* text form of Flags, or NULL when never selected for writing */
     bool read_only;        /* SELECT (not EXAMINE) said so */
     char *mailboxid;       /* RFC 8474, or NULL when not known */
+    bool local;            /* not made on the server yet (log_mkbox) */
+    bool doomed;           /* to be removed there (log_rmbox): shown to nobody */
+    char *wire_name;       /* canonical name that the server knows it by: `name`, but for what is
+                              pending (log_renbox); NULL: it does not know it */
+    char *rights;          /* MYRIGHTS (RFC 4314) when it was last selected, or NULL */
 } StoreBox;
 void store_box_clear(StoreBox *box);
 
 bool store_box_by_id(StoreReader *reader, guint32 id, StoreBox *out);
 bool store_box_by_name(StoreReader *reader, const char *name, StoreBox *out);
+bool store_box_by_wire_name(StoreReader *reader, const char *name, StoreBox *out);
 bool store_box_by_leaf(StoreReader *reader, guint32 parent, const char *leaf, StoreBox *out);
 /* Calls f for the children of parent with id > after, ascending by id, until it returns false. */
 typedef bool (*StoreBoxFunc)(const StoreBox *box, gpointer data);
@@ -90,11 +102,20 @@ typedef struct {
 void store_msg_clear(StoreMsg *msg);
 
 bool store_msg_get(StoreReader *reader, guint32 box, guint32 uid, StoreMsg *out);
+/* Whether any mailbox has a message of this name and number. */
+bool store_msg_is_anywhere(StoreReader *reader, guint32 uid, const char *name, gsize length);
+/* The message whose structure, sizes and contents a message's are: itself, but for a pending one
+ * that is a copy. All that reads them here, and engine_want(), asks it. */
+void store_origin(StoreReader *reader, guint32 box, guint32 uid, guint32 *box_out,
+                  guint32 *uid_out);
 /* Messages with uid > after, ascending, until f returns false. msg is borrowed for the call. */
 typedef bool (*StoreMsgFunc)(const StoreMsg *msg, gpointer data);
 void store_msg_each(StoreReader *reader, guint32 box, guint32 after, StoreMsgFunc f, gpointer data);
 UidSet *store_msg_uids(StoreReader *reader, guint32 box); /* caller frees */
 guint32 store_msg_count(StoreReader *reader, guint32 box);
+/* When the messages that a mailbox shows, or their Maildir letters, changed last (ns); 0: never
+ * since this is written down. */
+gint64 store_entries_changed(StoreReader *reader, guint32 box);
 /* The next at most n UIDs > after that have no structure yet, ascending. Caller frees. */
 UidSet *store_msg_without_structure(StoreReader *reader, guint32 box, guint32 after, guint n);
 
@@ -109,6 +130,7 @@ typedef enum {
     CONTENT_TEXT,    /* transfer-decoded, UTF-8, LF */
     CONTENT_HTML,    /* the same with a BOM */
     CONTENT_HEADERS, /* headers.txt */
+    CONTENT_LETTER,  /* the whole message (section "") as Maildir programs want it: LF for CRLF */
 } ContentKind;
 gint64 store_size_get(StoreReader *reader, guint32 box, guint32 uid, ContentKind kind,
                       const char *section);
@@ -140,8 +162,8 @@ bool store_boxes_reconcile(StoreTxn *txn, const StoreListing *listings, guint n,
 bool store_box_renew(StoreTxn *txn, guint32 box, guint32 uidvalidity, gint64 now_ns,
                      guint32 *new_id_out, GError **error);
 /* uidvalidity (only from 0; another one than the row's is an error), uidnext, highestmodseq,
- * exists, listed, synced_ns, permanent_flags, read_only and mailboxid (unless NULL) of the row with
- * box->id. */
+ * exists, listed, synced_ns, permanent_flags, read_only, mailboxid and rights (these unless NULL)
+ * of the row with box->id. */
 bool store_box_update(StoreTxn *txn, const StoreBox *box, GError **error);
 bool store_box_touch(StoreTxn *txn, guint32 box, gint64 now_ns, GError **error); /* changed_ns */
 
@@ -162,7 +184,21 @@ bool store_structure_put(StoreTxn *txn, guint32 box, guint32 uid, const char *te
 bool store_size_put(StoreTxn *txn, guint32 box, guint32 uid, ContentKind kind, const char *section,
                     guint64 size, GError **error);
 
+/* Names in directories of mailboxes (parent 0: the top) that mean something else after this
+ * transaction, for reasons of the log: since it began, or since this was called. Of StoreName;
+ * caller unrefs. */
+typedef struct {
+    guint32 parent;
+    char *leaf;
+    guint32 moved; /* the mailbox that has this name now, with those below it; 0: none */
+} StoreName;
+GArray *store_txn_take_names(StoreTxn *txn);
+/* Counts what was committed that gave mailboxes other names. Any thread. */
+guint store_moves(Store *store);
+
 /* Small facts by name, of the account: last good mechanism, capabilities, schema notes. */
+#define STORE_META_NAMESPACES "namespaces" /* one's own: the prefix of each, and LF */
+#define STORE_META_QUOTA "quota"           /* lines: STORAGE (KiB) or MESSAGE, used, limit */
 char *store_meta_get(StoreReader *reader, const char *key); /* caller frees */
 /* value NULL: forget it. */
 bool store_meta_put(StoreTxn *txn, const char *key, const char *value, GError **error);

@@ -50,6 +50,13 @@ typedef struct {
     void (*msg_added)(guint32 box, guint32 uid, const char *name, gpointer data);
     void (*msg_removed)(guint32 box, guint32 uid, const char *name, gpointer data);
     void (*flags_changed)(guint32 box, guint32 uid, gpointer data);
+    /* It has another name, or another parent: it is elsewhere, and so are those below it. */
+    void (*box_moved)(guint32 box, gpointer data);
+    /* What was shown in shown_box as NAME.+n is this message now (msg_added tells of that, too);
+     * uid 0: it has no number that is known yet, or is shown there no more. NULL: box_changed is
+     * called for shown_box instead. */
+    void (*msg_numbered)(guint32 n, guint32 shown_box, guint32 box, guint32 uid, const char *name,
+                         gpointer data);
     /* More than it makes sense to tell one by one: forget all of this directory. */
     void (*box_changed)(guint32 box, gpointer data);
 } EngineEvents;
@@ -62,6 +69,7 @@ typedef struct {
                                that can be estimated to be known (3,000) */
     guint poll_s;           /* STATUS of listed mailboxes that no session watches (60) */
     guint64 prefetch;       /* bytes that may be brought ahead of a reader; 0: none */
+    bool offline;           /* begins so, as engine_set_offline() makes it: connects to nothing */
     bool read_only;         /* send nothing that changes anything: the log stays as it is */
     EngineEvents events;
     gpointer events_data;
@@ -92,8 +100,12 @@ bool engine_boxes_fresh(Engine *engine);
 bool engine_box_fresh(Engine *engine, guint32 box);
 
 /* [any] What is pending, parked or kept here of a message (uid 0: of any) was changed, and
- * committed: tells flags_changed, and sends what is to be sent, within 50 ms when online. */
+ * committed: tells flags_changed, and sends what is to be sent, within 50 ms when online. While
+ * more keep coming in the same mailbox (a loop) they are kept together, for a second at most. */
 void engine_logged(Engine *engine, guint32 box, guint32 uid);
+
+/* [any] Adds a line to .imapfs/events. words are printed escaped. */
+void engine_tell(Engine *engine, const char *word, const char *words);
 
 /* [any] The text of .imapfs/events: a line for each thing that happened since the mount began
  * ("2026-11-22T07:20:01Z WORD words..."). Only grows, but that it begins anew when it has become
@@ -109,6 +121,10 @@ typedef struct {
     guint64 done, total;
 } EngineProgress;
 void engine_progress(Engine *engine, EngineProgress *out); /* [any] */
+
+/* [any] Somebody looks at the quota (meta "quota"): it is asked for again, once a minute at most.
+ */
+void engine_want_quota(Engine *engine);
 
 /* [any] Try to connect now; stop and start using the network. */
 void engine_kick(Engine *engine);

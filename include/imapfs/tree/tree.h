@@ -19,6 +19,11 @@ typedef struct {
     gid_t gid;
     const char *account;
     gint64 mounted_ns;
+    bool read_only;       /* nothing can be changed: no w in any mode */
+    bool delete_expunges; /* never to the mailbox for trash first */
+    guint guard;          /* deletions in a minute that go without being confirmed; 0: any number */
+    bool append_no_id;    /* no Message-ID is put into letters that have none */
+    bool append_unseen;   /* letters are not marked \\Seen */
 } TreeConfig;
 Tree *tree_new(const TreeConfig *config);
 void tree_free(Tree *tree);
@@ -81,6 +86,12 @@ bool tree_file_last(const TreeFile *file,
 /* Its attributes when it was opened, for when its message is gone meanwhile; with the exact size.
  */
 void tree_file_entry(const TreeFile *file, TreeEntry *out);
+guint64 tree_file_ino(const TreeFile *file);
+/* All its bytes, good as long as it is open, if they are at hand and will never change; else NULL.
+ * Those of what is opened again are not: the kernel has them. */
+const void *tree_file_bytes(const TreeFile *file, gsize *size_out);
+/* Flags that are not opened again: they are read, and may change. */
+bool tree_file_is_flags(const TreeFile *file);
 bool tree_file_volatile(const TreeFile *file);  /* status, log: not to be kept in the page cache */
 bool tree_file_corrected(const TreeFile *file); /* what was cached of it before may be wrong */
 /* Bytes, or -1 with *err_out an errno; EAGAIN: some of the bytes are not here yet, and
@@ -120,11 +131,20 @@ typedef enum {
     TREE_CHANGE_REMOVEXATTR, /* name */
     TREE_CHANGE_UNLINK,      /* name in a directory */
     TREE_CHANGE_RMDIR,
+    TREE_CHANGE_MKDIR,
+    TREE_CHANGE_RENAME, /* name in a directory to new_name in new_ino; flags of renameat2(2) */
+    TREE_CHANGE_LINK,   /* ino as new_name in new_ino: a copy there */
+    TREE_CHANGE_LETTER, /* a file of tree_create() is closed: it becomes a message */
 } TreeChangeKind;
 
 typedef struct {
     guint32 box, uid;
 } TreeMessage;
+
+typedef struct {
+    guint64 dir;
+    char *name;
+} TreePlace;
 
 /* Made by the caller, zeroed but for the question, whose pointers are borrowed. */
 typedef struct {
@@ -135,25 +155,59 @@ typedef struct {
     const char *bytes;
     guint64 size;
     int flags;
+    guint64 new_ino;
+    const char *new_name;
 
-    int err;          /* 0, or why it was refused */
-    bool must_wait;   /* it is only done when this need was answered */
-    Need need;        /* (has no strings) */
-    GArray *messages; /* of TreeMessage; NULL: none */
-    guint before;     /* what the file remembered */
+    int err;           /* 0, or why it was refused */
+    bool must_wait;    /* it is only done when this need was answered */
+    Need need;         /* (has no strings) */
+    GArray *messages;  /* of TreeMessage (uid 0: of the mailbox as a whole); NULL: none */
+    GArray *places;    /* of TreePlace: names that mean something else now; NULL: none */
+    GArray *names;     /* of StoreName: the same of mailboxes, wherever they are shown */
+    bool places_first; /* the kernel holds no lock for it: its places go before it is answered */
+    TreeMessage made;  /* what a message is now that was moved, copied or appended; or 0, 0 */
+    guint before;      /* what the file remembered */
 } TreeChange;
 
+/* What has to be known before it can be tried: a question like any other. */
+TreeStatus tree_prepare(Tree *tree, TreeAsk *ask, const TreeChange *change);
 /* 0, or the errno by which such a change is refused whatever the store says. */
 int tree_change_refusal(const TreeChange *change);
 /* Applies them, in their order, in one durable transaction. One that is refused leaves the others;
  * when the transaction fails (false) all have its errno and nothing was changed. Then, of the
  * messages that a change names, the kernel must forget what it keeps of their flags, and
- * engine_logged() be called, before who asked for it is answered. The times are for measuring. */
+ * engine_logged() be called, before who asked for it is answered; and its places soon after (not
+ * before: the kernel may hold their directories' locks). The times are for measuring. */
 typedef struct {
     gint64 whole_us, commit_us;
 } TreeChangeTimes;
 bool tree_change_all(Tree *tree, TreeChange *const *changes, guint n, TreeChangeTimes *times_out);
+guint64 tree_ino_made(const TreeChange *change); /* of a LINK that was done: what is there now */
 void tree_change_clear(TreeChange *change);
+
+/* --- letters: files that become messages --- */
+
+/* Makes a file in a mailbox: only NAME.eml, else EPERM. What is written to it is kept aside and
+ * becomes a message by TREE_CHANGE_LETTER; without that, or without a byte, it is gone when it is
+ * closed. Takes the disk's time, not the network's. */
+TreeStatus tree_create(Tree *tree, TreeAsk *ask, guint64 parent, const char *name,
+                       TreeEntry *entry_out, TreeFile **file_out);
+bool tree_file_is_letter(const TreeFile *file); /* of tree_create(), or a draft being replaced */
+/* It has bytes, or stands for a copy, and did not become a message yet. */
+bool tree_file_owes_letter(const TreeFile *file);
+/* Who may make a message of it; the front's own, 0 at first. */
+void tree_file_set_owner(TreeFile *file, guint64 owner);
+guint64 tree_file_owner(const TreeFile *file);
+/* 0, or an errno. Any thread. */
+int tree_file_write(TreeFile *file, const void *bytes, gsize size, guint64 offset);
+bool tree_ino_is_letter(guint64 ino); /* of one that tree_create() made */
+/* file: or NULL. */
+int tree_letter_truncate(Tree *tree, guint64 ino, TreeFile *file, guint64 size);
+int tree_letter_touch(Tree *tree, guint64 ino, gint64 seconds); /* its INTERNALDATE is to be that */
+/* The whole of a message's bytes into an empty letter, without reading them: what becomes of it is
+ * a copy. 0, or EOPNOTSUPP: not the whole of a message, so read and write. */
+int tree_file_copy(Tree *tree, guint64 from, guint64 offset, guint64 length, TreeFile *to,
+                   guint64 to_offset, guint64 *copied_out);
 
 /* fsync: nothing is pending of a message, of a mailbox, or for other nodes at all. EIO: a change of
  * this message was refused by the server, and is kept in .imapfs/failed. */
@@ -168,14 +222,24 @@ guint64 tree_ino_message(guint32 box, guint32 uid); /* a message's directory */
 guint64 tree_ino_flags(guint32 box, guint32 uid);   /* its flags file */
 guint64 tree_ino_raw_box(guint32 box);              /* .imapfs/raw/MAILBOX */
 guint64 tree_ino_uid_dir(guint32 box);              /* MAILBOX/.uid */
-char *tree_message_entry_name(const char *name, guint32 uid); /* "NAME.UID"; caller frees */
-char *tree_raw_leaf(const char *leaf); /* a mailbox's name under .imapfs/raw; caller frees */
-/* Where a mailbox's directory and its raw directory are; names are the caller's to free. */
-typedef struct {
-    guint64 dir;
-    char *name;
-} TreePlace;
-bool tree_place_of_box(Tree *tree, guint32 box, TreePlace *place_out, TreePlace *raw_out);
+/* "NAME.UID", of a pending one "NAME.+n"; caller frees. */
+char *tree_message_entry_name(guint32 box, const char *name, guint32 uid);
+char *tree_uid_name(guint32 box, guint32 uid, const char *suffix); /* "UID" or "+n"; caller frees */
+guint64 tree_ino_maildir(guint32 box);                             /* .imapfs/maildir/MAILBOX */
+guint64 tree_ino_maildir_cur(guint32 box);
+/* The mailbox that a message is shown in; 0: none. */
+guint32 tree_message_box(Tree *tree, guint32 box, guint32 uid);
+/* The places where mailboxes are directories. */
+typedef enum { TREE_VIEW_TREE, TREE_VIEW_RAW, TREE_VIEW_MAILDIR } TreeView;
+#define TREE_VIEWS 3
+guint64 tree_ino_box_in(guint32 box, TreeView view);
+char *tree_box_entry_name(const char *leaf, TreeView view); /* caller frees */
+/* Where a mailbox's directories are; names are the caller's to free. */
+bool tree_place_of_box(Tree *tree, guint32 box, TreePlace places_out[TREE_VIEWS]);
+/* The links in a mailbox that is elsewhere now, and in those below it, which point elsewhere now: f
+ * tells the kernel, and whether it knew that inode; of messages that it does not know, none. */
+typedef bool (*TreeForget)(guint64 ino, gpointer data);
+void tree_each_link(Tree *tree, guint32 box, TreeForget f, gpointer data);
 /* The mailbox whose listing a directory shows: -1 when it is no such directory, 0 for those that
  * show mailboxes only. */
 gint64 tree_ino_listed_box(guint64 ino);

@@ -20,13 +20,25 @@ void command_text_add_astring(CommandText *text, const char *bytes, gsize length
 void command_text_add_mailbox(CommandText *text, const char *name, bool utf8); /* canonical name */
 void command_text_add_uids(CommandText *text, const UidSet *uids);
 void command_text_add_literal(CommandText *text, GBytes *bytes);
+/* The first size bytes of a file (takes the descriptor), which are read while they are sent. The
+ * file must not change: what cannot be read any more ends the session. */
+void command_text_add_literal_file(CommandText *text, int fd, guint64 size);
 /* An astring, or a raw token (base64 of AUTHENTICATE), that traces and logs never show. */
 void command_text_add_secret(CommandText *text, const Secret *secret, bool raw);
+
+/* Counted: closed with the last reference. The loop's. */
+typedef struct {
+    int fd;
+    guint64 size;
+} CommandFile;
+CommandFile *command_file_ref(CommandFile *file);
+void command_file_unref(CommandFile *file);
 
 /* Serialised: alternately bytes to send and points to wait for a continuation. LITERAL_MINUS
  * sends up to 4,096 bytes without waiting. */
 typedef struct {
-    GBytes *bytes;
+    GBytes *bytes;      /* NULL: those of the file */
+    CommandFile *file;  /* or NULL */
     bool secret;        /* hide in traces */
     bool wait_continue; /* after sending, wait for "+" before the next piece */
 } CommandPiece;

@@ -27,6 +27,11 @@ void flags_clear(Flags *flags); /* frees what is inside */
 bool flags_add(Flags *flags, const char *flag);
 void flags_parse(Flags *flags, const char *text); /* adds the words of the text form */
 void flags_print(const Flags *flags, GString *out);
+/* As in the names of Maildir's files: a set of "DFPRST", in this order; P is $Forwarded. */
+#define FLAGS_LETTERS_MAX 7 /* with the zero byte */
+void flags_letters(const Flags *flags, char out[FLAGS_LETTERS_MAX]);
+/* False: not such letters, or not each once and in order. */
+bool flags_of_letters(Flags *flags, const char *letters);
 char *flags_to_text(const Flags *flags); /* the text form; caller frees */
 bool flags_equal(const Flags *a, const Flags *b);
 bool flags_is_empty(const Flags *flags);

@@ -134,6 +134,15 @@ typedef struct {
 } BinarySize;
 
 typedef struct {
+    bool known;
+    guint64 used, limit;
+} QuotaResource;
+typedef struct {
+    QuotaResource storage; /* in units of 1,024 octets (RFC 9208 5.1) */
+    QuotaResource message;
+} QuotaItem;
+
+typedef struct {
     char *prefix; /* as ListItem.name */
     char delimiter;
 } NamespaceItem;
@@ -163,6 +172,7 @@ typedef struct {
     bool earlier;        /* VANISHED (EARLIER) */
     ListItem *list;      /* LIST, LSUB */
     StatusItem *status;
+    QuotaItem quota;
     FetchData *fetch;
     GArray *namespaces[3]; /* personal, other users', shared: NamespaceItem; NULL for NIL */
     GPtrArray *id;         /* ID: name, value, name, value: char *, value may be NULL */

@@ -576,7 +576,7 @@ static void test_queue(void **state)
     g_autofree char *name = NULL, *path = NULL;
 
     check_state(mount, "synced");
-    check_shell(mount, "ls .imapfs", "ctl\nevents\nfailed\nlog\nqueue\nraw\nstatus\n");
+    check_shell(mount, "ls .imapfs", "ctl\nevents\nfailed\nlog\nmaildir\nqueue\nraw\nstatus\n");
     check_shell(mount, "ls .imapfs/queue .imapfs/failed", ".imapfs/failed:\n\n.imapfs/queue:\n");
     check_shell(mount, "printf '%s\\n' '+\\Flagged' -todo >> '" A "/flags'", "");
     check_state(mount, "queued");

@@ -532,6 +532,42 @@ static void test_loss_gives_back(void **state)
     world_free(world);
 }
 
+typedef struct {
+    World *world;
+    Session *session;
+    guint n;
+} Again;
+
+static void on_done_again(Command *command, CommandResult result, const Response *tagged,
+                          gpointer data)
+{
+    Again *again = data;
+    if (result != COMMAND_LOST || pool_state(again->world->pool) != POOL_ONLINE ||
+        ++again->n == 1000)
+        return;
+    Command *next = command_new(LANE_FOREGROUND, on_done_again, again);
+    command_text_add(next->text, "NOOP");
+    session_submit(again->session, next);
+}
+
+/* Who submits again what was lost is told of the end of the session nonetheless. */
+static void test_loss_and_again(void **state)
+{
+    World *world = online(1);
+    Held held = {0};
+    take(world, &held, "INBOX");
+    Again again = {.world = world, .session = held.session};
+    Command *command = command_new(LANE_FOREGROUND, on_done_again, &again);
+    command_text_add(command->text, "HANG");
+    session_submit(held.session, command);
+    assert_log(world, "got(INBOX) selected(INBOX)");
+    server_close(server_at(world, 1));
+    assert_log(world, "unselected(INBOX) offline:LOST");
+    assert_true(again.n > 0 && again.n < 10);
+    give(&held);
+    world_free(world);
+}
+
 static void test_loss_by_itself(void **state)
 {
     World *world = online(1);
@@ -730,6 +766,49 @@ static void test_stop(void **state)
     world_free(world);
 }
 
+/* A session that logs out has a SELECT that was never answered; the mailbox is on another one by
+ * the time it ends. */
+static void test_stop_while_selecting(void **state)
+{
+    World *world = online(1);
+    Held one = {0}, again = {0};
+    server_at(world, 1)->manner = MUTE;
+    take(world, &one, "One");
+    assert_log(world, "got(One)");
+    pool_set_offline(world->pool, true);
+    assert_log(world, "stopped:OFFLINE selected(One):LOST");
+    give(&one);
+    pool_set_offline(world->pool, false);
+    assert_log(world, "connecting online session");
+    take(world, &again, "One");
+    assert_log(world, "got(One) selected(One)");
+    advance(world, 2000);
+    assert_log(world, "");
+    give(&again);
+    world_free(world);
+}
+
+/* It was switched away while its SELECT was on the way, and the mailbox is on another session. */
+static void test_overtaken(void **state)
+{
+    World *world = online(2);
+    Held one = {0}, two = {0};
+    Server *first = server_at(world, 1);
+    first->manner = MUTE;
+    take(world, &one, "One");
+    give(&one);
+    take(world, &two, "Two");
+    assert_log(world, "got(One) got(Two) session selected(One)");
+    take(world, &one, "One");
+    assert_log(world, "got(One)");
+    first->manner = LET_IN;
+    server_go(first);
+    assert_log(world, "selected(Two)");
+    give(&one);
+    give(&two);
+    world_free(world);
+}
+
 static void test_free_with_leases(void **state)
 {
     World *world = online(1);
@@ -811,6 +890,7 @@ int main(void)
         cmocka_unit_test(test_bad_mailbox),
         cmocka_unit_test(test_loss),
         cmocka_unit_test(test_loss_gives_back),
+        cmocka_unit_test(test_loss_and_again),
         cmocka_unit_test(test_loss_by_itself),
         cmocka_unit_test(test_loss_with_waiting),
         cmocka_unit_test(test_one_of_two_lost),
@@ -822,6 +902,8 @@ int main(void)
         cmocka_unit_test(test_resumed),
         cmocka_unit_test(test_resumed_alive),
         cmocka_unit_test(test_stop),
+        cmocka_unit_test(test_stop_while_selecting),
+        cmocka_unit_test(test_overtaken),
         cmocka_unit_test(test_free_with_leases),
         cmocka_unit_test(test_greeting_mute),
     };

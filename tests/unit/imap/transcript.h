@@ -478,7 +478,7 @@ static inline guint64 wants_of(const char *text)
 }
 
 /* "TEXT", or "TEXT {}BYTES" with a literal at the end. Commands are numbered from 1. */
-static inline void submit(Script *script, CommandLane lane, const char *words, bool alone)
+static inline Command *submit(Script *script, CommandLane lane, const char *words, bool alone)
 {
     Submitted *submitted = g_new0(Submitted, 1);
     const char *literal = strstr(words, "{}");
@@ -496,6 +496,7 @@ static inline void submit(Script *script, CommandLane lane, const char *words, b
     }
     g_array_append_val(script->submitted, submitted);
     session_submit(script->session, submitted->command);
+    return submitted->command;
 }
 
 static inline void do_fg(Script *script, const char *words)
@@ -506,6 +507,12 @@ static inline void do_fg(Script *script, const char *words)
 static inline void do_bg(Script *script, const char *words)
 {
     submit(script, LANE_BACKGROUND, words, false);
+}
+
+/* Its answer is large. */
+static inline void do_heavy(Script *script, const char *words)
+{
+    submit(script, LANE_BACKGROUND, words, false)->weight = 1024 * 1024;
 }
 
 static inline void do_alone(Script *script, const char *words)
@@ -657,6 +664,7 @@ static const struct {
     {"!fg", do_fg, false},
     {"!bg", do_bg, false},
     {"!fg-crlf", do_fg_crlf, false},
+    {"!heavy", do_heavy, false},
     {"!alone", do_alone, false},
     {"!cancel", do_cancel, false},
     {"!close", do_close, false},
@@ -693,8 +701,9 @@ static inline void script_do(Script *script, const char *line)
 /* After these lines the client may have begun to send what is still to be expected. */
 static inline bool is_in_one_go(const char *line)
 {
-    static const char *const verbs[] = {"!fg",      "!bg ",   "!alone ", "!select ", "!unselect",
-                                        "!cancel ", "!idle ", "!tls",    "!deflate", "!mute"};
+    static const char *const verbs[] = {"!fg",      "!bg ",      "!heavy ",  "!alone ",
+                                        "!select ", "!unselect", "!cancel ", "!idle ",
+                                        "!tls",     "!deflate",  "!mute"};
     for (gsize i = 0; i < G_N_ELEMENTS(verbs); i++)
         if (g_str_has_prefix(line, verbs[i]))
             return true;

@@ -391,6 +391,95 @@ static void test_cut_while_open(void **state)
     assert_false(content_exists(store_reader(fixture->store), &key));
 }
 
+/* --- opening again --- */
+
+static void remove_msgs(Store *store, const char *text)
+{
+    GError *error = NULL;
+    g_autoptr(UidSet) uids = parse_uids(text);
+    StoreTxn *txn = begin(store);
+    assert_true(store_msg_remove(txn, 1, uids, NULL, &error));
+    commit(txn);
+}
+
+typedef struct {
+    ContentTicket ticket;
+    guint64 removals;
+} Known;
+
+static Known know(Store *store, const ContentKey *key)
+{
+    Known known = {.removals = content_removals(store)};
+    g_autoptr(Content) content = content_open(store_reader(store), key);
+    assert_non_null(content);
+    known.ticket = content_ticket(content);
+    return known;
+}
+
+/* What was opened again and not read yet reads on, whatever takes it out of the cache; after that
+ * no ticket opens anything, also not one that is of something else. */
+static void test_reopen(void **state)
+{
+    enum { REPLACED, EXPUNGED, EVICTED, WAYS };
+    static const gsize sizes[] = {0, 100, 200000};
+    Fixture *fixture = *state;
+    for (gsize i = 0; i < G_N_ELEMENTS(sizes) * WAYS; i++) {
+        gsize size = sizes[i / WAYS];
+        int way = i % WAYS;
+        Store *store = fixture->store;
+        const ContentKey key = {1, 1, CONTENT_RAW, ""}, other = {1, 2, CONTENT_RAW, ""};
+        put_msgs(store, 1, 1, 2);
+        put_content(store, &key, 1, size);
+        put_content(store, &other, 2, 50);
+        Known known = know(store, &key), of_other = know(store, &other);
+        g_autoptr(Content) unread = content_reopen(store, &known.ticket, known.removals);
+        g_autoptr(Content) twice = content_reopen(store, &known.ticket, known.removals);
+        check_content(twice, 1, size);
+        if (way == REPLACED)
+            put_content(store, &key, 3, 70);
+        else if (way == EXPUNGED)
+            remove_msgs(store, "1");
+        else
+            content_drop(store, known.ticket.id, "a test");
+        assert_null(content_reopen(store, &known.ticket, known.removals));
+        assert_null(content_reopen(store, &of_other.ticket, of_other.removals));
+        check_content(unread, 1, size);
+        of_other = know(store, &other);
+        g_autoptr(Content) again = content_reopen(store, &of_other.ticket, of_other.removals);
+        check_content(again, 2, 50);
+        g_clear_pointer(&unread, content_unref);
+        g_clear_pointer(&twice, content_unref);
+        g_clear_pointer(&again, content_unref);
+        remove_msgs(store, "1:2");
+    }
+}
+
+/* Messages of which nothing is kept are removals, too. */
+static void test_removals(void **state)
+{
+    Store *store = ((Fixture *)*state)->store;
+    put_msgs(store, 1, 1, 3);
+    guint64 removals = content_removals(store);
+    remove_msgs(store, "2");
+    assert_int_not_equal(content_removals(store), removals);
+}
+
+static void test_reopen_damaged(void **state)
+{
+    Fixture *fixture = *state;
+    GError *error = NULL;
+    char buffer[100];
+    const ContentKey key = {1, 1, CONTENT_RAW, ""};
+    put_content(fixture->store, &key, 1, 100);
+    Known known = know(fixture->store, &key);
+    run_sql(fixture->store->content_path, "UPDATE blob SET bytes = zeroblob(100)");
+    g_autoptr(Content) content = content_reopen(fixture->store, &known.ticket, known.removals);
+    assert_int_equal(content_read(content, buffer, 100, 0, &error), -1);
+    assert_true(g_error_matches(error, IMAPFS_ERROR, IMAPFS_ERROR_STORE));
+    g_clear_error(&error);
+    assert_false(content_exists(store_reader(fixture->store), &key)); /* to be fetched again */
+}
+
 /* Nothing in the cache directory has a name from outside, and none is open to others. */
 static void test_names_and_modes(void **state)
 {
@@ -427,6 +516,8 @@ int main(void)
         STORE_TEST(test_shrinking),      STORE_TEST(test_last_use_survives),
         STORE_TEST(test_damaged_blob),   STORE_TEST(test_damaged_file),
         STORE_TEST(test_cut_while_open), STORE_TEST(test_names_and_modes),
+        STORE_TEST(test_reopen),         STORE_TEST(test_removals),
+        STORE_TEST(test_reopen_damaged),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -10,7 +10,7 @@
  *   cancel:SEQ retry:SEQ discard:SEQ  recover    keeps:F,G        PERMANENTFLAGS ("" for none)
  * A step that is refused adds "!CODE" to what is told; claim tells what it claimed; at the end the
  * log and what is shown of UIDs 1 to 3 is told. */
-#include "store_test.h"
+#include "entries_check.h"
 
 #include "imapfs/store/log.h"
 
@@ -224,7 +224,7 @@ static void tell_effects(Story *story, const LogEffects *effects)
             g_string_append_printf(story->told, "~%s%u ", all[i].word, all[i].n);
 }
 
-static void run_step(Story *story, const char *step)
+static void run_one(Story *story, const char *step)
 {
     g_auto(GStrv) arg = g_strsplit(step, ":", -1);
     g_autoptr(GError) error = NULL;
@@ -240,6 +240,16 @@ static void run_step(Story *story, const char *step)
         return;
     }
     fail_msg("no step %s", step);
+}
+
+/* Whatever it does: the time of the Maildir view is right after it. */
+static void run_step(Story *story, const char *step)
+{
+    Entries before = entries_before(story->store, story->box);
+    run_one(story, step);
+    if (before.box == story->box)
+        entries_after(story->store, &before, step);
+    g_free(before.names);
 }
 
 static bool tell_op(const LogOp *op, gpointer data)
@@ -259,7 +269,7 @@ static void tell_end(Story *story)
     log_each(reader, true, 0, tell_op, story);
     g_string_append(story->told, "|");
     for (guint32 uid = 1; uid <= 3; uid++) {
-        static const char *const states[] = {"", "L", "Q", "F"};
+        static const char *const states[] = {"", "L", "Q", "F", "U"};
         StoreMsg msg;
         if (!store_msg_get(reader, story->box, uid, &msg))
             continue;

@@ -19,6 +19,7 @@ typedef struct {
     Fake *fake;
     int fd;
     FakeBox *box;
+    guint told; /* messages that the box has, as said */
     GString *out;
     bool closing;
 } Connection;
@@ -30,6 +31,8 @@ static void message_free(gpointer data)
     FakeMessage *message = data;
     g_free(message->flags);
     g_free(message->emailid);
+    g_free(message->bytes);
+    g_free(message->date);
     g_free(message);
 }
 
@@ -61,7 +64,7 @@ FakeBox *fake_box(Fake *fake, const char *name)
     box->name = g_strdup(name);
     box->uidvalidity = 1000;
     box->uidnext = 1;
-    box->mailboxid = g_strdup_printf("F%s", name);
+    box->mailboxid = g_strdelimit(g_strdup_printf("F%s", name), "/", '_'); /* RFC 8474 7 */
     box->permanent = "\\Seen \\Answered \\Flagged \\Deleted \\Draft \\*";
     box->messages = g_ptr_array_new_with_free_func(message_free);
     g_ptr_array_add(fake->boxes, box);
@@ -145,6 +148,15 @@ void fake_cut(Fake *fake)
     fake_unlock(fake);
 }
 
+guint fake_number(Fake *fake, const char *mailbox)
+{
+    fake_lock(fake);
+    const FakeBox *box = find_box(fake, mailbox);
+    guint n = box ? box->messages->len : 0;
+    fake_unlock(fake);
+    return n;
+}
+
 static guint count_commands(const Fake *fake, const char *words)
 {
     guint n = 0;
@@ -185,22 +197,31 @@ G_GNUC_PRINTF(2, 3) static void say(Connection *connection, const char *format, 
     va_end(args);
 }
 
+/* The header field of a letter, or as made of the number. Caller frees. */
+static char *message_id_of(const FakeMessage *message)
+{
+    const char *field = message->bytes ? strstr(message->bytes, "Message-ID: ") : NULL;
+    if (field)
+        return g_strndup(field + 12, strcspn(field + 12, "\r\n"));
+    return g_strdup_printf("<%u@example.org>", message->number);
+}
+
 static void say_message(Connection *connection, guint seq, const FakeMessage *message, bool whole)
 {
     bool objectid = strstr(connection->fake->capabilities, "OBJECTID") != NULL;
     g_string_append_printf(connection->out, "* %u FETCH (UID %u FLAGS (%s)", seq, message->uid,
                            message->flags);
     if (whole) {
-        g_autofree char *header =
-            g_strdup_printf("From: a@example.org\r\nSubject: %u\r\nMessage-ID: <%u@example.org>"
-                            "\r\n\r\n",
-                            message->number, message->number);
+        g_autofree char *id = message_id_of(message);
+        g_autofree char *header = g_strdup_printf(
+            "From: a@example.org\r\nSubject: %u\r\nMessage-ID: %s\r\n\r\n", message->number, id);
+        gsize size = message->bytes ? strlen(message->bytes) : 100 + message->number;
         if (objectid)
             g_string_append_printf(connection->out, " EMAILID (%s)", message->emailid);
         g_string_append_printf(connection->out,
-                               " INTERNALDATE \"01-Jan-2026 00:00:%02u +0000\" RFC822.SIZE %u"
+                               " INTERNALDATE \"01-Jan-2026 00:00:%02u +0000\" RFC822.SIZE %zu"
                                " BODY[HEADER.FIELDS (FROM SUBJECT MESSAGE-ID)] {%zu}\r\n%s",
-                               message->number % 60, 100 + message->number, strlen(header), header);
+                               message->number % 60, size, strlen(header), header);
     }
     say(connection, ")");
 }
@@ -277,6 +298,7 @@ static void do_select(Connection *connection, const char *tag, const char *argum
     g_autofree char *name = unquoted(argument);
     FakeBox *box = find_box(connection->fake, name);
     connection->box = box;
+    connection->told = box ? box->messages->len : 0;
     if (!box) {
         say(connection, "%s NO [NONEXISTENT] no such mailbox", tag);
         return;
@@ -298,24 +320,238 @@ static void do_status(Connection *connection, const char *tag, const char *argum
 {
     g_autofree char *name = unquoted(argument);
     const FakeBox *box = find_box(connection->fake, name);
-    if (!box) {
+    if (!box || box->noselect) {
         say(connection, "%s NO [NONEXISTENT] no such mailbox", tag);
         return;
     }
     if (strstr(items, "MAILBOXID"))
-        say(connection, "* STATUS %s (MAILBOXID (%s) UIDVALIDITY %u)", argument, box->mailboxid,
-            box->uidvalidity);
+        say(connection, "* STATUS %s (MAILBOXID (%s) UIDNEXT %u UIDVALIDITY %u)", argument,
+            box->mailboxid, box->uidnext, box->uidvalidity);
     else
         say(connection, "* STATUS %s (MESSAGES %u UIDNEXT %u UIDVALIDITY %u)", argument,
             box->messages->len, box->uidnext, box->uidvalidity);
     say(connection, "%s OK done", tag);
 }
 
+/* --- moving, copying, deleting, appending --- */
+
+static void expunge_at(Connection *connection, guint at)
+{
+    g_ptr_array_remove_index(connection->box->messages, at);
+    connection->told--;
+    say(connection, "* %u EXPUNGE", at + 1);
+}
+
+static void do_expunge(Connection *connection, const char *set)
+{
+    FakeBox *box = connection->box;
+    g_autoptr(UidSet) uids = set_of(box, set);
+    for (guint i = box->messages->len; i-- > 0;) {
+        const FakeMessage *message = box->messages->pdata[i];
+        if (uidset_contains(uids, message->uid) && strstr(message->flags, "\\Deleted"))
+            expunge_at(connection, i);
+    }
+}
+
+typedef struct {
+    GArray *from, *to; /* of guint32 */
+} Copied;
+
+static guint32 copy_one(Fake *fake, FakeBox *to, const FakeMessage *message)
+{
+    FakeMessage *copy = g_new0(FakeMessage, 1);
+    copy->uid = to->uidnext++;
+    copy->flags = g_strdup(message->flags);
+    copy->emailid = g_strdup(message->emailid);
+    copy->number = message->number;
+    copy->bytes = g_strdup(message->bytes);
+    g_ptr_array_add(to->messages, copy);
+    return copy->uid;
+}
+
+static void copy_all(Connection *connection, FakeBox *to, const UidSet *uids, guint most,
+                     Copied *out)
+{
+    FakeBox *box = connection->box;
+    guint n = box->messages->len; /* it may be a copy into itself */
+    for (guint i = 0; i < n && out->from->len < most; i++) {
+        const FakeMessage *message = box->messages->pdata[i];
+        if (!uidset_contains(uids, message->uid))
+            continue;
+        guint32 uid = copy_one(connection->fake, to, message);
+        g_array_append_val(out->from, message->uid);
+        g_array_append_val(out->to, uid);
+    }
+}
+
+static void append_uids(GString *out, const GArray *uids, bool backward)
+{
+    for (guint i = 0; i < uids->len; i++)
+        g_string_append_printf(out, "%s%u", i ? "," : "",
+                               g_array_index(uids, guint32, backward ? uids->len - 1 - i : i));
+}
+
+/* "[COPYUID ...] ", or "". Caller frees. */
+static char *copyuid_text(const Fake *fake, const FakeBox *to, const Copied *copied)
+{
+    GString *text = g_string_new(NULL);
+    if (!strstr(fake->capabilities, "UIDPLUS") || fake->copyuid == COPYUID_NONE ||
+        copied->from->len == 0)
+        return g_string_free(text, FALSE);
+    g_string_append_printf(text, "[COPYUID %u ",
+                           to->uidvalidity + (fake->copyuid == COPYUID_OTHER));
+    bool backward = fake->copyuid == COPYUID_BACKWARD;
+    append_uids(text, copied->from, backward);
+    if (fake->copyuid == COPYUID_MORE)
+        g_string_append(text, ",4000000000");
+    if (fake->copyuid == COPYUID_HUGE)
+        g_string_append(text, ",1:4294967295");
+    g_string_append(text, " ");
+    append_uids(text, copied->to, backward);
+    if (fake->copyuid == COPYUID_MORE)
+        g_string_append(text, ",4000000000");
+    if (fake->copyuid == COPYUID_HUGE)
+        g_string_append(text, ",1:4294967295");
+    if (fake->copyuid == COPYUID_TWICE)
+        g_string_append_printf(text, ",%u", g_array_index(copied->to, guint32, 0));
+    if (fake->copyuid == COPYUID_UNEVEN)
+        g_string_append(text, ",4000000001");
+    g_string_append(text, "] ");
+    return g_string_free(text, FALSE);
+}
+
+static void say_apart(Connection *connection, const FakeBox *to, const Copied *copied)
+{
+    for (guint i = 0; i < copied->from->len; i++)
+        say(connection, "* OK [COPYUID %u %u %u] .", to->uidvalidity,
+            g_array_index(copied->from, guint32, i), g_array_index(copied->to, guint32, i));
+}
+
+static void take_sources(Connection *connection, const Copied *copied)
+{
+    for (guint i = connection->box->messages->len; i-- > 0;) {
+        guint32 uid = ((const FakeMessage *)connection->box->messages->pdata[i])->uid;
+        for (guint c = 0; c < copied->from->len; c++) {
+            if (g_array_index(copied->from, guint32, c) != uid)
+                continue;
+            expunge_at(connection, i);
+            break;
+        }
+    }
+}
+
+/* answer: instead of OK, when only some are to be done. */
+static void do_copy(Connection *connection, const char *tag, char **words, guint most,
+                    const char *answer)
+{
+    Fake *fake = connection->fake;
+    bool move = strcmp(words[1], "MOVE") == 0;
+    g_autofree char *name = unquoted(words[3]);
+    FakeBox *to = find_box(fake, name);
+    if (!to) {
+        say(connection, "%s NO [TRYCREATE] no such mailbox", tag);
+        return;
+    }
+    g_autoptr(UidSet) uids = set_of(connection->box, words[2]);
+    g_autoptr(GArray) from_uids = g_array_new(FALSE, FALSE, sizeof(guint32));
+    g_autoptr(GArray) to_uids = g_array_new(FALSE, FALSE, sizeof(guint32));
+    Copied copied = {from_uids, to_uids};
+    copy_all(connection, to, uids, most, &copied);
+    g_autofree char *code = copyuid_text(fake, to, &copied);
+    bool tagged = fake->copyuid == COPYUID_TAGGED || !move;
+    bool apart = fake->copyuid == COPYUID_APART && *code;
+    if (apart)
+        say_apart(connection, to, &copied);
+    else if (!tagged && *code)
+        say(connection, "* OK %s.", code);
+    if (move && !fake->keeps_sources)
+        take_sources(connection, &copied);
+    if (answer)
+        say(connection, "%s %s", tag, answer);
+    else
+        say(connection, "%s OK %sdone", tag, tagged && !apart ? code : "");
+}
+
+/* --- mailboxes --- */
+
+static void do_create(Connection *connection, const char *tag, const char *argument)
+{
+    g_autofree char *name = unquoted(argument);
+    if (find_box(connection->fake, name)) {
+        say(connection, "%s NO [ALREADYEXISTS] there is one", tag);
+        return;
+    }
+    fake_box(connection->fake, name);
+    say(connection, "%s OK done", tag);
+}
+
+static void do_delete(Connection *connection, const char *tag, const char *argument)
+{
+    g_autofree char *name = unquoted(argument);
+    if (!find_box(connection->fake, name)) {
+        say(connection, "%s NO [NONEXISTENT] there is none", tag);
+        return;
+    }
+    fake_drop_box(connection->fake, name);
+    say(connection, "%s OK done", tag);
+}
+
+static void do_rename(Connection *connection, const char *tag, char **words)
+{
+    g_autofree char *from = unquoted(words[1]), *to = unquoted(words[2]);
+    FakeBox *box = find_box(connection->fake, from);
+    if (find_box(connection->fake, to)) {
+        say(connection, "%s NO [ALREADYEXISTS] there is one", tag);
+    } else if (!box) {
+        say(connection, "%s NO [NONEXISTENT] there is none", tag);
+    } else {
+        g_free(box->name);
+        box->name = g_strdup(to);
+        say(connection, "%s OK done", tag);
+    }
+}
+
+static void do_append(Connection *connection, const char *tag, const char *line,
+                      const char *literal)
+{
+    Fake *fake = connection->fake;
+    const char *at = strchr(line, '"');
+    assert_non_null(at);
+    g_autofree char *name = g_strndup(at + 1, strcspn(at + 1, "\""));
+    FakeBox *to = find_box(fake, name);
+    if (!to) {
+        say(connection, "%s NO [TRYCREATE] no such mailbox", tag);
+        return;
+    }
+    at += strlen(name) + 2;
+    const char *list = strchr(at, '('), *date = strchr(at, '"');
+    g_autofree char *flags = list ? g_strndup(list + 1, strcspn(list + 1, ")")) : g_strdup("");
+    FakeMessage *message = fake_add(fake, name, to->uidnext, flags);
+    message->bytes = g_strdup(literal);
+    message->date = date ? g_strndup(date + 1, strcspn(date + 1, "\"")) : NULL;
+    if (strstr(fake->capabilities, "UIDPLUS") && fake->copyuid != COPYUID_NONE)
+        say(connection, "%s OK [APPENDUID %u %u] done", tag,
+            to->uidvalidity + (fake->copyuid == COPYUID_OTHER), message->uid);
+    else
+        say(connection, "%s OK done", tag);
+}
+
+static void do_noop(Connection *connection)
+{
+    guint now = connection->box ? connection->box->messages->len : 0;
+    for (; connection->told > now; connection->told--)
+        say(connection, "* 1 EXPUNGE");
+    if (connection->told < now)
+        say(connection, "* %u EXISTS", now);
+    connection->told = now;
+}
+
 static void do_list(Connection *connection)
 {
-    for (guint i = 0; i < connection->fake->boxes->len; i++)
-        say(connection, "* LIST () \"/\" \"%s\"",
-            ((const FakeBox *)connection->fake->boxes->pdata[i])->name);
+    for (guint i = 0; i < connection->fake->boxes->len; i++) {
+        const FakeBox *box = connection->fake->boxes->pdata[i];
+        say(connection, "* LIST (%s) \"/\" \"%s\"", box->trash ? "\\Trash" : "", box->name);
+    }
 }
 
 /* --- what it is told to do instead --- */
@@ -348,10 +584,16 @@ static void run_uid(Connection *connection, const char *tag, char **words)
         say(connection, "%s BAD nothing is selected", tag);
         return;
     }
+    if (strcmp(words[1], "COPY") == 0 || strcmp(words[1], "MOVE") == 0) {
+        do_copy(connection, tag, words, G_MAXUINT, NULL);
+        return;
+    }
     if (strcmp(words[1], "FETCH") == 0)
         do_fetch(connection, words[2], words[3]);
     else if (strcmp(words[1], "STORE") == 0)
         do_store(connection, words[2], words[3]);
+    else if (strcmp(words[1], "EXPUNGE") == 0)
+        do_expunge(connection, words[2]);
     else
         do_search(connection);
     if (strcmp(words[1], "STORE") == 0 && connection->box->says)
@@ -359,7 +601,7 @@ static void run_uid(Connection *connection, const char *tag, char **words)
     say(connection, "%s OK done", tag);
 }
 
-static void run(Connection *connection, const char *tag, const char *line)
+static void run(Connection *connection, const char *tag, const char *line, const char *literal)
 {
     g_auto(GStrv) words = g_strsplit(line, " ", 4);
     const char *verb = words[0], *first = words[0] && words[1] ? words[1] : "";
@@ -369,9 +611,21 @@ static void run(Connection *connection, const char *tag, const char *line)
         do_select(connection, tag, first, *verb == 'E');
     else if (strcmp(verb, "STATUS") == 0)
         do_status(connection, tag, first, line);
+    else if (strcmp(verb, "APPEND") == 0)
+        do_append(connection, tag, line, literal);
+    else if (strcmp(verb, "CREATE") == 0)
+        do_create(connection, tag, first);
+    else if (strcmp(verb, "DELETE") == 0)
+        do_delete(connection, tag, first);
+    else if (strcmp(verb, "RENAME") == 0 && words[1] && words[2])
+        do_rename(connection, tag, words);
     else {
+        if (strcmp(verb, "NOOP") == 0)
+            do_noop(connection);
         if (strcmp(verb, "LIST") == 0)
             do_list(connection);
+        if (strcmp(verb, "ENABLE") == 0 && strstr(line, "UTF8=ACCEPT"))
+            say(connection, "* ENABLED UTF8=ACCEPT");
         if (strcmp(verb, "LOGOUT") == 0)
             say(connection, "* BYE bye");
         say(connection, "%s OK done", tag);
@@ -379,7 +633,14 @@ static void run(Connection *connection, const char *tag, const char *line)
     }
 }
 
-static void serve_line(Connection *connection, const char *line)
+static void run_partly(Connection *connection, const char *tag, const char *line,
+                       const FakeRule *rule)
+{
+    g_auto(GStrv) words = g_strsplit(line, " ", 4);
+    do_copy(connection, tag, words, rule->partly, rule->answer);
+}
+
+static void serve_line(Connection *connection, const char *line, const char *literal)
 {
     Fake *fake = connection->fake;
     const char *space = strchr(line, ' ');
@@ -387,10 +648,12 @@ static void serve_line(Connection *connection, const char *line)
     const char *rest = space ? space + 1 : line;
     g_ptr_array_add(fake->commands, g_strdup(rest));
     const FakeRule *rule = find_rule(fake, connection->box, rest);
-    if (rule && rule->answer)
+    if (rule && rule->partly)
+        run_partly(connection, tag, rest, rule);
+    else if (rule && rule->answer)
         say(connection, "%s %s", tag, rule->answer);
     else
-        run(connection, tag, rest);
+        run(connection, tag, rest, literal);
     if (rule && rule->cut) {
         g_string_truncate(connection->out, 0);
         connection->closing = true;
@@ -413,12 +676,51 @@ static void flush_out(Connection *connection)
     g_string_truncate(connection->out, 0);
 }
 
+/* The literal that a line announces; -1: none. */
+static gssize literal_of(const char *line, bool *sync_out)
+{
+    const char *brace = strrchr(line, '{');
+    if (!brace || !g_str_has_suffix(line, "}"))
+        return -1;
+    *sync_out = !g_str_has_suffix(line, "+}");
+    return (gssize)g_ascii_strtoull(brace + 1, NULL, 10);
+}
+
+/* A command with its literal, if all of it has come. False: not yet. */
+static bool serve_next(Connection *connection, GString *in, bool *asked)
+{
+    char *end = strstr(in->str, "\r\n");
+    bool sync = false;
+    if (!end || connection->closing)
+        return false;
+    gsize head = (gsize)(end - in->str);
+    g_autofree char *line = g_strndup(in->str, head);
+    gssize size = literal_of(line, &sync);
+    if (size < 0) {
+        g_string_erase(in, 0, (gssize)head + 2);
+        serve_line(connection, line, NULL);
+        return true;
+    }
+    if (sync && !*asked) {
+        say(connection, "+ go on");
+        *asked = true;
+    }
+    if (in->len < head + 2 + (gsize)size + 2)
+        return false;
+    g_autofree char *literal = g_strndup(in->str + head + 2, (gsize)size);
+    g_string_erase(in, 0, (gssize)head + 2 + size + 2);
+    *asked = false;
+    serve_line(connection, line, literal);
+    return true;
+}
+
 static void *serve(void *data)
 {
     Connection *connection = data;
     Fake *fake = connection->fake;
     GString *in = g_string_new(NULL);
     char bytes[4096];
+    bool asked = false;
     say(connection, "* PREAUTH [CAPABILITY IMAP4rev1 %s] hello", fake->capabilities);
     flush_out(connection);
     while (!connection->closing) {
@@ -427,11 +729,8 @@ static void *serve(void *data)
             break;
         g_string_append_len(in, bytes, n);
         fake_lock(fake);
-        for (char *end; !connection->closing && (end = strstr(in->str, "\r\n"));) {
-            *end = '\0';
-            serve_line(connection, in->str);
-            g_string_erase(in, 0, end - in->str + 2);
-        }
+        while (serve_next(connection, in, &asked))
+            ;
         fake_unlock(fake);
         flush_out(connection);
     }

@@ -10,6 +10,8 @@ typedef struct {
     char *flags; /* text form */
     char *emailid;
     guint number; /* tells the message from others: it makes its Message-ID and its date */
+    char *bytes;  /* of one that was appended; NULL */
+    char *date;   /* what APPEND said; NULL */
 } FakeMessage;
 
 typedef struct {
@@ -20,6 +22,8 @@ typedef struct {
     const char *loses;     /* flags that it says OK to and does not keep */
     const char *says;      /* untagged, with each STORE; NULL */
     bool read_only;
+    bool trash;          /* LIST says so */
+    bool noselect;       /* and no STATUS */
     GPtrArray *messages; /* of FakeMessage, ascending */
 } FakeBox;
 
@@ -30,9 +34,24 @@ typedef struct {
     guint times;        /* 0: always */
     bool cut;           /* the connection is closed in place of the answer */
     guint32 only_uid;   /* not 0: only if this is in its set */
+    guint partly;       /* not 0: of a MOVE do so many first, with their COPYUID, then answer */
 } FakeRule;
 
 #define FAKE_MAX_RULES 8
+
+/* What the server says of what became what. With UIDPLUS, that is; else nothing. */
+typedef enum {
+    COPYUID_USUAL,    /* of a MOVE untagged, before the EXPUNGEs; of a COPY tagged */
+    COPYUID_TAGGED,   /* of both */
+    COPYUID_APART,    /* untagged, one for each message */
+    COPYUID_NONE,     /* although it has UIDPLUS */
+    COPYUID_MORE,     /* hostile: sources that were not asked for */
+    COPYUID_UNEVEN,   /* hostile: fewer destinations */
+    COPYUID_TWICE,    /* hostile: a destination twice */
+    COPYUID_HUGE,     /* hostile: 1:4294967295 */
+    COPYUID_OTHER,    /* another UIDVALIDITY */
+    COPYUID_BACKWARD, /* legal: the sources in descending order */
+} FakeCopyUid;
 
 typedef struct {
     pthread_mutex_t lock;
@@ -41,7 +60,9 @@ typedef struct {
     GPtrArray *boxes;         /* of FakeBox */
     GPtrArray *commands;      /* of char *: what came, without tags */
     FakeRule rules[FAKE_MAX_RULES];
-    guint n_messages; /* made so far */
+    FakeCopyUid copyuid;
+    bool keeps_sources; /* hostile: a MOVE that leaves them */
+    guint n_messages;   /* made so far */
     int listener;
     char *path;
     pthread_t thread;
@@ -68,5 +89,6 @@ void fake_expunge(Fake *fake, const char *mailbox, guint32 uid);
 void fake_rule(Fake *fake, FakeRule rule);
 void fake_cut(Fake *fake);                                      /* all connections */
 char *fake_flags(Fake *fake, const char *mailbox, guint32 uid); /* caller frees; NULL: gone */
+guint fake_number(Fake *fake, const char *mailbox);             /* of messages there */
 guint fake_count(Fake *fake, const char *words); /* commands that have these words in them */
 void fake_wait(Fake *fake, const char *words, guint n);

@@ -3,112 +3,9 @@
 #include <string.h>
 
 #include "../../../src/sync/replay.h"
-#include "fake.h"
+#include "cells.h"
 #include "imapfs/base/clock.h"
 #include "imapfs/base/error.h"
-#include "imapfs/base/log.h"
-
-/* --- small steps --- */
-
-static LogCounts counts_of(World *world, guint32 box)
-{
-    LogCounts counts = {0};
-    log_count(store_reader(world->store), box, 0, &counts);
-    return counts;
-}
-
-static void retry(World *world, guint32 box, guint32 seq)
-{
-    g_autoptr(GError) error = NULL;
-    StoreTxn *txn = store_begin(world->store, true, &error);
-    assert_non_null(txn);
-    assert_true(log_retry(txn, seq, clock_real_ns(), &error));
-    assert_true(store_commit(txn, &error));
-    engine_logged(world->engine, box, 0);
-}
-
-static void check_counts(World *world, guint pending, guint failed)
-{
-    LogCounts counts = counts_of(world, 0);
-    if (counts.pending != pending || counts.failed != failed) {
-        g_autofree char *events = engine_events(world->engine, NULL);
-        fail_msg("%u pending, %u failed; wanted %u, %u\n%s", (guint)counts.pending,
-                 (guint)counts.failed, pending, failed, events);
-    }
-}
-
-/* Nothing is pending any more; what was parked is no error here. */
-static void settled(World *world)
-{
-    for (guint i = 0; i < 10 && counts_of(world, 0).pending > 0; i++)
-        g_clear_error(&(GError *){ask(world, &(Need){.kind = NEED_REPLAYED})});
-}
-
-static void check_flags(World *world, const char *mailbox, guint32 uid, const char *want)
-{
-    g_autofree char *flags = fake_flags(world_fake(world), mailbox, uid);
-    if (!flags)
-        fail_msg("%s %u is gone", mailbox, uid);
-    assert_string_equal(flags, want);
-}
-
-static guint32 open_listed(World *world)
-{
-    open_engine(world);
-    return list_inbox(world);
-}
-
-static guint32 listed(World *world, const char *name)
-{
-    ask_ok(world, &(Need){.kind = NEED_MAILBOXES});
-    guint32 box = box_id(world, name);
-    assert_int_not_equal(box, 0);
-    ask_ok(world, &(Need){.kind = NEED_MAILBOX, .box = box});
-    return box;
-}
-
-/* Offline, so that all is logged before anything is sent. */
-static void go_offline(World *world)
-{
-    engine_set_offline(world->engine, true);
-    g_clear_error(&(GError *){ask(world, &(Need){.kind = NEED_MAILBOXES})});
-}
-
-static void go_online(World *world)
-{
-    engine_set_offline(world->engine, false);
-}
-
-static bool first_op(const LogOp *op, gpointer data)
-{
-    *(LogOp **)data = log_op_copy(op);
-    return false;
-}
-
-static LogOp *op_of(World *world, bool failed)
-{
-    LogOp *op = NULL;
-    log_each(store_reader(world->store), failed, 0, first_op, &op);
-    return op;
-}
-
-static void check_reason(World *world, bool failed, const char *want)
-{
-    g_autoptr(LogOp) op = op_of(world, failed);
-    assert_non_null(op);
-    assert_non_null(op->reason);
-    if (!strstr(op->reason, want))
-        fail_msg("\"%s\" does not have \"%s\"", op->reason, want);
-}
-
-static void check_shown(World *world, guint32 box, guint32 uid, const char *want)
-{
-    StoreMsg msg = {0};
-    assert_true(store_msg_get(store_reader(world->store), box, uid, &msg));
-    g_autofree char *shown = log_shown_flags(store_reader(world->store), box, uid, msg.flags);
-    assert_string_equal(shown, want);
-    store_msg_clear(&msg);
-}
 
 /* --- the matrix: FLAGS --- */
 
@@ -747,33 +644,69 @@ static void test_ten_thousand(void **state)
     check_flags(world, "Box19", 498, "\\Seen \\Flagged");
 }
 
-#define CELL(f)                                                          \
-    {                                                                    \
-        .name = "FLAGS x " #f, .test_func = f, .setup_func = fake_setup, \
-        .teardown_func = fake_teardown                                   \
-    }
-#define TEST(f)                                                                              \
-    {                                                                                        \
-        .name = #f, .test_func = f, .setup_func = fake_setup, .teardown_func = fake_teardown \
-    }
+/* Another client renamed or removed it since LIST, and somebody looks into it: gone, whatever code
+ * the server has for that (Dovecot has none), and not an error of its own. */
+static void check_gone_when_looked_at(World *world, const char *answer)
+{
+    Fake *fake = world_fake(world);
+    fake_add(fake, "Work", 1, "");
+    open_engine(world);
+    ask_ok(world, &(Need){.kind = NEED_MAILBOXES});
+    guint32 work = box_id(world, "Work");
+    fake_lock(fake);
+    fake_drop_box(fake, "Work");
+    fake_unlock(fake);
+    fake_rule(fake, (FakeRule){.words = "EXAMINE", .answer = answer, .times = 1});
+    g_autoptr(GError) error = ask(world, &(Need){.kind = NEED_MAILBOX, .box = work});
+    assert_true(g_error_matches(error, IMAPFS_ERROR, IMAPFS_ERROR_GONE));
+}
+
+static void test_gone_when_looked_at(void **state)
+{
+    check_gone_when_looked_at(*state, "NO Mailbox doesn't exist: Work");
+}
+
+static void test_gone_when_looked_at_with_code(void **state)
+{
+    check_gone_when_looked_at(*state, "NO [NONEXISTENT] where?");
+}
+
+/* LIST has it still: what the server said. */
+static void test_refused_when_looked_at(void **state)
+{
+    World *world = *state;
+    Fake *fake = world_fake(world);
+    fake_add(fake, "Work", 1, "");
+    open_engine(world);
+    ask_ok(world, &(Need){.kind = NEED_MAILBOXES});
+    guint32 work = box_id(world, "Work");
+    fake_rule(fake, (FakeRule){.words = "EXAMINE", .answer = "NO not today", .times = 1});
+    g_autoptr(GError) error = ask(world, &(Need){.kind = NEED_MAILBOX, .box = work});
+    assert_true(g_error_matches(error, IMAPFS_ERROR, IMAPFS_ERROR_SERVER));
+    assert_non_null(strstr(error->message, "not today"));
+    ask_ok(world, &(Need){.kind = NEED_MAILBOX, .box = work});
+}
 
 static const struct CMUnitTest plain_tests[] = {
-    CELL(cell_expunged),
-    CELL(cell_expunged_unsaid),
-    CELL(cell_moved),
-    CELL(cell_moved_nowhere),
-    CELL(cell_same_flag),
-    CELL(cell_other_flags),
-    CELL(cell_uidvalidity),
-    CELL(cell_mailbox_gone),
-    CELL(cell_mailbox_gone_without_id),
-    CELL(cell_mailbox_renamed),
-    CELL(cell_mailbox_renamed_and_replaced),
-    CELL(cell_read_only),
-    CELL(cell_read_only_by_permanentflags),
-    CELL(cell_noperm),
-    CELL(cell_noperm_of_select),
-    CELL(cell_quota),
+    CELL("FLAGS", cell_expunged),
+    CELL("FLAGS", cell_expunged_unsaid),
+    CELL("FLAGS", cell_moved),
+    CELL("FLAGS", cell_moved_nowhere),
+    CELL("FLAGS", cell_same_flag),
+    CELL("FLAGS", cell_other_flags),
+    CELL("FLAGS", cell_uidvalidity),
+    CELL("FLAGS", cell_mailbox_gone),
+    CELL("FLAGS", cell_mailbox_gone_without_id),
+    CELL("FLAGS", cell_mailbox_renamed),
+    CELL("FLAGS", cell_mailbox_renamed_and_replaced),
+    CELL("FLAGS", cell_read_only),
+    CELL("FLAGS", cell_read_only_by_permanentflags),
+    CELL("FLAGS", cell_noperm),
+    CELL("FLAGS", cell_noperm_of_select),
+    CELL("FLAGS", cell_quota),
+    TEST(test_gone_when_looked_at),
+    TEST(test_gone_when_looked_at_with_code),
+    TEST(test_refused_when_looked_at),
     TEST(test_halving),
     TEST(test_others_go_on),
     TEST(test_keyword_not_permitted),
@@ -791,12 +724,6 @@ static const struct CMUnitTest plain_tests[] = {
 
 int main(int argc, char **argv)
 {
-    fake_main(argc, argv);
-    log_init(g_getenv("IMAPFS_DEBUG"));
-    if (!g_getenv("IMAPFS_DEBUG"))
-        log_set_target(LOG_TO_RING_ONLY);
-    if (argc > 1)
-        cmocka_set_test_filter(argv[1]);
     static struct CMUnitTest tests[G_N_ELEMENTS(plain_tests) + G_N_ELEMENTS(answer_cases)];
     memcpy(tests, plain_tests, sizeof(plain_tests));
     for (guint i = 0; i < G_N_ELEMENTS(answer_cases); i++)
@@ -805,5 +732,5 @@ int main(int argc, char **argv)
             .test_func = check_answer,
             .initial_state = (void *)&answer_cases[i],
         };
-    return cmocka_run_group_tests(tests, NULL, NULL);
+    return run_cells(argc, argv, tests, G_N_ELEMENTS(tests));
 }

@@ -42,6 +42,13 @@ typedef struct {
     bool cancelled;
 } FakeWant;
 
+void engine_tell(Engine *engine, const char *word, const char *words)
+{
+    pthread_mutex_lock(&engine->lock);
+    g_string_append_printf(engine->events, "%s %s\n", word, words);
+    pthread_mutex_unlock(&engine->lock);
+}
+
 static Engine *fake_engine_new(void)
 {
     Engine *engine = g_new0(Engine, 1);
@@ -222,6 +229,10 @@ bool engine_boxes_fresh(Engine *engine)
     fresh = engine->boxes_fresh;
     pthread_mutex_unlock(&engine->lock);
     return fresh;
+}
+
+void engine_want_quota(Engine *engine)
+{
 }
 
 bool engine_box_fresh(Engine *engine, guint32 box)

@@ -172,8 +172,18 @@ static void test_refusals(void **state)
         {{.kind = TREE_CHANGE_SETXATTR, .ino = message, .name = "user.mine"}, 0}, /* EPERM later */
         {{.kind = TREE_CHANGE_SETXATTR, .ino = message, .name = "system.x"}, EOPNOTSUPP},
         {{.kind = TREE_CHANGE_SETXATTR, .ino = tree_ino_box(world->inbox), .name = NAME}, EPERM},
-        {{.kind = TREE_CHANGE_RMDIR, .ino = tree_ino_box(world->inbox), .name = "x"}, EPERM},
-        {{.kind = TREE_CHANGE_UNLINK, .ino = message, .name = "flags"}, EPERM},
+        {{.kind = TREE_CHANGE_RMDIR, .ino = tree_ino_box(world->inbox), .name = "x"},
+         0},                                                           /* later */
+        {{.kind = TREE_CHANGE_RMDIR, .ino = message, .name = "x"}, 0}, /* ENOENT later */
+        {{.kind = TREE_CHANGE_MKDIR, .ino = TREE_ROOT_INO, .name = "x"}, 0},
+        {{.kind = TREE_CHANGE_MKDIR, .ino = message, .name = "x"}, EPERM},
+        {{.kind = TREE_CHANGE_RENAME, .ino = TREE_ROOT_INO, .name = "x", .new_ino = message},
+         EPERM},
+        {{.kind = TREE_CHANGE_RENAME, .ino = TREE_ROOT_INO, .name = "x", .new_ino = 1}, 0},
+        {{.kind = TREE_CHANGE_UNLINK, .ino = message, .name = "flags"}, 0},
+        {{.kind = TREE_CHANGE_UNLINK, .ino = tree_ino_box(world->inbox), .name = "x"}, 0},
+        {{.kind = TREE_CHANGE_LINK, .ino = flags, .new_ino = tree_ino_box(world->inbox)}, EPERM},
+        {{.kind = TREE_CHANGE_LINK, .ino = flags + 1, .new_ino = tree_ino_box(world->inbox)}, 0},
         {{.kind = TREE_CHANGE_UNLINK, .ino = TREE_ROOT_INO, .name = "x"}, EPERM},
         {{.kind = TREE_CHANGE_WRITE, .ino = ino_pack(0, 12, 1)}, EPERM}, /* of the queue */
         {{.kind = TREE_CHANGE_WRITE, .ino = ino_pack(1, 1, 12345)}, EPERM},

@@ -20,11 +20,11 @@ static const struct {
     int err; /* 0: found; -1: asks for something */
     mode_t mode;
 } lookups[] = {
-    {"/", 0, S_IFDIR | 0500},
-    {"/INBOX", 0, S_IFDIR | 0500},
-    {"/Lists", 0, S_IFDIR | 0500},
-    {"/Lists/announce", 0, S_IFDIR | 0500},
-    {"/INBOX/Projects", 0, S_IFDIR | 0500},
+    {"/", 0, S_IFDIR | 0700},
+    {"/INBOX", 0, S_IFDIR | 0700},
+    {"/Lists", 0, S_IFDIR | 0700},
+    {"/Lists/announce", 0, S_IFDIR | 0700},
+    {"/INBOX/Projects", 0, S_IFDIR | 0700},
     {"/inbox", ENOENT, 0},
     {"/Nothing", ENOENT, 0},
     {"/INBOX/.git", ENOENT, 0},
@@ -34,7 +34,7 @@ static const struct {
     {"/.imapfs/log", 0, S_IFREG | 0400},
     {"/.imapfs/nothing", ENOENT, 0},
     {RAW, 0, S_IFDIR | 0500},
-    {A, 0, S_IFDIR | 0500},
+    {A, 0, S_IFDIR | 0700},
     {"/INBOX/2025-11-20 Alice Doe - Quarterly repor.7", ENOENT, 0},
     {"/INBOX/2025-11-20 Alice Doe - Quarterly report!.7", ENOENT, 0},
     {"/INBOX/2025-11-20 Alice Doe - Quarterly report.9", ENOENT, 0},
@@ -54,12 +54,12 @@ static const struct {
     {A "/attachments", ENOENT, 0},
     {A "/body.txt/more", ENOTDIR, 0},
     {B "/body.html", 0, S_IFREG | 0400},
-    {B "/attachments", 0, S_IFDIR | 0500},
+    {B "/attachments", 0, S_IFDIR | 0700},
     {B "/attachments/report.pdf", 0, S_IFREG | 0400},
     {B "/attachments/report (2).pdf", 0, S_IFREG | 0400},
     {B "/attachments/report (3).pdf", ENOENT, 0},
     {B "/attachments/body.html", ENOENT, 0},
-    {NESTED, 0, S_IFDIR | 0500},
+    {NESTED, 0, S_IFDIR | 0700},
     {NESTED "/headers.txt", 0, S_IFREG | 0400},
     {NESTED "/flags", ENOENT, 0},
     {NESTED "/message.eml", 0, S_IFLNK | 0777},
@@ -68,7 +68,7 @@ static const struct {
     {NO_STRUCTURE "/PROBLEM.txt", 0, S_IFREG | 0400},
     {NO_STRUCTURE "/message.eml", 0, S_IFLNK | 0777},
     {NO_STRUCTURE "/body.txt", ENOENT, 0},
-    {UNKNOWN, 0, S_IFDIR | 0500},
+    {UNKNOWN, 0, S_IFDIR | 0700},
     {UNKNOWN "/headers.txt", 0, S_IFREG | 0400}, /* without the structure */
     {UNKNOWN "/flags", 0, S_IFREG | 0600},
     {UNKNOWN "/message.eml", 0, S_IFLNK | 0777},
@@ -341,7 +341,7 @@ static const struct {
       "2025-11-20 Last - Unknown yet.4294967295"}},
     {"/INBOX/Projects", {NULL}},
     {"/Lists", {"announce"}},
-    {"/.imapfs", {"status", "log", "raw", "queue", "failed", "events", "ctl"}},
+    {"/.imapfs", {"status", "log", "raw", "queue", "failed", "events", "ctl", "maildir"}},
     {"/INBOX/.uid", {"7", "9", "11", "4294967295"}},
     {A, {"headers.txt", "flags", "message.eml", "body.txt"}},
     {B, {"headers.txt", "flags", "message.eml", "body.txt", "body.html", "attachments"}},
@@ -950,14 +950,14 @@ static void test_statfs(void **state)
     assert_int_equal(tree_statfs(world->tree, &ask, &fs), TREE_OK);
     assert_int_equal(fs.f_namemax, 255);
     assert_true(fs.f_blocks > 0);
-    assert_int_equal(fs.f_bavail, 0);
+    assert_true(fs.f_bavail > 0 && fs.f_bavail < fs.f_blocks); /* of the disk here */
 }
 
 static void test_numbers(void **state)
 {
     World *world = *state;
-    g_autofree char *name = tree_message_entry_name("2025-11-20 A - B", 42);
-    TreePlace place = {0}, raw = {0};
+    g_autofree char *name = tree_message_entry_name(1, "2025-11-20 A - B", 42);
+    TreePlace places[TREE_VIEWS] = {{0}};
 
     assert_string_equal(name, "2025-11-20 A - B.42");
     assert_int_equal(tree_ino_box(0), TREE_ROOT_INO);
@@ -968,13 +968,16 @@ static void test_numbers(void **state)
     assert_int_equal(tree_ino_listed_box(tree_ino_uid_dir(world->inbox)), world->inbox);
     assert_int_equal(tree_ino_listed_box(tree_ino_message(world->inbox, 7)), -1);
     assert_true(tree_ino_message(world->inbox, 7) < tree_ino_message(world->inbox, 8));
-    assert_true(tree_place_of_box(world->tree, world->year, &place, &raw));
-    assert_int_equal(place.dir, tree_ino_box(world->inbox));
-    assert_string_equal(place.name, "2024");
-    assert_int_equal(raw.dir, tree_ino_raw_box(world->inbox));
-    assert_string_equal(raw.name, "%32024");
-    g_free(place.name);
-    g_free(raw.name);
+    assert_int_equal(tree_ino_listed_box(tree_ino_maildir_cur(world->inbox)), world->inbox);
+    assert_true(tree_place_of_box(world->tree, world->year, places));
+    assert_int_equal(places[TREE_VIEW_TREE].dir, tree_ino_box(world->inbox));
+    assert_string_equal(places[TREE_VIEW_TREE].name, "2024");
+    assert_int_equal(places[TREE_VIEW_RAW].dir, tree_ino_raw_box(world->inbox));
+    assert_string_equal(places[TREE_VIEW_RAW].name, "%32024");
+    assert_int_equal(places[TREE_VIEW_MAILDIR].dir, tree_ino_maildir(world->inbox));
+    assert_string_equal(places[TREE_VIEW_MAILDIR].name, "2024");
+    for (guint i = 0; i < TREE_VIEWS; i++)
+        g_free(places[i].name);
 }
 
 /* 100,000 messages, in buffers of the kernel's size: the whole is found, in order. */

@@ -157,6 +157,13 @@ static inline void dump_namespaces(GString *out, const Response *response)
     }
 }
 
+static inline void dump_quota(GString *out, const char *name, const QuotaResource *quota)
+{
+    if (quota->known)
+        g_string_append_printf(out, " %s=%" G_GUINT64_FORMAT "/%" G_GUINT64_FORMAT, name,
+                               quota->used, quota->limit);
+}
+
 static inline void dump_response(GString *out, const Response *response)
 {
     g_string_append(out, response_kind_name(response->kind));
@@ -188,6 +195,8 @@ static inline void dump_response(GString *out, const Response *response)
     if (response->kind == RESP_NAMESPACE)
         dump_namespaces(out, response);
     dump_words(out, "id", response->id);
+    dump_quota(out, "storage", &response->quota.storage);
+    dump_quota(out, "message", &response->quota.message);
 }
 
 /* A sink that gathers what it gets, so that a dump shows it too. */

@@ -140,11 +140,54 @@ static const ReaderCase data_cases[] = {
     {"myrights", "* MYRIGHTS \"INBOX\" lrSw\r\n", "MYRIGHTS words=(lrSw)"},
     {"kinds kept as text",
      "* QUOTA \"\" (STORAGE 10 512)\r\n* QUOTAROOT INBOX \"\"\r\n* ACL x y r\r\n",
-     "QUOTA text=\"\\22\\22 (STORAGE 10 512)\"\nQUOTAROOT text=\"INBOX \\22\\22\"\n"
+     "QUOTA text=\"\\22\\22 (STORAGE 10 512)\" storage=10/512\nQUOTAROOT text=\"INBOX \\22\\22\"\n"
      "ACL text=\"x y r\""},
     {"unknown with a literal", "* METADATA \"\" (/x {7}\r\n* OK no NIL)\r\n* OK\r\n",
      "UNKNOWN text=\"* METADATA \\22\\22 (/x {7}\\0d\\0a* OK no NIL)\"\nOK text=\"\""},
 };
+
+/* RFC 9208 4.2: what cannot be understood is not known. */
+static const struct {
+    const char *text, *want;
+} quotas[] = {
+    {"\"\" (STORAGE 10 512)", "storage=10/512"},
+    {"\"\" (storage 10 512 MESSAGE 20 100)", "storage=10/512 message=20/100"},
+    {"root (MESSAGE 20 100)", "message=20/100"},
+    {"\"User quota\" (STORAGE 600 512)", "storage=600/512"},
+    {"\"\" (STORAGE 0 0)", "storage=0/0"},
+    {"\"\" ()", ""},
+    {"\"\"", ""},
+    {"", ""},
+    {"\"\" (ANNOTATION-STORAGE 1 2 MAILBOX 3 4 STORAGE 5 6)", "storage=5/6"},
+    {"\"\" (STORAGE 5 6 STORAGE 7 8)", "storage=7/8"},
+    {"\"\" (STORAGE \"5\" \"6\")", "storage=5/6"},
+    {"\"\" (STORAGE 5)", ""},
+    {"\"\" (STORAGE 5 6", "storage=5/6"},
+    {"\"\" (STORAGE -1 6)", ""},
+    {"\"\" (STORAGE 5 6x)", ""},
+    {"\"\" (STORAGE 9223372036854775807 9223372036854775807)",
+     "storage=9223372036854775807/9223372036854775807"},
+    {"\"\" (STORAGE 5 9223372036854775808)", ""},
+    {"\"\" (STORAGE 5 99999999999999999999999)", ""},
+    {"\"\" STORAGE 5 6", ""},
+    {"\"\" ((STORAGE 5 6))", ""},
+    {"(STORAGE 5 6)", ""},
+};
+
+static void test_quota(void **state)
+{
+    for (gsize i = 0; i < G_N_ELEMENTS(quotas); i++) {
+        g_autofree char *line = g_strdup_printf("* QUOTA %s\r\n", quotas[i].text);
+        g_autofree char *got = dump_whole((DumpMode){0}, line, strlen(line));
+        const char *end = strstr(got, "\" storage=");
+        if (end == NULL)
+            end = strstr(got, "\" message=");
+        g_autofree char *told = g_strchomp(g_strdup(end != NULL ? end + 2 : ""));
+        if (strcmp(told, quotas[i].want) != 0)
+            fail_msg("%s: \"%s\", not \"%s\"", quotas[i].text, got, quotas[i].want);
+    }
+    (void)state;
+}
 
 static const ReaderCase list_cases[] = {
     {"plain", "* LIST (\\Noselect \\HasChildren) \"/\" ~/Mail/foo\r\n",
@@ -296,7 +339,7 @@ int main(void)
         cmocka_unit_test(test_text),   cmocka_unit_test(test_codes),
         cmocka_unit_test(test_data),   cmocka_unit_test(test_list),
         cmocka_unit_test(test_status), cmocka_unit_test(test_number_lists),
-        cmocka_unit_test(test_names),
+        cmocka_unit_test(test_names),  cmocka_unit_test(test_quota),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -1,0 +1,206 @@
+/* Mailboxes that are made, removed and renamed, as others do it, too, and what the server answers.
+ */
+#include <string.h>
+
+#include "cells.h"
+#include "imapfs/base/clock.h"
+
+static void begin(World *world)
+{
+    world_fake(world)->capabilities = "MOVE UIDPLUS OBJECTID";
+    fake_add(world_fake(world), "Old", 7, "\\Seen");
+    open_engine(world);
+    listed(world, "Old");
+}
+
+static void change(World *world, LogKind kind, const char *name, const char *target)
+{
+    GError *error = NULL;
+    StoreTxn *txn = store_begin(world->store, true, &error);
+    assert_non_null(txn);
+    gint64 now_ns = clock_real_ns();
+    bool ok = kind == LOG_MKBOX   ? log_mkbox(txn, name, now_ns, NULL, &error)
+              : kind == LOG_RMBOX ? log_rmbox(txn, box_id(world, name), now_ns, &error)
+                                  : log_renbox(txn, box_id(world, name), target, now_ns, &error);
+    if (!ok)
+        fail_msg("%s", error->message);
+    assert_true(store_commit(txn, &error));
+    engine_logged(world->engine, 0, 0);
+}
+
+/* LIST was before, and nothing tells of it until the command is refused. */
+static void others_rename(World *world, const char *from, const char *to)
+{
+    Fake *fake = world_fake(world);
+    fake_lock(fake);
+    FakeBox *box = fake_box(fake, from);
+    g_free(box->name);
+    box->name = g_strdup(to);
+    fake_unlock(fake);
+}
+
+static void test_each(void **state)
+{
+    World *world = *state;
+    begin(world);
+    change(world, LOG_MKBOX, "Made", NULL);
+    change(world, LOG_RENBOX, "Old", "New");
+    settled(world);
+    check_counts(world, 0, 0);
+    check_flags(world, "New", 7, "\\Seen");
+    listed(world, "Made");
+    change(world, LOG_RMBOX, "Made", NULL);
+    settled(world);
+    check_counts(world, 0, 0);
+    assert_int_equal(fake_count(world_fake(world), "DELETE \"Made\""), 1);
+    assert_int_equal(box_id(world, "Made"), 0);
+}
+
+static void test_renamed_so_by_another(void **state)
+{
+    World *world = *state;
+    begin(world);
+    guint32 box = box_id(world, "Old");
+    others_rename(world, "Old", "New");
+    change(world, LOG_RENBOX, "Old", "New");
+    settled(world);
+    check_counts(world, 0, 0);
+    assert_int_equal(fake_count(world_fake(world), "RENAME"), 1);
+    assert_int_equal(box_id(world, "New"), box); /* what is cached of it stays */
+    check_uids(world, box, "New", "7");
+}
+
+static void test_another_has_the_name(void **state)
+{
+    World *world = *state;
+    begin(world);
+    fake_lock(world_fake(world));
+    fake_box(world_fake(world), "New");
+    fake_unlock(world_fake(world));
+    change(world, LOG_RENBOX, "Old", "New");
+    settled(world);
+    check_counts(world, 0, 1);
+    check_reason(world, true, "there is another mailbox of that name");
+    check_flags(world, "Old", 7, "\\Seen");
+    assert_int_not_equal(box_id(world, "Old"), 0);
+}
+
+static void test_renamed_otherwise(void **state)
+{
+    World *world = *state;
+    begin(world);
+    others_rename(world, "Old", "Other");
+    change(world, LOG_RENBOX, "Old", "New");
+    settled(world);
+    check_counts(world, 0, 1);
+    check_flags(world, "Other", 7, "\\Seen");
+}
+
+static void test_made_by_another(void **state)
+{
+    World *world = *state;
+    begin(world);
+    fake_lock(world_fake(world));
+    fake_box(world_fake(world), "Made");
+    fake_unlock(world_fake(world));
+    change(world, LOG_MKBOX, "Made", NULL);
+    settled(world);
+    check_counts(world, 0, 0);
+    listed(world, "Made");
+}
+
+static void test_removed_by_another(void **state)
+{
+    World *world = *state;
+    begin(world);
+    fake_lock(world_fake(world));
+    fake_box(world_fake(world), "Empty");
+    fake_unlock(world_fake(world));
+    listed(world, "Empty");
+    fake_lock(world_fake(world));
+    fake_drop_box(world_fake(world), "Empty");
+    fake_unlock(world_fake(world));
+    change(world, LOG_RMBOX, "Empty", NULL);
+    settled(world);
+    check_counts(world, 0, 0);
+}
+
+/* Without UIDPLUS what was deleted is only marked, and its mailbox is not empty. */
+static void test_remove_with_marked(void **state)
+{
+    World *world = *state;
+    world_fake(world)->capabilities = "MOVE";
+    fake_add(world_fake(world), "Old", 7, "\\Seen");
+    open_engine(world);
+    expunge_msg(world, listed(world, "Old"), 7);
+    settled(world);
+    check_flags(world, "Old", 7, "\\Seen \\Deleted");
+    change(world, LOG_RMBOX, "Old", NULL);
+    settled(world);
+    check_counts(world, 0, 1);
+    check_reason(world, true, "there are 1 messages in it, 1 of which were deleted here");
+    assert_int_equal(fake_count(world_fake(world), "DELETE"), 0);
+    assert_int_not_equal(box_id(world, "Old"), 0);
+}
+
+/* Without a reason: tried again, slower and slower, and not for ever. */
+static void test_refused(void **state)
+{
+    World *world = *state;
+    begin(world);
+    fake_rule(world_fake(world), (FakeRule){.words = "CREATE", .answer = "NO no"});
+    change(world, LOG_MKBOX, "Made", NULL);
+    settled(world);
+    check_counts(world, 0, 1);
+    assert_int_equal(fake_count(world_fake(world), "CREATE"), OUTCOME_TRIES);
+}
+
+/* It says that there is one, and LIST does not have it. */
+static void test_there_and_not_there(void **state)
+{
+    World *world = *state;
+    begin(world);
+    fake_rule(world_fake(world),
+              (FakeRule){.words = "RENAME", .answer = "NO [ALREADYEXISTS] there is one"});
+    change(world, LOG_RENBOX, "Old", "New");
+    settled(world);
+    check_counts(world, 0, 1);
+    check_reason(world, true, "ALREADYEXISTS");
+    assert_int_equal(fake_count(world_fake(world), "RENAME"), 2);
+    assert_int_not_equal(box_id(world, "Old"), 0);
+}
+
+/* What has nothing to do with it does not wait for what is held back. */
+static void test_held_back(void **state)
+{
+    World *world = *state;
+    begin(world);
+    fake_rule(world_fake(world),
+              (FakeRule){.words = "CREATE \"Full", .answer = "NO [OVERQUOTA] full"});
+    change(world, LOG_MKBOX, "Full", NULL);
+    change(world, LOG_MKBOX, "Full/Below", NULL);
+    change(world, LOG_MKBOX, "Made", NULL);
+    change(world, LOG_RENBOX, "Old", "Full/Old");
+    fake_wait(world_fake(world), "CREATE \"Made\"", 1);
+    g_clear_error(&(GError *){ask(world, &(Need){.kind = NEED_MAILBOXES})});
+    check_counts(world, 3, 0);
+    assert_int_equal(fake_count(world_fake(world), "CREATE \"Full"), 1);
+    assert_int_equal(fake_count(world_fake(world), "RENAME"), 0);
+}
+
+int main(int argc, char **argv)
+{
+    const struct CMUnitTest tests[] = {
+        TEST(test_each),
+        TEST(test_renamed_so_by_another),
+        TEST(test_another_has_the_name),
+        TEST(test_renamed_otherwise),
+        TEST(test_made_by_another),
+        TEST(test_removed_by_another),
+        TEST(test_remove_with_marked),
+        TEST(test_refused),
+        TEST(test_there_and_not_there),
+        TEST(test_held_back),
+    };
+    return run_cells(argc, argv, tests, G_N_ELEMENTS(tests));
+}

@@ -226,16 +226,13 @@ void tunnel_child_abandon(TunnelChild *child)
 static int describe(posix_spawnattr_t *how, posix_spawn_file_actions_t *files, int stdio_fd,
                     int err_fd)
 {
-    static const int plain[] = {SIGCHLD, SIGHUP, SIGINT, SIGPIPE, SIGTERM};
-    sigset_t none, defaults;
+    sigset_t none, all;
     sigemptyset(&none);
-    sigemptyset(&defaults);
-    for (gsize i = 0; i < G_N_ELEMENTS(plain); i++)
-        sigaddset(&defaults, plain[i]);
+    sigfillset(&all);
     posix_spawnattr_setflags(how,
                              POSIX_SPAWN_SETSID | POSIX_SPAWN_SETSIGMASK | POSIX_SPAWN_SETSIGDEF);
     posix_spawnattr_setsigmask(how, &none);
-    posix_spawnattr_setsigdefault(how, &defaults);
+    posix_spawnattr_setsigdefault(how, &all);
     int code = posix_spawn_file_actions_adddup2(files, stdio_fd, STDIN_FILENO);
     if (code == 0)
         code = posix_spawn_file_actions_adddup2(files, stdio_fd, STDOUT_FILENO);

@@ -76,7 +76,9 @@ void batch_command_over(Batch *batch)
 void batch_note_answer(Batch *batch, Outcome outcome, const Response *tagged)
 {
     batch->lost |= outcome == OUTCOME_LOST;
-    if (tagged && tagged->code == CODE_OVERQUOTA)
+    if (!tagged)
+        return;
+    if (tagged->code == CODE_OVERQUOTA)
         batch->mailbox->engine->quota_us = 0; /* asked for again when the batch is over */
     if (outcome == OUTCOME_LATER && tagged->backoff_ms > 0)
         batch->mailbox->engine->replay.pause_us =

@@ -220,7 +220,7 @@ static guint count_lane(const Session *session, CommandLane lane)
 /* What a foreground command may have to wait for. Some servers (Dovecot) work on a few commands at
  * a time and end them together: with no more than these in flight the link is idle for a round trip
  * after each such group. */
-static bool background_has_room(const Session *session)
+static bool background_has_room(const Session *session, guint depth)
 {
     guint n = 0;
     guint64 weight = 0;
@@ -231,7 +231,8 @@ static bool background_has_room(const Session *session)
         n++;
         weight += command->weight;
     }
-    return n < (weight < BACKGROUND_BYTES ? BACKGROUND_PIPELINE : BACKGROUND_LARGE);
+    guint most = weight < BACKGROUND_BYTES ? BACKGROUND_PIPELINE : BACKGROUND_LARGE;
+    return n < MIN(most, depth - 1);
 }
 
 static bool is_alone_in_flight(const Session *session)
@@ -270,8 +271,8 @@ static bool lane_has_room(const Session *session, CommandLane lane)
     if (session_in_flight(session) >= depth)
         return false;
     return lane == LANE_FOREGROUND ||
-           (!is_throttled(session) && count_lane(session, LANE_BACKGROUND) < depth - 1 &&
-            background_has_room(session) && count_lane(session, LANE_FOREGROUND) <= FOREGROUND_FEW);
+           (!is_throttled(session) && background_has_room(session, depth) &&
+            count_lane(session, LANE_FOREGROUND) <= FOREGROUND_FEW);
 }
 
 static bool may_follow(const Session *session, const Command *command)

@@ -38,8 +38,6 @@ static const LayoutKind layout_kind_of[] = {
 
 /* --- what is there to ask for --- */
 
-#define N_KINDS (CONTENT_LETTER + 1)
-
 static bool is_whole(ContentKind kind)
 {
     return kind == CONTENT_LETTER || kind == CONTENT_RAW;
@@ -55,7 +53,7 @@ typedef struct {
 
 typedef struct {
     Mailbox *mailbox;
-    Wish wishes[N_KINDS];
+    Wish wishes[AHEAD_KINDS];
     bool whole;       /* it is a kind of whole messages that is looked for */
     bool needs_parts; /* ... or any but headers */
     bool wanted_too;  /* also what somebody waits for */
@@ -135,7 +133,7 @@ static const LayoutNode own_header = {.kind = LAYOUT_HEADERS, .section = (char *
 /* Any of those that begin before this message, or with it, has found enough. */
 static bool scan_is_full(Scan *scan, guint32 uid)
 {
-    for (ContentKind kind = 0; kind < N_KINDS; kind++) {
+    for (ContentKind kind = 0; kind < AHEAD_KINDS; kind++) {
         const Wish *wish = scan_wish(scan, kind, uid);
         if (wish && (wish->bytes <= 0 || wish->items <= 0))
             return true;
@@ -171,7 +169,7 @@ static void scan_run(Scan *scan)
 {
     const Mailbox *mailbox = scan->mailbox;
     guint32 first = G_MAXUINT32;
-    for (ContentKind kind = 0; kind < N_KINDS; kind++)
+    for (ContentKind kind = 0; kind < AHEAD_KINDS; kind++)
         if (scan->wishes[kind].wanted)
             first = MIN(first, scan->wishes[kind].first);
     scan->items = g_ptr_array_new_with_free_func(ahead_item_free);
@@ -346,7 +344,7 @@ static void fill(Mailbox *mailbox, ContentKind kind, guint32 uid)
 {
     Scan scan = {.mailbox = mailbox};
     guint32 first = stream_first(ahead_stream(mailbox, kind));
-    for (ContentKind k = 0; k < N_KINDS; k++) {
+    for (ContentKind k = 0; k < AHEAD_KINDS; k++) {
         AheadStream *stream = ahead_stream(mailbox, k);
         if (k != kind && (is_whole(k) || is_whole(kind) || !is_in_step(stream, uid)))
             continue;
@@ -360,7 +358,7 @@ static void fill(Mailbox *mailbox, ContentKind kind, guint32 uid)
         const AheadItem *item = g_ptr_array_index(scan.items, i);
         stream_take(ahead_stream(mailbox, item->need.content), item);
     }
-    for (ContentKind k = 0; k < N_KINDS; k++)
+    for (ContentKind k = 0; k < AHEAD_KINDS; k++)
         if (scan.wishes[k].wanted)
             ahead_stream(mailbox, k)->scanned = MAX(ahead_stream(mailbox, k)->scanned, scan.last);
     ahead_fetch(mailbox, scan.items);

@@ -3,6 +3,8 @@
 #include "imapfs/mime/layout.h"
 #include "sync.h"
 
+#define AHEAD_KINDS (CONTENT_LETTER + 1) /* of contents */
+
 /* One content that is asked for before anybody wants it. */
 typedef struct {
     Need need;

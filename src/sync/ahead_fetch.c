@@ -14,11 +14,10 @@
 #define BUNCH_ITEMS 64
 #define BUNCH_WEIGHT (128u * 1024)
 #define PROGRESS_US (100 * 1000)
-#define N_STREAMS (CONTENT_LETTER + 1)
 
 struct Ahead {
     guint32 box; /* whose UIDs these are */
-    AheadStream streams[N_STREAMS];
+    AheadStream streams[AHEAD_KINDS];
     GHashTable *asked; /* key -> AheadItem, of a bunch: in flight, or not in the store yet */
 };
 
@@ -60,7 +59,7 @@ void ahead_free(Ahead *ahead)
 {
     if (!ahead)
         return;
-    for (guint i = 0; i < N_STREAMS; i++)
+    for (guint i = 0; i < AHEAD_KINDS; i++)
         ahead_stream_clear(&ahead->streams[i]);
     g_hash_table_unref(ahead->asked);
     g_free(ahead);

@@ -94,9 +94,7 @@ void batch_ask_for_news(Batch *batch)
     Session *session = batch->mailbox->session;
     if (session_condstore(session))
         return;
-    Command *command = command_new(LANE_FOREGROUND, NULL, NULL);
-    command_text_add(command->text, "NOOP");
-    session_submit(session, command);
+    mailbox_ask_for_news(session, NULL, NULL);
 }
 
 /* --- groups --- */

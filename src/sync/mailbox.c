@@ -253,6 +253,13 @@ GError *mailbox_command_error(const Mailbox *mailbox, CommandResult result, cons
                : error_from_result(result, tagged, what);
 }
 
+void mailbox_ask_for_news(Session *session, CommandDone done, gpointer data)
+{
+    Command *command = command_new(LANE_FOREGROUND, done, data);
+    command_text_add(command->text, "NOOP");
+    session_submit(session, command);
+}
+
 bool mailbox_is_watched(const Mailbox *mailbox)
 {
     return mailbox->selected;

@@ -91,9 +91,7 @@ static void on_news(Command *command, CommandResult result, const Response *tagg
 static void ask_for_news(Mailbox *mailbox)
 {
     mailbox->replay.probe = PROBE_NEWS;
-    Command *command = command_new(LANE_FOREGROUND, on_news, mailbox_ref(mailbox));
-    command_text_add(command->text, "NOOP");
-    session_submit(mailbox->session, command);
+    mailbox_ask_for_news(mailbox->session, on_news, mailbox_ref(mailbox));
 }
 
 /* --- what is not in view --- */
@@ -133,9 +131,7 @@ bool probe_catch_up(Mailbox *mailbox)
         return replay->reselecting;
     }
     replay->catching = true;
-    Command *command = command_new(LANE_FOREGROUND, on_caught_up, mailbox_ref(mailbox));
-    command_text_add(command->text, "NOOP");
-    session_submit(mailbox->session, command);
+    mailbox_ask_for_news(mailbox->session, on_caught_up, mailbox_ref(mailbox));
     return true;
 }
 
@@ -144,9 +140,7 @@ bool probe_catch_up(Mailbox *mailbox)
 static void on_unnumbered(Mailbox *mailbox, Session *session, const GError *error, gpointer data)
 {
     if (session) { /* what is asked from now on comes behind the NOOP */
-        Command *command = command_new(LANE_FOREGROUND, NULL, NULL);
-        command_text_add(command->text, "NOOP");
-        session_submit(session, command);
+        mailbox_ask_for_news(session, NULL, NULL);
         mailbox->replay.maybe_unbound = true;
         mailbox_mark(mailbox, DIRTY_NEW | DIRTY_VERIFY);
         mailbox_sync_soon(mailbox, LANE_BACKGROUND);

@@ -285,6 +285,9 @@ bool mailbox_serves(Mailbox *mailbox, Session *session, const GError *error, Job
 GError *mailbox_command_error(const Mailbox *mailbox, CommandResult result, const Response *tagged,
                               const char *what);
 
+/* NOOP: what the session shows of its mailbox may be what it last saw. done may be NULL. */
+void mailbox_ask_for_news(Session *session, CommandDone done, gpointer data);
+
 void mailbox_job_start(Job *job); /* NEED_MAILBOX */
 void mailbox_mark(Mailbox *mailbox, guint dirty);
 void mailbox_flush(Mailbox *mailbox); /* writes what the server said into the store */

@@ -73,11 +73,7 @@ static GPtrArray *placing_in(StoreTxn *txn, guint32 box, GError **error)
 {
     static const char sql[] =
         "SELECT " LOG_COLUMNS " FROM log WHERE to_box = ? AND state != 5 ORDER BY seq DESC";
-    Query query;
-    if (!txn_open_query(txn, &query, sql, error))
-        return NULL;
-    query_int(&query, box);
-    return log_read_ops(txn, &query, error);
+    return log_read_ops_of(txn, sql, box, error);
 }
 
 static bool is_built_on(StoreTxn *txn, const LogOp *op, bool *yes_out, GError **error)

@@ -170,13 +170,9 @@ bool log_bind_unbound(StoreTxn *txn, guint32 box, guint *bound_out, guint *parke
     static const char sql[] =
         "SELECT " LOG_COLUMNS " FROM log WHERE state = 2 AND box = ? ORDER BY seq";
     StoreBox row = {0};
-    Query query;
     G_STATIC_ASSERT(LOG_UNBOUND == 2);
     *bound_out = *parked_out = 0;
-    if (!txn_open_query(txn, &query, sql, error))
-        return false;
-    query_int(&query, box);
-    g_autoptr(GPtrArray) ops = log_read_ops(txn, &query, error);
+    g_autoptr(GPtrArray) ops = log_read_ops_of(txn, sql, box, error);
     if (ops == NULL)
         return false;
     if (ops->len == 0)

@@ -26,11 +26,7 @@ GPtrArray *log_box_ops(StoreTxn *txn, guint32 after, GError **error)
     static const char sql[] = "SELECT " LOG_COLUMNS " FROM log INDEXED BY log_boxes"
                               " WHERE kind >= 5 AND state != 5 AND seq > ? ORDER BY seq";
     G_STATIC_ASSERT(LOG_MKBOX == 5 && LOG_FAILED == 5);
-    Query query;
-    if (!txn_open_query(txn, &query, sql, error))
-        return NULL;
-    query_int(&query, after);
-    return log_read_ops(txn, &query, error);
+    return log_read_ops_of(txn, sql, after, error);
 }
 
 bool log_set_names(StoreTxn *txn, const LogOp *op, const char *mailbox, const char *target,

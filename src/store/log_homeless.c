@@ -64,11 +64,7 @@ static GPtrArray *ops_into(StoreTxn *txn, guint32 box, GError **error)
 {
     static const char sql[] =
         "SELECT " LOG_COLUMNS " FROM log WHERE to_box != 0 AND to_box = ? ORDER BY seq";
-    Query query;
-    if (!txn_open_query(txn, &query, sql, error))
-        return NULL;
-    query_int(&query, box);
-    return log_read_ops(txn, &query, error);
+    return log_read_ops_of(txn, sql, box, error);
 }
 
 bool log_box_removed(StoreTxn *txn, const StoreBox *box, GError **error)

@@ -14,6 +14,8 @@ LogOp *log_load(StoreTxn *txn, guint32 seq, GError **error);
 /* What a query finds, copied: what is done with them changes the table. Ends the query. NULL: it
  * failed. */
 GPtrArray *log_read_ops(StoreTxn *txn, Query *query, GError **error);
+/* The same of a query with one number. */
+GPtrArray *log_read_ops_of(StoreTxn *txn, const char *sql, gint64 number, GError **error);
 /* All operations on a message, or on all of a mailbox and the mailbox itself. */
 GPtrArray *log_ops_on(StoreTxn *txn, guint32 box, guint32 uid, GError **error);
 GPtrArray *log_ops_of_box(StoreTxn *txn, guint32 box, GError **error);

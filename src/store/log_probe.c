@@ -197,11 +197,7 @@ static GPtrArray *unsure_of(StoreTxn *txn, guint32 box, GError **error)
 {
     static const char sql[] = "SELECT " LOG_COLUMNS " FROM log WHERE to_box != 0 AND to_box = ?"
                               " AND state = 6 /* UNSURE */ AND kind IN (1, 2, 4) ORDER BY seq";
-    Query query;
-    if (!txn_open_query(txn, &query, sql, error))
-        return NULL;
-    query_int(&query, box);
-    return log_read_ops(txn, &query, error);
+    return log_read_ops_of(txn, sql, box, error);
 }
 
 bool log_probe(StoreTxn *txn, guint32 box, guint *found_out, guint *queued_out, guint *parked_out,

@@ -54,6 +54,15 @@ GPtrArray *log_read_ops(StoreTxn *txn, Query *query, GError **error)
     return txn_close_query(txn, query, error) ? g_steal_pointer(&ops) : NULL;
 }
 
+GPtrArray *log_read_ops_of(StoreTxn *txn, const char *sql, gint64 number, GError **error)
+{
+    Query query;
+    if (!txn_open_query(txn, &query, sql, error))
+        return NULL;
+    query_int(&query, number);
+    return log_read_ops(txn, &query, error);
+}
+
 GPtrArray *log_ops_on(StoreTxn *txn, guint32 box, guint32 uid, GError **error)
 {
     static const char sql[] =
@@ -69,11 +78,7 @@ GPtrArray *log_ops_on(StoreTxn *txn, guint32 box, guint32 uid, GError **error)
 GPtrArray *log_ops_of_box(StoreTxn *txn, guint32 box, GError **error)
 {
     static const char sql[] = "SELECT " LOG_COLUMNS " FROM log WHERE box = ? ORDER BY seq";
-    Query query;
-    if (!txn_open_query(txn, &query, sql, error))
-        return NULL;
-    query_int(&query, box);
-    return log_read_ops(txn, &query, error);
+    return log_read_ops_of(txn, sql, box, error);
 }
 
 /* --- writing --- */

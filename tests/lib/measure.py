@@ -414,10 +414,9 @@ def moves():
         word, some = ("b", names[2000:]) if offline else ("a", names[:2000])
         row_of("mv to another mailbox", "UID MOVE", each("mv", some[:1000], f" {to}/"), offline,
                3.0, 20, 200)
-        verb = "ln" if offline else "cp"  # who has nothing of it here can link it, not copy it
-        row_of(f"{verb} of a message", "UID COPY",
+        verb = "ln -L" if offline else "cp"  # who has nothing of it here can link it, not copy it
+        row_of(f"{verb[:2]} of a message", "UID COPY",
                [f"{verb} {shlex.quote(path)}/message.eml {to}/{word}c{n}.eml"
-                if verb == "cp" else f"{verb} -L {shlex.quote(path)}/message.eml {to}/{word}c{n}.eml"
                 for n, path in enumerate(some[1000:1500])], offline, 3.0, 20, 200)
         row_of("cp of a letter of 20 KB", "APPEND", letter(word), offline, letter_s, 200, 22_000)
         row_of("rm -r of a message", "UID EXPUNGE", each("rm -r", some[1000:2000]), offline, 3.0,

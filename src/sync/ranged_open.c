@@ -79,7 +79,7 @@ static bool make_ranged(Ends *ends, GError **error)
         return false;
     Ranged *ranged =
         ranged_new(engine, &key, name, ends->encoded, ends->base64 ? &map : NULL, fd, last);
-    if (!ranged_put_size(ranged, map.decoded, error)) {
+    if (!ranged_put_size(ranged, map.decoded, true, error)) {
         ranged_unref(ranged);
         return false;
     }

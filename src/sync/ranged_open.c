@@ -210,7 +210,7 @@ bool ranged_open_start(Job *job)
     g_autofree char *name = ranged_name(&key);
     g_autoptr(GError) error = NULL;
     Ranged *ranged = ranged_find(job->engine, name);
-    if (!is_for_ranges(&job->need) || engine_was_corrected(job->engine, &key))
+    if (job->engine->config.no_ranges || !is_for_ranges(&job->need) || engine_was_corrected(job->engine, &key))
         return false;
     if (ranged) {
         if (ranged->streamed)

@@ -85,8 +85,9 @@ static bool is_to_ask(const Scan *scan, const Wish *wish, const Need *need)
     ContentKey key = need_content_key(need);
     if (ahead_is_asked(scan->mailbox, &key))
         return false;
-    return need->encoded_size <= ITEM_MAX || (ranged_suits(need) && wish->n_large < LARGE_MAX &&
-                                              !ranged_ask_ahead(scan->mailbox->engine, &key, 0));
+    return need->encoded_size <= ITEM_MAX ||
+           (ranged_suits(scan->mailbox->engine, need) && wish->n_large < LARGE_MAX &&
+            !ranged_ask_ahead(scan->mailbox->engine, &key, 0));
 }
 
 static void scan_add(Scan *scan, guint32 uid, ContentKind kind, const LayoutNode *node)
@@ -494,7 +495,7 @@ void ahead_note(Mailbox *mailbox, const Need *need)
     stream->section = g_strdup(need->section);
     if (!stream->budget)
         return;
-    if (!stream->current && ranged_suits(need))
+    if (!stream->current && ranged_suits(mailbox->engine, need))
         stream_set_current(stream, coming_new(need, 0));
     stream_top_up(mailbox, stream, need->content);
     fill(mailbox, need->content, need->uid);

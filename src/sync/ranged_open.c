@@ -241,10 +241,10 @@ static Ends *ends_new(Mailbox *mailbox, const Need *need)
 }
 
 /* Text and quoted-printable, where only decoding tells what is where, are small in practice. */
-bool ranged_suits(const Need *need)
+bool ranged_suits(const Engine *engine, const Need *need)
 {
     TransferKind kind = transfer_kind(need->encoding);
-    return !need->whole && need->encoded_size > RANGED_MIN &&
+    return !engine->config.no_ranges && !need->whole && need->encoded_size > RANGED_MIN &&
            (need->content == CONTENT_RAW ||
             (need->content == CONTENT_DECODED &&
              (kind == TRANSFER_BASE64 || kind == TRANSFER_IDENTITY)));
@@ -257,7 +257,7 @@ bool ranged_open_start(Job *job)
     g_autoptr(GError) error = NULL;
     Ranged *ranged = ranged_find(job->engine, name);
     Ends *ends = g_hash_table_lookup(job->engine->opening, name);
-    if (!ranged_suits(&job->need) || engine_was_corrected(job->engine, &key))
+    if (!ranged_suits(job->engine, &job->need) || engine_was_corrected(job->engine, &key))
         return false;
     if (ranged) {
         if (ranged->streamed)

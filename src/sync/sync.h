@@ -365,7 +365,7 @@ void content_job_start(Job *job);
 void content_job_fetch(Job *job); /* whole, whatever its size */
 void ranged_job_start(Job *job);
 /* Whether a need of a content is one that can be met by ranges: large, and not of text. */
-bool ranged_suits(const Need *need);
+bool ranged_suits(const Engine *engine, const Need *need);
 /* Somebody is expected to read a content that suits: finds out whether it can be, and fetches so
  * many bytes, as sent, from its start on. */
 void ranged_open_ahead(Mailbox *mailbox, const Need *need, guint64 encoded);

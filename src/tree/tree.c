@@ -42,6 +42,16 @@ void tree_free(Tree *tree)
     g_free(tree);
 }
 
+void tree_keep(Tree *tree)
+{
+    store_reader_keep(store_reader(tree->config.store));
+}
+
+void tree_rest(Tree *tree, bool stale)
+{
+    store_reader_rest(store_reader(tree->config.store), stale);
+}
+
 void tree_ask_clear(TreeAsk *ask)
 {
     need_clear(&ask->need);

@@ -52,6 +52,8 @@ const OptionSpec option_specs[N_OPTIONS] = {
                          "let other users in (the modes still keep them from the mail)"},
     [OPT_RO] = {"ro", OPTION_BOOL, false, NULL, "no", "yes", 0, 0,
                 "mount read-only: nothing can be changed, and nothing that waits is sent"},
+    [OPT_EXACT] = {"exact", OPTION_BOOL, false, NULL, "no", "yes", 0, 0,
+                   "fetch a file before its size is told, so that opening one costs nothing; ro"},
     [OPT_OFFLINE] = {"offline", OPTION_BOOL, false, NULL, "no", "yes", 0, 0,
                      "use no network before \"imapfsctl online\" says so"},
     [OPT_DELETE] = {"delete", OPTION_CHOICE, false, "trash|expunge", "trash", NULL, 0, 0,

@@ -166,12 +166,25 @@ static bool check_mode(const Options *options, GError **error)
     return true;
 }
 
+/* What is opened without a word cannot be opened to be written. */
+static bool choose_exact(Settings *settings, const Options *options, GError **error)
+{
+    settings->read_only = options_bool(options, OPT_RO);
+    settings->exact = options_bool(options, OPT_EXACT);
+    if (settings->exact && !settings->read_only &&
+        options_origin(options, OPT_RO) != OPTION_FROM_NOBODY)
+        return fail(error, "option exact is for a read-only mount: it does not go with ro=no");
+    settings->read_only = settings->read_only || settings->exact;
+    return true;
+}
+
 static bool fill(Settings *settings, Options *options, const char *text, const char *path,
                  GError **error)
 {
     g_auto(Source) source = {0};
     if (!source_parse(text, &source, error) || !load_section(options, &source, text, path, error) ||
-        !check_mode(options, error) || !choose_user(settings, options, &source, error) ||
+        !check_mode(options, error) || !choose_exact(settings, options, error) ||
+        !choose_user(settings, options, &source, error) ||
         !choose_target(settings, options, &source, error))
         return false;
     Account *account = &settings->account;
@@ -191,7 +204,6 @@ static bool fill(Settings *settings, Options *options, const char *text, const c
     settings->poll_s = account->poll_s = (guint)options_number(options, OPT_POLL);
     settings->allow_other = options_bool(options, OPT_ALLOW_OTHER);
     settings->prefetch = options_number(options, OPT_PREFETCH);
-    settings->read_only = options_bool(options, OPT_RO);
     settings->offline = options_bool(options, OPT_OFFLINE);
     settings->delete_expunges = strcmp(options_text(options, OPT_DELETE), "expunge") == 0;
     settings->guard = (guint)options_number(options, OPT_GUARD);

@@ -218,8 +218,13 @@ static const RequestKind open_kind = {"open", open_ask, open_reply, NULL};
 
 void files_op_open(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
 {
+    const Front *front = fuse_req_userdata(req);
     Request *r;
 
+    if (front->no_open) { /* the first of all is the only one that is sent */
+        fuse_reply_err(req, ENOSYS);
+        return;
+    }
     if ((fi->flags & O_ACCMODE) != O_RDONLY || fi->flags & O_TRUNC) {
         changes_op_open(req, ino, fi);
         return;
@@ -302,6 +307,10 @@ void files_op_read(fuse_req_t req, fuse_ino_t ino, size_t size, off_t offset,
     int err = EIO;
     gssize n;
 
+    if (!file) {
+        exact_op_read(req, ino, size, offset);
+        return;
+    }
     if (front->read_size < size) {
         g_free(front->read_buffer);
         front->read_buffer = g_malloc(size);
@@ -322,6 +331,10 @@ void files_op_release(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
 {
     TreeFile *file = (TreeFile *)(uintptr_t)fi->fh;
 
+    if (!file) {
+        fuse_reply_err(req, 0);
+        return;
+    }
     if (tree_file_owes_letter(file)) {
         letters_release(req, ino, file);
         return;

@@ -175,6 +175,7 @@ static void end(Front *front)
     fuse_session_unmount(front->session); /* lazily, so it does not wait for open files */
     changes_end(front);
     files_end(front);
+    exact_end(front->exact);
 }
 
 int front_run(Front *front, Tree *tree, Engine *engine)
@@ -243,6 +244,7 @@ Front *front_new(const FrontConfig *config, GError **error)
     g_queue_init(&front->waiting);
     front->files = g_hash_table_new(NULL, NULL);
     estimates_init(&front->estimates);
+    front->exact = config->exact ? exact_new() : NULL;
     front->notifier = notifier_new(front);
     front->wake_fd = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
     if (front->wake_fd < 0) {
@@ -272,6 +274,7 @@ void front_free(Front *front)
         close(front->wake_fd);
     g_hash_table_unref(front->files);
     estimates_clear(&front->estimates);
+    exact_free(front->exact);
     pthread_mutex_destroy(&front->lock);
     g_free(front->read_buffer);
     g_free(front->mountpoint);

@@ -176,6 +176,7 @@ typedef struct {
     GHashTable *touched; /* id -> when it was used (ms): not in db yet */
     GHashTable *fresh;   /* id -> until when (monotonic us) it stays though nobody opened it yet */
     guint fresh_prune_at;
+    gint64 fresh_until; /* the latest of these times */
     GHashTable *unread; /* Content * that are open, and whose bytes were not read yet */
     guint64 removals;   /* transactions that took out contents or messages, so far */
     bool removing;      /* one is under way */

@@ -7,7 +7,8 @@
  * passed over than is read, and ends with the first read that was not foreseen. So one `cat` never
  * pays for neighbours it does not want. Kinds that are read together are asked for together, all of
  * a message at once: it comes in the order in which it is read, and a text and its html beside each
- * other are compressed better. Files over ITEM_MAX are left to whoever opens them.
+ * other are compressed better. Of files over ITEM_MAX the first bytes are asked for, as many as the
+ * budget has room for, and more of them when there is more; the rest when they are read.
  *
  * The rule: it only ever decides what to ask for. What comes is taken by ahead_fetch.c, and a read
  * that is waited for is answered whatever becomes of the guess. */
@@ -21,7 +22,8 @@
 #define BUDGET_MIN (16u * 1024)
 #define ITEM_MAX (1024u * 1024)
 #define HEADER_WEIGHT 4096 /* what a header is taken for: no server tells */
-#define ITEMS_MAX 512      /* ahead of the reader */
+#define ITEMS_MAX 512      /* ahead of the reader; */
+#define LARGE_MAX 6        /* of these over ITEM_MAX */
 #define STRUCTURE_MAX 16384
 #define STRUCTURES_AHEAD 256 /* messages after those asked for whose structure is to be known */
 #define SCAN_MAX 128         /* messages looked at in one go */
@@ -49,6 +51,7 @@ typedef struct {
     guint32 first; /* message */
     gint64 bytes;  /* that may still be found, about; */
     gint items;    /* as well as items: the message in which either ends is the last */
+    guint n_large; /* of those that are ahead already, and found */
 } Wish;
 
 typedef struct {
@@ -65,7 +68,7 @@ typedef struct {
 
 static void scan_want(Scan *scan, ContentKind kind, guint32 first, gint64 bytes, gint items)
 {
-    scan->wishes[kind] = (Wish){true, first, bytes, items};
+    scan->wishes[kind] = (Wish){true, first, bytes, items, 0};
     scan->whole = scan->whole || is_whole(kind);
     scan->needs_parts = scan->needs_parts || (!is_whole(kind) && kind != CONTENT_HEADERS);
 }
@@ -76,29 +79,44 @@ static Wish *scan_wish(Scan *scan, ContentKind kind, guint32 uid)
     return wish->wanted && uid >= wish->first ? wish : NULL;
 }
 
+/* Whether it is to be asked for before anybody wants it. */
+static bool is_to_ask(const Scan *scan, const Wish *wish, const Need *need)
+{
+    ContentKey key = need_content_key(need);
+    if (ahead_is_asked(scan->mailbox, &key))
+        return false;
+    return need->encoded_size <= ITEM_MAX ||
+           (ranged_suits(scan->mailbox->engine, need) && wish->n_large < LARGE_MAX &&
+            !ranged_ask_ahead(scan->mailbox->engine, &key, 0));
+}
+
 static void scan_add(Scan *scan, guint32 uid, ContentKind kind, const LayoutNode *node)
 {
     StoreReader *reader = store_reader(scan->mailbox->engine->store);
     Wish *wish = scan_wish(scan, kind, uid);
     bool header = kind == CONTENT_HEADERS;
-    ContentKey key = {scan->mailbox->box, uid, kind, node->section};
-    if (!wish || wish->items <= 0 || (!header && node->encoded_size == 0) ||
-        content_exists(reader, &key) ||
-        (!scan->wanted_too &&
-         (node->encoded_size > ITEM_MAX || ahead_is_asked(scan->mailbox, &key))))
+    const Need need = {.kind = NEED_CONTENT,
+                       .box = scan->mailbox->box,
+                       .uid = uid,
+                       .content = kind,
+                       .section = node->section,
+                       .encoding = header ? NULL : node->encoding,
+                       .charset = header ? NULL : node->charset,
+                       .encoded_size = header ? -1 : (gint64)node->encoded_size};
+    ContentKey key = need_content_key(&need);
+    if (!wish || wish->items <= 0 || need.encoded_size == 0 || content_exists(reader, &key) ||
+        (!scan->wanted_too && !is_to_ask(scan, wish, &need)))
         return;
     AheadItem *item = g_new0(AheadItem, 1);
-    item->need = (Need){.kind = NEED_CONTENT,
-                        .box = key.box,
-                        .uid = uid,
-                        .content = kind,
-                        .section = g_strdup(node->section),
-                        .encoding = header ? NULL : g_strdup(node->encoding),
-                        .charset = header ? NULL : g_strdup(node->charset),
-                        .encoded_size = header ? -1 : (gint64)node->encoded_size};
+    g_autofree Need *copy = need_copy(&need);
+    item->need = *copy;
+    item->large = need.encoded_size > ITEM_MAX;
     item->weight = header ? HEADER_WEIGHT : node->encoded_size;
+    if (item->large && !scan->wanted_too)
+        item->weight = MIN(item->weight, (guint64)MAX(wish->bytes, (gint64)BUDGET_MIN));
     wish->bytes -= (gint64)item->weight;
     wish->items--;
+    wish->n_large += item->large;
     g_ptr_array_add(scan->items, item);
 }
 
@@ -180,11 +198,30 @@ static void scan_run(Scan *scan)
 /* --- one reader --- */
 
 /* What was asked for and not read yet. */
-typedef struct {
+typedef struct Coming {
     guint32 uid;
     char *section;
-    guint64 weight; /* 0: it was passed over */
+    guint64 weight;       /* 0: it was passed over */
+    guint64 large, asked; /* all of its bytes, when it is over ITEM_MAX, and those asked for */
 } Coming;
+
+static Coming *coming_new(const Need *need, guint64 weight)
+{
+    Coming *coming = g_new0(Coming, 1);
+    *coming = (Coming){.uid = need->uid, .section = g_strdup(need->section), .weight = weight};
+    if (need->encoded_size > ITEM_MAX) {
+        coming->large = (guint64)need->encoded_size;
+        coming->asked = weight;
+    }
+    return coming;
+}
+
+static Coming *coming_copy(const Coming *coming)
+{
+    Coming *copy = g_memdup2(coming, sizeof(*coming));
+    copy->section = g_strdup(coming->section);
+    return copy;
+}
 
 static void coming_free(gpointer data)
 {
@@ -195,7 +232,9 @@ static void coming_free(gpointer data)
 static void stream_restart(AheadStream *stream)
 {
     g_queue_clear_full(&stream->coming, coming_free);
+    g_clear_pointer(&stream->current, coming_free);
     stream->weight = 0;
+    stream->n_large = 0;
     stream->budget = 0;
     stream->scanned = 0;
 }
@@ -209,9 +248,28 @@ void ahead_stream_clear(AheadStream *stream)
 
 static void stream_drop(AheadStream *stream, GList *link)
 {
-    stream->weight -= ((Coming *)link->data)->weight;
+    const Coming *coming = link->data;
+    stream->weight -= coming->weight;
+    stream->n_large -= coming->large > 0;
     coming_free(link->data);
     g_queue_delete_link(&stream->coming, link);
+}
+
+/* It is read no more, or was never read to its end. */
+static void stream_drop_current(AheadStream *stream)
+{
+    if (!stream->current)
+        return;
+    stream->weight -= stream->current->weight;
+    g_clear_pointer(&stream->current, coming_free);
+}
+
+/* Takes it. */
+static void stream_set_current(AheadStream *stream, Coming *coming)
+{
+    stream_drop_current(stream);
+    stream->current = coming;
+    stream->weight += coming->weight;
 }
 
 /* What comes before this message was passed over; the last few of it are remembered: with several
@@ -242,10 +300,13 @@ static bool stream_meet(AheadStream *stream, const Need *need, guint64 most)
             continue;
         guint64 read = coming->weight;
         bool late = read == 0;
+        Coming *large = coming->large ? coming_copy(coming) : NULL;
         stream_drop(stream, link);
         guint64 budget = stream_pass(stream, need->uid) > read && !late ? stream->budget / 2
                                                                         : stream->budget * 2;
         stream->budget = CLAMP(budget, MIN(BUDGET_MIN, most), most);
+        if (large)
+            stream_set_current(stream, large);
         return true;
     }
     stream_pass(stream, need->uid);
@@ -311,10 +372,32 @@ static guint32 stream_first(const AheadStream *stream)
 
 static void stream_take(AheadStream *stream, const AheadItem *item)
 {
-    Coming *coming = g_new(Coming, 1);
-    *coming = (Coming){item->need.uid, g_strdup(item->need.section), item->weight};
-    g_queue_push_tail(&stream->coming, coming);
+    g_queue_push_tail(&stream->coming, coming_new(&item->need, item->weight));
     stream->weight += item->weight;
+    stream->n_large += item->large;
+}
+
+/* Of a large one, what there is room for now. */
+static void top_up(Mailbox *mailbox, AheadStream *stream, ContentKind kind, Coming *coming)
+{
+    ContentKey key = {mailbox->box, coming->uid, kind, coming->section};
+    guint64 room = stream->budget - MIN(stream->weight, stream->budget);
+    guint64 rest = coming->large - MIN(coming->asked, coming->large);
+    if (rest == 0 || room < MIN(rest, BUDGET_MIN))
+        return;
+    coming->asked += MIN(rest, room);
+    coming->weight += MIN(rest, room);
+    stream->weight += MIN(rest, room);
+    ranged_ask_ahead(mailbox->engine, &key, coming->asked);
+}
+
+static void stream_top_up(Mailbox *mailbox, AheadStream *stream, ContentKind kind)
+{
+    if (stream->current)
+        top_up(mailbox, stream, kind, stream->current);
+    for (GList *link = stream->coming.head; link && stream->n_large; link = link->next)
+        if (((Coming *)link->data)->weight)
+            top_up(mailbox, stream, kind, link->data);
 }
 
 static bool has_enough(AheadStream *stream)
@@ -348,10 +431,13 @@ static void fill(Mailbox *mailbox, ContentKind kind, guint32 uid)
         AheadStream *stream = ahead_stream(mailbox, k);
         if (k != kind && (is_whole(k) || is_whole(kind) || !is_in_step(stream, uid)))
             continue;
+        if (stream->current && stream->current->uid < uid)
+            stream_drop_current(stream);
         if (stream_first(stream) <= first && has_enough(stream))
             return;
         scan_want(&scan, k, stream_first(stream), (gint64)(stream->budget - stream->weight),
                   ITEMS_MAX - (gint)g_queue_get_length(&stream->coming));
+        scan.wishes[k].n_large = stream->n_large;
     }
     scan_run(&scan);
     for (guint i = 0; i < scan.items->len; i++) {
@@ -393,6 +479,7 @@ void ahead_note(Mailbox *mailbox, const Need *need)
     AheadStream *stream = ahead_stream(mailbox, need->content);
     if (stream->last_uid == need->uid && g_strcmp0(stream->section, need->section) == 0)
         return;
+    stream_drop_current(stream);
     if (!stream_meet(stream, need, most)) {
         if (is_next(mailbox, stream, need))
             stream->budget = MIN(MAX(stream->budget * 2, first_budget(need)), most);
@@ -406,6 +493,27 @@ void ahead_note(Mailbox *mailbox, const Need *need)
     stream->last_uid = need->uid;
     g_free(stream->section);
     stream->section = g_strdup(need->section);
-    if (stream->budget)
-        fill(mailbox, need->content, need->uid);
+    if (!stream->budget)
+        return;
+    if (!stream->current && ranged_suits(mailbox->engine, need))
+        stream_set_current(stream, coming_new(need, 0));
+    stream_top_up(mailbox, stream, need->content);
+    fill(mailbox, need->content, need->uid);
+}
+
+void ahead_went_on(Mailbox *mailbox, const ContentKey *key, guint64 encoded)
+{
+    guint64 most = mailbox->engine->config.prefetch;
+    if (key->kind >= AHEAD_KINDS || !mailbox->ahead || mailbox->box != key->box)
+        return;
+    AheadStream *stream = ahead_stream(mailbox, key->kind);
+    Coming *current = stream->current;
+    if (!current || current->uid != key->uid || strcmp(current->section, key->section) != 0)
+        return;
+    guint64 left = current->asked - MIN(current->asked, encoded);
+    stream->weight -= current->weight - MIN(left, current->weight);
+    current->weight = MIN(left, current->weight);
+    stream->budget = MIN(stream->budget * 2, most);
+    stream_top_up(mailbox, stream, key->kind);
+    fill(mailbox, key->kind, key->uid);
 }

@@ -342,6 +342,7 @@ Engine *engine_new(const EngineConfig *config, GError **error)
     pthread_condattr_destroy(&monotonic);
     engine->shared.state = POOL_CONNECTING;
     engine->shared.offline = config->offline;
+    engine->opening = g_hash_table_new(g_str_hash, g_str_equal);
     engine->shared.ranged = g_hash_table_new(g_str_hash, g_str_equal);
     engine->shared.corrected = g_hash_table_new_full(g_str_hash, g_str_equal, g_free, NULL);
     engine->shared.fresh_until = g_hash_table_new_full(NULL, NULL, NULL, g_free);
@@ -368,6 +369,7 @@ void engine_free(Engine *engine)
     g_hash_table_unref(engine->jobs);
     g_hash_table_unref(engine->waiters);
     g_hash_table_unref(engine->mailboxes);
+    g_hash_table_unref(engine->opening);
     g_hash_table_unref(engine->shared.ranged);
     g_hash_table_unref(engine->shared.corrected);
     g_hash_table_unref(engine->shared.fresh_until);

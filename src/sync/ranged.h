@@ -33,7 +33,7 @@ struct Ranged {
     guint32 block_size, block_encoded; /* of every block but the last; decoded, and as sent */
     guint64 n_blocks, encoded;
     guint8 last;                  /* byte, as the ends have it */
-    void (*wake)(Ranged *ranged); /* there is something to read ahead */
+    void (*wake)(Ranged *ranged); /* there is something to read ahead, or reading went on */
 
     pthread_mutex_t lock; /* a leaf; the engine's lock of what is shared may be held around it */
     guint opens;          /* goes up only under that lock, too */
@@ -45,7 +45,10 @@ struct Ranged {
     guint64 frontier;           /* decoded */
     guint64 run_start, run_end; /* what was read forward without a gap */
     guint64 ahead_end;          /* up to where to read ahead */
+    guint64 run_told;           /* up to where the loop knows that it was read */
     bool idle;                  /* nothing is in flight: wake has to be called */
+    bool expected;              /* somebody is expected to read it from its start on; */
+    bool met;                   /* somebody opened it */
     GError *failed;             /* nothing more will come */
 
     /* the loop's */
@@ -102,7 +105,11 @@ bool ranged_note_wake(Ranged *ranged);
 /* The blocks [first, end) to read ahead now; false: none. */
 bool ranged_ahead(Ranged *ranged, guint64 *first_out, guint64 *end_out);
 void ranged_stop_ahead(Ranged *ranged);
+/* Its first bytes are to be here when somebody opens it: so many, as sent. */
+void ranged_note_expected(Ranged *ranged, guint64 encoded);
 void ranged_set_idle(Ranged *ranged, bool idle);
+/* Up to where it was read without a gap from its start on, as sent; 0: it was not. */
+guint64 ranged_read_up_to(Ranged *ranged);
 
 /* --- ranged_table.c --- */
 
@@ -122,6 +129,7 @@ void ranged_free_all(Engine *engine);
 
 void ranged_pump(Ranged *ranged); /* does what there is to do */
 void ranged_add_job(Ranged *ranged, Job *job);
+void ranged_expect(Ranged *ranged, guint64 encoded); /* ranged_note_expected(), and fetches them */
 
 /* --- ranged_stream.c --- */
 

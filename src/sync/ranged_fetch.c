@@ -18,6 +18,7 @@ typedef struct {
     Mailbox *mailbox;       /* a reference */
     guint64 first, count;   /* blocks; none when it is streamed */
     guint64 origin, length; /* on the wire */
+    Command *command;
     bool answered, taken;
     bool named; /* something of this section came, but not this piece */
     GError *error;
@@ -281,7 +282,7 @@ static void on_done(Command *command, CommandResult result, const Response *tagg
 /* Takes the chunk. */
 static void send(Ranged *self, CommandLane lane, Chunk *chunk)
 {
-    Command *command = command_new(lane, on_done, chunk);
+    Command *command = chunk->command = command_new(lane, on_done, chunk);
     chunk->mailbox = mailbox_ref(self->mailbox);
     command_text_add(command->text,
                      "UID FETCH %u (UID BODY.PEEK[%s]<%" G_GUINT64_FORMAT ".%" G_GUINT64_FORMAT
@@ -413,11 +414,31 @@ void ranged_pump(Ranged *ranged)
 
 /* --- the start --- */
 
+/* What was asked for ahead, and is waited for now, is ahead of nobody any more. */
+static void hurry(Ranged *self, const Need *need)
+{
+    guint64 first = ranged_block_of(self, need->offset);
+    guint64 end = ranged_block_end(self, need->offset + need->length);
+    for (guint i = 0; i < self->chunks->len; i++) {
+        const Chunk *chunk = self->chunks->pdata[i];
+        if (self->streamed || (chunk->first < end && chunk->first + chunk->count > first))
+            session_hurry(self->mailbox->session, chunk->command);
+    }
+}
+
 void ranged_add_job(Ranged *ranged, Job *job)
 {
     ranged->used_us = clock_mono_us();
     ranged->stalled = false;
     g_ptr_array_add(ranged->jobs, job_ref(job));
+    if (ranged->held && ranged->generation == ranged->mailbox->generation)
+        hurry(ranged, &job->need);
+    ranged_pump(ranged);
+}
+
+void ranged_expect(Ranged *ranged, guint64 encoded)
+{
+    ranged_note_expected(ranged, encoded);
     ranged_pump(ranged);
 }
 

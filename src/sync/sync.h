@@ -81,6 +81,7 @@ struct Engine {
     GHashTable *jobs;      /* key -> Job */
     GHashTable *waiters;   /* handle -> Waiter */
     GHashTable *mailboxes; /* canonical name -> Mailbox */
+    GHashTable *opening;   /* name -> what is being found out of a large content (ranged_open.c) */
     GSource *tick;         /* while somebody waits: deadlines */
     GSource *poll;
     GSource *evict;
@@ -363,9 +364,18 @@ void sizes_clear(MailboxSizes *sizes);
 void content_job_start(Job *job);
 void content_job_fetch(Job *job); /* whole, whatever its size */
 void ranged_job_start(Job *job);
+/* Whether a need of a content is one that can be met by ranges: large, and not of text. */
+bool ranged_suits(const Engine *engine, const Need *need);
+/* Somebody is expected to read a content that suits: finds out whether it can be, and fetches so
+ * many bytes, as sent, from its start on. */
+void ranged_open_ahead(Mailbox *mailbox, const Need *need, guint64 encoded);
+/* Of one of which that was begun, or done: so many bytes. False: it was not. */
+bool ranged_ask_ahead(Engine *engine, const ContentKey *key, guint64 encoded);
 /* A content is wanted, or was opened for the first time since it came: brings what is likely to be
  * read next (ahead.c). */
 void ahead_note(Mailbox *mailbox, const Need *need);
+/* A ranged content was read up to here, as sent, from its start on. */
+void ahead_went_on(Mailbox *mailbox, const ContentKey *key, guint64 encoded);
 /* It is on its way: that will answer the job. */
 bool ahead_brings(Mailbox *mailbox, const Need *need);
 void ahead_free(Ahead *ahead);

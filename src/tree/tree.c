@@ -311,8 +311,8 @@ TreeStatus call_size_known(const Call *call, const Node *node)
     if (node->kind == &kind_maildir_cur || node->kind == &kind_maildir_new ||
         node->kind == &kind_maildir_tmp)
         return call_messages_fresh(call, &node->box);
-    if (node->kind != &kind_part || !node->part || !base64_map_applies(node->part) ||
-        tree_ask_is_settled(call->ask, NEED_SIZES) ||
+    if (call->tree->config.exact || node->kind != &kind_part || !node->part ||
+        !base64_map_applies(node->part) || tree_ask_is_settled(call->ask, NEED_SIZES) ||
         store_size_get(call->reader, ino->box, ino->uid, CONTENT_DECODED, node->part->section) >= 0)
         return TREE_OK;
     return call_need(call, NEED_SIZES, ino->box, ino->uid);
@@ -369,6 +369,17 @@ void entry_set_content_size(const Call *call, const ContentKey *key, guint64 est
         entry->attr_ttl = 0;
 }
 
+/* Where files are not opened, an entry is told as it will be read, or not yet. In a listing, and
+ * for a name, the attributes of what came and was not used yet are not told either: so who comes to
+ * it is seen, and what is next can be brought. */
+static bool is_final(const Call *call, const TreeEntry *entry, bool is_named)
+{
+    if (!call->tree->config.exact || !S_ISREG(entry->st.st_mode) ||
+        !tree_ino_is_content(entry->ino))
+        return true;
+    return entry->attr_ttl > 0 && !(is_named && content_any_unused(call->tree->config.store));
+}
+
 bool listing_add(const Listing *listing, guint64 cookie, const char *name, const Node *node)
 {
     TreeEntry entry = {.ino = node->number};
@@ -377,9 +388,9 @@ bool listing_add(const Listing *listing, guint64 cookie, const char *name, const
         return true;
     if (listing->full)
         node_entry(listing->call, node, &entry);
+    if (!listing->full || !is_final(listing->call, &entry, true))
+        entry = (TreeEntry){.ino = node->number, .st.st_mode = node->kind->mode};
     entry.st.st_ino = node->number;
-    if (!listing->full)
-        entry.st.st_mode = node->kind->mode;
     return listing->add(name, &entry, cookie, listing->data);
 }
 
@@ -422,6 +433,37 @@ static TreeStatus end(const Call *call, TreeStatus status)
     return store_reader_check(call->reader, NULL) ? status : call_error(call, EIO);
 }
 
+static TreeStatus open_from_store(const Call *call, guint64 ino, Node *node, TreeFile **file_out)
+{
+    TreeStatus status;
+
+    store_reader_check(call->reader, NULL); /* what failed before is not this call's */
+    status = node_load(call, ino, node);
+    if (status == TREE_OK && node->kind->open)
+        status = node->kind->open(call, node, file_out);
+    else if (status == TREE_OK)
+        status = call_error(call, S_ISDIR(node->kind->mode) ? EISDIR : ELOOP); /* a link */
+    return end(call, status);
+}
+
+/* What an open would wait for, and say to who reads ahead, where there are none. */
+static TreeStatus make_final(const Call *call, TreeEntry *entry, bool is_named)
+{
+    g_auto(Node) node = {0};
+    TreeFile *file = NULL;
+    TreeStatus status;
+
+    if (is_final(call, entry, is_named))
+        return TREE_OK;
+    status = open_from_store(call, entry->ino, &node, &file);
+    if (status == TREE_OK) {
+        entry_set_size(entry, tree_file_size(file));
+        entry->attr_ttl = NODE_TTL;
+    }
+    tree_file_close(file);
+    return status;
+}
+
 TreeStatus tree_lookup(Tree *tree, TreeAsk *ask, guint64 parent, const char *name, TreeEntry *out)
 {
     Call call = call_of(tree, ask);
@@ -435,7 +477,8 @@ TreeStatus tree_lookup(Tree *tree, TreeAsk *ask, guint64 parent, const char *nam
         status = call_error(&call, ENAMETOOLONG);
     else if (status == TREE_OK)
         status = dir.kind->lookup(&call, &dir, name, out);
-    return end(&call, status);
+    status = end(&call, status);
+    return status == TREE_OK ? make_final(&call, out, true) : status;
 }
 
 TreeStatus tree_getattr(Tree *tree, TreeAsk *ask, guint64 ino, TreeEntry *out)
@@ -448,7 +491,8 @@ TreeStatus tree_getattr(Tree *tree, TreeAsk *ask, guint64 ino, TreeEntry *out)
         status = call_size_known(&call, &node);
     if (status == TREE_OK)
         node_entry(&call, &node, out);
-    return end(&call, status);
+    status = end(&call, status);
+    return status == TREE_OK ? make_final(&call, out, false) : status;
 }
 
 TreeStatus tree_readlink(Tree *tree, TreeAsk *ask, guint64 ino, char **target_out)
@@ -488,25 +532,13 @@ TreeStatus tree_readdir(Tree *tree, TreeAsk *ask, guint64 ino, guint64 after, bo
     return end(&call, status);
 }
 
-static TreeStatus open_from_store(const Call *call, guint64 ino, Node *node, TreeFile **file_out)
-{
-    TreeStatus status;
-
-    store_reader_check(call->reader, NULL); /* what failed before is not this call's */
-    status = node_load(call, ino, node);
-    if (status == TREE_OK && node->kind->open)
-        status = node->kind->open(call, node, file_out);
-    else if (status == TREE_OK)
-        status = call_error(call, S_ISDIR(node->kind->mode) ? EISDIR : ELOOP); /* a link */
-    return end(call, status);
-}
-
 TreeStatus tree_open(Tree *tree, TreeAsk *ask, guint64 ino, TreeFile **file_out)
 {
     Call call = {.tree = tree, .reader = store_reader(tree->config.store), .ask = ask};
     guint64 removals = content_removals(tree->config.store);
     g_auto(Node) node = {0};
-    TreeFile *file = opens_open(tree, ino, removals, &node);
+    /* Where files are not opened the kernel keeps what it has read. */
+    TreeFile *file = tree->config.exact ? NULL : opens_open(tree, ino, removals, &node);
     bool known = file;
     TreeStatus status = known ? TREE_OK : open_from_store(&call, ino, &node, &file);
 
@@ -515,7 +547,7 @@ TreeStatus tree_open(Tree *tree, TreeAsk *ask, guint64 ino, TreeFile **file_out)
 
         node_entry_begin(&call, &node, &entry);
         file_set_entry(file, &entry);
-        if (!known)
+        if (!known && !tree->config.exact)
             opens_note(tree, &node, file, removals);
         *file_out = file;
     } else {
@@ -639,6 +671,25 @@ guint64 tree_ino_message(guint32 box, guint32 uid)
 guint64 tree_ino_flags(guint32 box, guint32 uid)
 {
     return ino_pack(box, uid, LAYOUT_INDEX_FLAGS);
+}
+
+bool tree_ino_is_made(guint64 ino)
+{
+    const NodeKind *kind = node_kind_of_number(ino);
+
+    return kind && kind->made;
+}
+
+guint64 tree_ino_of_made(guint32 n)
+{
+    return ino_pack(0, n, SLOT_MADE);
+}
+
+bool tree_ino_is_content(guint64 ino)
+{
+    Ino bits = ino_unpack(ino);
+
+    return bits.box && bits.slot != LAYOUT_INDEX_FLAGS;
 }
 
 guint64 tree_ino_raw_box(guint32 box)

@@ -31,6 +31,8 @@ const void *content_memory(const Content *content, gsize *size_out);
 /* This open was the first since it was written: whoever keeps track of what is read need not hear
  * of later ones. */
 bool content_is_first_use(const Content *content);
+/* Some content came a moment ago that nobody opened yet. */
+bool content_any_unused(Store *store);
 bool content_exists(StoreReader *reader, const ContentKey *key); /* no atime update */
 
 /* What a content was opened by, to open it again without a question to the database. It is void

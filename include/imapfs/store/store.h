@@ -38,6 +38,12 @@ bool store_disk(Store *store, struct statvfs *out);
  * thread's reads since it was last asked. */
 StoreReader *store_reader(Store *store);
 bool store_reader_check(StoreReader *reader, GError **error);
+/* This thread's reader keeps what it sees from one question to the next until something is
+ * committed, and does not take the file's locks anew for each. The thread calls store_reader_rest()
+ * before it sleeps for long, and with stale now and then: what is kept holds up the checkpoints. */
+void store_reader_keep(StoreReader *reader);
+/* Lets go of what is kept; stale: only if something was committed since. */
+void store_reader_rest(StoreReader *reader, bool stale);
 
 /* --- mailboxes --- */
 

@@ -339,6 +339,10 @@ static void op_init(void *userdata, struct fuse_conn_info *connection)
      * loses it only where opens go unanswered (ENOSYS). */
     connection->want |= connection->capable & FUSE_CAP_ATOMIC_O_TRUNC;
     connection->want |= connection->capable & FUSE_CAP_CACHE_SYMLINKS;
+    /* Left to itself the kernel asks for the attributes of a directory's first names only, and then
+     * for each of the others when a walk comes there. Which listings have them is decided in the
+     * tree. */
+    connection->want &= ~(unsigned)FUSE_CAP_READDIRPLUS_AUTO;
     if (front->exact)
         init_exact(front, connection);
 }

@@ -42,6 +42,16 @@ void tree_free(Tree *tree)
     g_free(tree);
 }
 
+void tree_keep(Tree *tree)
+{
+    store_reader_keep(store_reader(tree->config.store));
+}
+
+void tree_rest(Tree *tree, bool stale)
+{
+    store_reader_rest(store_reader(tree->config.store), stale);
+}
+
 void tree_ask_clear(TreeAsk *ask)
 {
     need_clear(&ask->need);
@@ -355,6 +365,8 @@ void entry_set_content_size(const Call *call, const ContentKey *key, guint64 est
     gint64 exact = store_size_get(call->reader, key->box, key->uid, key->kind, key->section);
 
     entry_set_size(entry, exact >= 0 ? (guint64)exact : estimate);
+    proven =
+        proven || store_size_is_proven(call->reader, key->box, key->uid, key->kind, key->section);
     if (exact < 0 || !(proven || content_exists(call->reader, key)))
         entry->attr_ttl = 0;
 }
@@ -497,14 +509,26 @@ TreeStatus tree_readlink(Tree *tree, TreeAsk *ask, guint64 ino, char **target_ou
     return end(&call, status);
 }
 
+/* Whoever walks a tree (grep -r, find) lists a directory to its end before looking at what is in
+ * it, and is then spared a question for each entry. Where attributes cost something, and in large
+ * mailboxes, as whoever only wants names pays for them too, only the first ones are told. */
+#define FULL_MAX 32768
+
+static bool lists_attributes(const Node *dir, guint64 after)
+{
+    return after == 0 || dir->kind == &kind_message ||
+           (dir->kind == &kind_mailbox && dir->box.exists <= FULL_MAX);
+}
+
 TreeStatus tree_readdir(Tree *tree, TreeAsk *ask, guint64 ino, guint64 after, bool full,
                         TreeAdd add, gpointer data)
 {
     Call call = call_of(tree, ask);
-    Listing listing = {.call = &call, .after = after, .full = full, .add = add, .data = data};
+    Listing listing = {.call = &call, .after = after, .add = add, .data = data};
     g_auto(Node) dir = {0};
     TreeStatus status = node_load(&call, ino, &dir);
 
+    listing.full = full && status == TREE_OK && lists_attributes(&dir, after);
     if (status == TREE_OK)
         status = dir.kind->readdir ? dir.kind->readdir(&dir, &listing) : call_error(&call, ENOTDIR);
     return end(&call, status);

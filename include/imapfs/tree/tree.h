@@ -31,6 +31,11 @@ Tree *tree_new(const TreeConfig *config);
 void tree_free(Tree *tree);
 G_DEFINE_AUTOPTR_CLEANUP_FUNC(Tree, tree_free)
 
+/* The calling thread asks one question after the other: what it sees of the store is kept between
+ * them (store_reader_keep). tree_rest() as store_reader_rest(). */
+void tree_keep(Tree *tree);
+void tree_rest(Tree *tree, bool stale);
+
 #define TREE_ROOT_INO 1
 
 typedef enum {

@@ -147,7 +147,7 @@ void ranged_stream_rewind(Ranged *ranged);
 /* --- ranged_keep.c --- */
 
 /* The exact size into the index, for stat. */
-bool ranged_put_size(Ranged *ranged, guint64 size, GError **error);
+bool ranged_put_size(Ranged *ranged, guint64 size, bool computed, GError **error);
 void ranged_keep_start(Ranged *ranged);
 void ranged_keep_stop(Ranged *ranged);
 

@@ -84,7 +84,7 @@ static Ranged *make_ranged(Ends *ends, GError **error)
         return NULL;
     Ranged *ranged =
         ranged_new(engine, &key, ends->name, ends->encoded, ends->base64 ? &map : NULL, fd, last);
-    if (!ranged_put_size(ranged, map.decoded, error)) {
+    if (!ranged_put_size(ranged, map.decoded, true, error)) {
         ranged_unref(ranged);
         return NULL;
     }

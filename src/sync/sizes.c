@@ -131,11 +131,10 @@ static bool write_sizes(SizeFetch *fetch, GError **error)
         return false;
     for (guint i = 0; i < fetch->parts->len; i++) {
         const Part *part = g_ptr_array_index(fetch->parts, i);
-        if (part->size < 0 || store_size_get(store_txn_reader(txn), fetch->box, fetch->uid,
-                                             CONTENT_DECODED, part->section) >= 0)
+        if (part->size < 0)
             continue;
-        if (!store_size_put(txn, fetch->box, fetch->uid, CONTENT_DECODED, part->section,
-                            (guint64)part->size, error)) {
+        if (!store_size_put_computed(txn, fetch->box, fetch->uid, CONTENT_DECODED, part->section,
+                                     (guint64)part->size, error)) {
             store_rollback(txn);
             return false;
         }

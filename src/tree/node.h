@@ -234,8 +234,8 @@ bool box_is_selectable(const StoreBox *box);
 void entry_set_size(TreeEntry *entry, guint64 size);
 void entry_set_seconds(TreeEntry *entry, gint64 seconds);
 void entry_set_ns(TreeEntry *entry, gint64 ns);
-/* The exact size when it is known, else the estimate with attr_ttl 0. proven: a size in the store
- * is one that was read to the end, so the kernel may keep it. */
+/* The exact size when it is known, else the estimate with attr_ttl 0. proven: no size of such a
+ * content was computed, so the kernel may keep what is in the store. */
 void entry_set_content_size(const Call *call, const ContentKey *key, guint64 estimate, bool proven,
                             TreeEntry *entry);
 

@@ -259,6 +259,10 @@ class TestExact(ExactCase):
         path = os.path.join(again.message("INBOX", 2), "body.txt")
         self.assertEqual(os.stat(path).st_size, len(self.mails[1].text.encode()))
         self.assert_fails((errno.ENETUNREACH, errno.ETIMEDOUT), again.read, path)
+        for uid, made in enumerate(self.mails, 1):  # also those that might have been computed
+            for name, data in made.attachments:
+                path_of_it = os.path.join(again.message("INBOX", uid), "attachments", name)
+                self.assertEqual(os.stat(path_of_it).st_size, len(data))
         self.link.resume()
         self.soon(lambda: "connection: online" in again.status(), what="the connection")
         self.assertEqual(again.text(path), self.mails[1].text)

@@ -140,6 +140,9 @@ typedef enum {
 } ContentKind;
 gint64 store_size_get(StoreReader *reader, guint32 box, guint32 uid, ContentKind kind,
                       const char *section);
+/* It is known from when all of it was here, and not from what its ends look like. */
+bool store_size_is_proven(StoreReader *reader, guint32 box, guint32 uid, ContentKind kind,
+                          const char *section);
 
 /* --- writing --- */
 
@@ -189,6 +192,9 @@ bool store_msg_remove(StoreTxn *txn, guint32 box, const UidSet *uids, UidSet *re
 bool store_structure_put(StoreTxn *txn, guint32 box, guint32 uid, const char *text, GError **error);
 bool store_size_put(StoreTxn *txn, guint32 box, guint32 uid, ContentKind kind, const char *section,
                     guint64 size, GError **error);
+/* One that was computed from its ends: only where none is known. */
+bool store_size_put_computed(StoreTxn *txn, guint32 box, guint32 uid, ContentKind kind,
+                             const char *section, guint64 size, GError **error);
 
 /* Names in directories of mailboxes (parent 0: the top) that mean something else after this
  * transaction, for reasons of the log: since it began, or since this was called. Of StoreName;

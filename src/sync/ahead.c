@@ -31,6 +31,8 @@
 #define SCAN_MAX 128         /* messages looked at in one go */
 #define NEXT_FEW 4           /* so many may be left out without ending the sequence */
 #define IN_STEP 4            /* UIDs between what is read of kinds that are read together */
+#define KEPT_PART 16         /* of what is ahead, reads of so much may be told later; */
+#define KEPT_MAX 8           /* so many at most */
 #define STRAGGLERS 16        /* programs with several threads are so far apart, or less */
 
 static const LayoutKind layout_kind_of[] = {
@@ -498,6 +500,26 @@ static void expect_walk(Mailbox *mailbox, const Need *need)
         fill_structures(mailbox, need->uid, STRUCTURES_FEW);
 }
 
+/* How many reads need not be told at once: where many small ones are ahead, a few make no
+ * difference, and waking the loop for each costs as much as all the rest. */
+static guint reads_to_keep(Mailbox *mailbox, ContentKind kind)
+{
+    const AheadStream *stream = ahead_stream(mailbox, kind);
+    guint n = g_queue_get_length((GQueue *)&stream->coming);
+    if (is_whole(kind) || ahead_stream(mailbox, CONTENT_DECODED)->budget || n < KEPT_PART)
+        return 0;
+    return MIN(n / KEPT_PART, KEPT_MAX);
+}
+
+static void keep_reads(Mailbox *mailbox, ContentKind kind)
+{
+    Engine *engine = mailbox->engine;
+    guint kept = reads_to_keep(mailbox, kind);
+    pthread_mutex_lock(&engine->shared.lock);
+    engine->shared.reads_kept = kept;
+    pthread_mutex_unlock(&engine->shared.lock);
+}
+
 /* --- the calls --- */
 
 static bool is_foreseeable(const Need *need)
@@ -536,6 +558,7 @@ void ahead_note(Mailbox *mailbox, const Need *need)
     stream->last_uid = need->uid;
     g_free(stream->section);
     stream->section = g_strdup(need->section);
+    keep_reads(mailbox, need->content);
     if (!stream->budget) {
         expect_walk(mailbox, need);
         return;

@@ -31,7 +31,7 @@ const OptionSpec option_specs[N_OPTIONS] = {
     [OPT_MAX_CONNECTIONS] = {"max-connections", OPTION_NUMBER, false, "N", "4", NULL, 1, 16,
                              "connections to the server at most"},
     [OPT_COMPRESS] = {"compress", OPTION_CHOICE, false, "auto|yes|no", "auto", NULL, 0, 0,
-                      "compress the traffic where the server can (auto: not on this host)"},
+                      "compress the traffic where the server can (auto: unless it is near)"},
     [OPT_DISABLE] = {"disable", OPTION_WORDS, false, "CAPABILITY[:...]", NULL, NULL, 0, 0,
                      "act as if the server had not announced these"},
     [OPT_MODE] = {"mode", OPTION_CHOICE, false, "online|disconnected|offline", "disconnected", NULL,

@@ -80,18 +80,12 @@ static bool choose_target(Settings *settings, const Options *options, const Sour
            choose_port(target, options, source, error);
 }
 
-/* Compressing costs processor time and wins nothing where no wire is. */
-static bool want_compression(const Options *options, const NetTarget *target)
+static AccountCompress choose_compression(const Options *options)
 {
     const char *word = options_text(options, OPT_COMPRESS);
-    if (strcmp(word, "auto") != 0)
-        return strcmp(word, "yes") == 0;
-    if (target->security == NET_TUNNEL || !target->host)
-        return false;
-    g_autoptr(GInetAddress) address = g_inet_address_new_from_string(target->host);
-    bool here = strcmp(target->host, "localhost") == 0 ||
-                (address && g_inet_address_get_is_loopback(address));
-    return !here;
+    return strcmp(word, "yes") == 0  ? COMPRESS_YES
+           : strcmp(word, "no") == 0 ? COMPRESS_NO
+                                     : COMPRESS_AUTO;
 }
 
 static char **upper_words(const Options *options, OptionId id)
@@ -195,7 +189,7 @@ static bool fill(Settings *settings, Options *options, const char *text, const c
     account->timeout_ms = account->target.timeout_ms;
     account->max_connections = (guint)options_number(options, OPT_MAX_CONNECTIONS);
     account->disable = upper_words(options, OPT_DISABLE);
-    account->compress = want_compression(options, &account->target);
+    account->compress = choose_compression(options);
     settings->trace_path = g_strdup(options_text(options, OPT_TRACE));
     const char *debug = options_text(options, OPT_DEBUG);
     settings->debug = g_strdup(debug ? debug : g_getenv("IMAPFS_DEBUG"));

@@ -184,7 +184,6 @@ void session_hurry(Session *session, Command *command)
         Segment *segment = l->data;
         if (!g_queue_remove(&segment->lanes[LANE_BACKGROUND], command))
             continue;
-        command->lane = LANE_FOREGROUND;
         g_queue_push_tail(&segment->lanes[LANE_FOREGROUND], command);
         session_wake(session);
         return;
@@ -225,7 +224,7 @@ static guint count_lane(const Session *session, CommandLane lane)
     guint n = 0;
     for (GList *l = session->queue.in_flight.head; l; l = l->next) {
         const Command *command = l->data;
-        n += command != session->idle.command && command->lane == lane;
+        n += command != session->idle.command && command->lane == lane && !command->brief;
     }
     return n;
 }

@@ -20,12 +20,14 @@
 #include "imapfs/sync/structure_text.h"
 
 #define BUDGET_MIN (16u * 1024)
+#define STEP_MIN (128u * 1024)
 #define ITEM_MAX (1024u * 1024)
 #define HEADER_WEIGHT 4096 /* what a header is taken for: no server tells */
 #define ITEMS_MAX 512      /* ahead of the reader; */
 #define LARGE_MAX 6        /* of these over ITEM_MAX */
 #define STRUCTURE_MAX 16384
-#define STRUCTURES_AHEAD 256 /* messages after those asked for whose structure is to be known */
+#define STRUCTURES_AHEAD 256 /* messages after those asked for whose structure is to be known; */
+#define STRUCTURES_FEW 8     /* before it is clear that somebody goes on */
 #define SCAN_MAX 128         /* messages looked at in one go */
 #define NEXT_FEW 4           /* so many may be left out without ending the sequence */
 #define IN_STEP 4            /* UIDs between what is read of kinds that are read together */
@@ -358,7 +360,9 @@ static bool is_in_step(const AheadStream *stream, guint32 uid)
     const GList *next = stream->coming.head;
     while (next && ((const Coming *)next->data)->weight == 0)
         next = next->next;
-    guint64 until = next ? (guint64)((const Coming *)next->data)->uid + IN_STEP : stream->scanned;
+    guint64 until =
+        next ? ((const Coming *)next->data)->uid : MAX(stream->scanned, stream->last_uid);
+    until += IN_STEP;
     return stream->budget > 0 && stream->last_uid <= (guint64)uid + IN_STEP && until >= uid;
 }
 
@@ -400,26 +404,24 @@ static void stream_top_up(Mailbox *mailbox, AheadStream *stream, ContentKind kin
             top_up(mailbox, stream, kind, link->data);
 }
 
+/* So that little is asked for often: half of a small budget, but little of a large one, as the link
+ * may be idle meanwhile. */
 static bool has_enough(AheadStream *stream)
 {
-    return stream->weight * 2 > stream->budget ||
+    guint64 step = MIN(stream->budget / 2, MAX(stream->budget / 8, STEP_MIN));
+    return stream->weight + step > stream->budget ||
            g_queue_get_length(&stream->coming) * 2 > ITEMS_MAX;
 }
 
-/* The structures of what comes after those that were asked for. */
-static void fill_structures(Mailbox *mailbox, const Scan *scan)
+/* Structures after a message, when the next ones are not known. */
+static void fill_structures(Mailbox *mailbox, guint32 after, guint most)
 {
-    guint32 unknown = scan->unknown;
-    if (!unknown && scan->last && scan->needs_parts) {
-        g_autoptr(UidSet) next = store_msg_without_structure(store_reader(mailbox->engine->store),
-                                                             mailbox->box, scan->last, 1);
-        guint n;
-        const UidRange *ranges = uidset_ranges(next, &n);
-        if (n && ranges[0].lo - scan->last <= STRUCTURES_AHEAD)
-            unknown = ranges[0].lo;
-    }
-    if (unknown)
-        structure_ahead(mailbox, unknown);
+    g_autoptr(UidSet) next =
+        store_msg_without_structure(store_reader(mailbox->engine->store), mailbox->box, after, 1);
+    guint n;
+    const UidRange *ranges = uidset_ranges(next, &n);
+    if (n && ranges[0].lo - after <= most)
+        structure_ahead(mailbox, ranges[0].lo, most);
 }
 
 /* Of this kind, and of those that are read along with it. */
@@ -449,13 +451,51 @@ static void fill(Mailbox *mailbox, ContentKind kind, guint32 uid)
             ahead_stream(mailbox, k)->scanned = MAX(ahead_stream(mailbox, k)->scanned, scan.last);
     ahead_fetch(mailbox, scan.items);
     g_ptr_array_unref(scan.items);
-    fill_structures(mailbox, &scan);
+    if (scan.unknown)
+        structure_ahead(mailbox, scan.unknown, STRUCTURES_AHEAD);
+    else if (scan.last && scan.needs_parts)
+        fill_structures(mailbox, scan.last, STRUCTURES_AHEAD);
 }
 
 /* As many bytes as two of the kind that is read have, or more. */
 static guint64 first_budget(const Need *need)
 {
     return MAX(BUDGET_MIN, 2 * (guint64)MAX(0, need->encoded_size));
+}
+
+/* --- several kinds --- */
+
+/* Who reads several kinds of each message in turn, and one of this kind for the first time, reads
+ * all that there is. */
+static bool is_in_walk(Mailbox *mailbox, const Need *need)
+{
+    guint n = 0;
+    if (ahead_stream(mailbox, need->content)->last_uid != 0 || is_whole(need->content))
+        return false;
+    for (ContentKind k = 0; k < AHEAD_KINDS; k++)
+        n += !is_whole(k) && is_in_step(ahead_stream(mailbox, k), need->uid);
+    return n >= 2;
+}
+
+/* A second message is being read: what was read of the first is wanted of this one, too. */
+static void begin_others(Mailbox *mailbox, ContentKind kind, guint32 first_uid, guint64 most)
+{
+    for (ContentKind k = 0; k < AHEAD_KINDS; k++) {
+        AheadStream *stream = ahead_stream(mailbox, k);
+        if (k != kind && !is_whole(k) && !is_whole(kind) && stream->budget == 0 &&
+            stream->last_uid == first_uid)
+            stream->budget = MIN(BUDGET_MIN, most);
+    }
+}
+
+/* A second kind of a message is being read: somebody may go on to the next messages. */
+static void expect_walk(Mailbox *mailbox, const Need *need)
+{
+    bool second = false;
+    for (ContentKind k = 0; k < AHEAD_KINDS; k++)
+        second = second || (k != need->content && ahead_stream(mailbox, k)->last_uid == need->uid);
+    if (second)
+        fill_structures(mailbox, need->uid, STRUCTURES_FEW);
 }
 
 /* --- the calls --- */
@@ -481,7 +521,10 @@ void ahead_note(Mailbox *mailbox, const Need *need)
         return;
     stream_drop_current(stream);
     if (!stream_meet(stream, need, most)) {
-        if (is_next(mailbox, stream, need))
+        bool next = is_next(mailbox, stream, need);
+        if (next && stream->budget == 0)
+            begin_others(mailbox, need->content, stream->last_uid, most);
+        if (next || is_in_walk(mailbox, need))
             stream->budget = MIN(MAX(stream->budget * 2, first_budget(need)), most);
         else if (is_straggler(mailbox, stream, need))
             return;
@@ -493,8 +536,10 @@ void ahead_note(Mailbox *mailbox, const Need *need)
     stream->last_uid = need->uid;
     g_free(stream->section);
     stream->section = g_strdup(need->section);
-    if (!stream->budget)
+    if (!stream->budget) {
+        expect_walk(mailbox, need);
         return;
+    }
     if (!stream->current && ranged_suits(mailbox->engine, need))
         stream_set_current(stream, coming_new(need, 0));
     stream_top_up(mailbox, stream, need->content);

@@ -57,6 +57,7 @@ struct Ranged {
     bool held, acquiring, dropped;
     bool lost;         /* the session goes: nothing is sent until all in flight is back */
     bool stalled;      /* something failed: nothing is asked until somebody wants something */
+    bool in_turn;      /* it is one of several that are read one after the other */
     GPtrArray *chunks; /* of Chunk: in flight */
     GPtrArray *jobs;   /* of Job: NEED_RANGE, and NEED_CONTENT while it is streamed; references */
     gint64 used_us;

@@ -195,6 +195,7 @@ static void ask_end(Ends *ends, guint64 origin, guint length)
                      ends->need.uid, ends->section, origin, length);
     command->wants = 1ull << RESP_FETCH;
     command->expected = 1;
+    command->brief = !ends->job;
     command->on_untagged = on_body;
     command->on_progress = on_progress;
     session_submit(ends->mailbox->session, command);

@@ -358,7 +358,7 @@ void rehome_drop_adrift(Engine *engine);
 
 void structure_job_start(Job *job);
 /* Somebody reads in order and comes to this message soon: its structure and the next ones. */
-void structure_ahead(Mailbox *mailbox, guint32 uid);
+void structure_ahead(Mailbox *mailbox, guint32 uid, guint most);
 void sizes_job_start(Job *job);
 void sizes_clear(MailboxSizes *sizes);
 void content_job_start(Job *job);

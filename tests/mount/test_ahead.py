@@ -120,6 +120,30 @@ class TestAhead(Case):
         self.assertLess(len(self.server.commands(rb"UID FETCH .*BODY\.PEEK\[[H1]")), N // 2)
         self.check_once()
 
+    def test_attachments_are_left_alone(self):
+        """Who reads headers and texts, whatever their number, does not pay for what is beside."""
+        self.mails = [mail.message(number, "attachment") for number in range(N)]
+        self.uids = self.server.fill("Files", self.mails)
+        mounted = self.up()
+        names = mounted.messages("Files")
+        for uid, made in zip(self.uids, self.mails):
+            self.assertIn("Subject: ", mounted.text("Files", names[uid], "headers.txt"))
+            self.assertEqual(mounted.text("Files", names[uid], "body.txt"), made.text)
+        self.assertEqual(self.server.commands(rb"BODY\.PEEK\[2\](?!<)"), [])
+
+    def test_everything(self):
+        """... and who reads an attachment in such a walk has the next ones before he opens them."""
+        self.mails = [mail.message(number, "attachment") for number in range(N)]
+        self.uids = self.server.fill("Files", self.mails)
+        mounted = self.up()
+        names = mounted.messages("Files")
+        for uid, made in zip(self.uids, self.mails):
+            mounted.text("Files", names[uid], "headers.txt")
+            mounted.text("Files", names[uid], "body.txt")
+            for name, data in made.attachments:
+                self.assertEqual(mounted.read("Files", names[uid], "attachments", name), data)
+        self.assertLess(len(self.server.commands(rb"BODY\.PEEK\[2\](?!<)")), N // 2)
+
     def test_one_kind_is_read_no_more(self):
         """It is not brought for ever with the one that is."""
         mounted = self.up()

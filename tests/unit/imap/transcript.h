@@ -386,7 +386,7 @@ static inline void do_host(Script *script, const char *words)
 
 static inline void do_compress(Script *script, const char *words)
 {
-    script->account.compress = true;
+    script->account.compress = strcmp(words, "auto") == 0 ? COMPRESS_AUTO : COMPRESS_YES;
 }
 
 static inline void do_client_cert(Script *script, const char *words)

@@ -6,7 +6,6 @@
  * as it is not there or damaged, is asked of the server as if there was no twin. */
 #include "content_private.h"
 
-#include <string.h>
 #include <zlib.h>
 #include "imapfs/base/error.h"
 

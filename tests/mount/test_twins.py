@@ -61,6 +61,35 @@ class Twins:
             self.read(mounted, "All Mail", made)
         self.assertEqual(self.asked()[len(asked):], [])
 
+    def sizes(self, mounted, box, made):
+        folder = mounted.path(box, *mounted.messages(box).values(), "attachments")
+        self.assertEqual({name: os.stat(os.path.join(folder, name)).st_size
+                          for name in os.listdir(folder)},
+                         {name: len(data) for name, data in made.attachments})
+
+    def test_sizes(self):
+        made = mail.message(1, "attachment")
+        self.fill(made)
+        mounted = self.up()
+        self.sizes(mounted, "INBOX", made)
+        mounted.list("All Mail")
+        asked = self.asked()
+        self.assertTrue(asked)
+        self.sizes(mounted, "All Mail", made)
+        self.assertEqual(self.asked()[len(asked):], [])
+
+    def test_sizes_later(self):
+        """Both structures are known before the first size is."""
+        made = mail.message(1, "attachment")
+        self.fill(made)
+        mounted = self.up()
+        for box in ("INBOX", "All Mail"):
+            mounted.list(box, mounted.messages(box)[1], "attachments")
+        self.sizes(mounted, "INBOX", made)
+        asked = self.asked()
+        self.sizes(mounted, "All Mail", made)
+        self.assertEqual(self.asked()[len(asked):], [])
+
     def test_large(self):
         """A copy that is made while the program runs."""
         big = mail.big(5, TWO)

@@ -82,12 +82,9 @@ static void test_who(void **state)
         const char *name, *emailid;
         guint64 size;
         bool same;
-    } cases[] = {{"the same", "M1", 500, true},
-                 {"another size", "M1", 501, false},
-                 {"another id", "M2", 500, false},
-                 {"another case", "m1", 500, false},
-                 {"no id", NULL, 500, false},
-                 {"an empty one", "", 500, false}};
+    } cases[] = {{"the same", "M1", 500, true},    {"another size", "M1", 501, false},
+                 {"another id", "M2", 500, false}, {"another case", "m1", 500, false},
+                 {"no id", NULL, 500, false},      {"an empty one", "", 500, false}};
     Store *store = ((Fixture *)*state)->store;
     put_msg(store, 1, 1, "M1", 500, structure);
     put_msg(store, 1, 2, "", 500, structure);
@@ -376,12 +373,10 @@ static void test_sizes(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        STORE_TEST(test_who),           STORE_TEST(test_one_id_for_all),
-        STORE_TEST(test_copy),          STORE_TEST(test_one_file),
-        STORE_TEST(test_without_link),  STORE_TEST(test_abandoned),
-        STORE_TEST(test_batch),         STORE_TEST(test_structures_differ),
-        STORE_TEST(test_keys),          STORE_TEST(test_damaged),
-        STORE_TEST(test_damaged_bytes), STORE_TEST(test_evicted),
+        STORE_TEST(test_who),      STORE_TEST(test_one_id_for_all),    STORE_TEST(test_copy),
+        STORE_TEST(test_one_file), STORE_TEST(test_without_link),      STORE_TEST(test_abandoned),
+        STORE_TEST(test_batch),    STORE_TEST(test_structures_differ), STORE_TEST(test_keys),
+        STORE_TEST(test_damaged),  STORE_TEST(test_damaged_bytes),     STORE_TEST(test_evicted),
         STORE_TEST(test_sizes),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -205,14 +205,14 @@ static const struct {
     const char *word;
     bool (*run)(Story *story, StoreTxn *txn, char **arg, GError **error);
 } story_steps[] = {
-    {"put", step_put},      {"putid", step_put},      {"putgm", step_put},      {"twin", step_put},
-    {"flags", step_flags},  {"server", step_server},  {"claim", step_claim},
-    {"done", step_settle},  {"park", step_settle},    {"narrow", step_settle},
-    {"here", step_settle},  {"back", step_settle},    {"gone", step_gone},
-    {"renew", step_renew},  {"bind", step_bind},      {"cancel", step_person},
-    {"retry", step_person}, {"discard", step_person}, {"recover", step_recover},
-    {"keeps", step_keeps},  {"boxid", step_boxid},    {"lose", step_lose},
-    {"house", step_house},  {"drop", step_drop},
+    {"put", step_put},         {"putid", step_put},    {"putgm", step_put},
+    {"twin", step_put},        {"flags", step_flags},  {"server", step_server},
+    {"claim", step_claim},     {"done", step_settle},  {"park", step_settle},
+    {"narrow", step_settle},   {"here", step_settle},  {"back", step_settle},
+    {"gone", step_gone},       {"renew", step_renew},  {"bind", step_bind},
+    {"cancel", step_person},   {"retry", step_person}, {"discard", step_person},
+    {"recover", step_recover}, {"keeps", step_keeps},  {"boxid", step_boxid},
+    {"lose", step_lose},       {"house", step_house},  {"drop", step_drop},
 };
 
 static void tell_effects(Story *story, const LogEffects *effects)

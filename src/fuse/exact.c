@@ -56,23 +56,23 @@ Exact *exact_new(void)
     return self;
 }
 
-void exact_end(Exact *self)
+void exact_end(Exact *exact)
 {
-    if (!self)
+    if (!exact)
         return;
-    g_hash_table_remove_all(self->made);
+    g_hash_table_remove_all(exact->made);
     for (guint i = 0; i < RECENT; i++)
-        g_clear_pointer(&self->recent[i], tree_file_close);
+        g_clear_pointer(&exact->recent[i], tree_file_close);
 }
 
-void exact_free(Exact *self)
+void exact_free(Exact *exact)
 {
-    if (!self)
+    if (!exact)
         return;
-    g_hash_table_unref(self->told);
-    g_hash_table_unref(self->made);
-    pthread_mutex_destroy(&self->lock);
-    g_free(self);
+    g_hash_table_unref(exact->told);
+    g_hash_table_unref(exact->made);
+    pthread_mutex_destroy(&exact->lock);
+    g_free(exact);
 }
 
 /* --- what the kernel was told --- */

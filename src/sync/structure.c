@@ -189,7 +189,7 @@ static UidSet *choose(Mailbox *mailbox, guint32 uid)
 }
 
 /* Takes the UIDs. */
-static void send(Mailbox *mailbox, Session *session, UidSet *uids, bool brief)
+static void ask(Mailbox *mailbox, Session *session, UidSet *uids, bool brief)
 {
     StructureFetch *fetch = g_new0(StructureFetch, 1);
     fetch->mailbox = mailbox_ref(mailbox);
@@ -219,7 +219,7 @@ static void on_session(Mailbox *mailbox, Session *session, const GError *error, 
     else if (job->finished || uidset_contains(mailbox->structure_asked, job->need.uid))
         mailbox_release(mailbox, mailbox->generation); /* it is in flight: that answers this job */
     else
-        send(mailbox, session, choose(mailbox, job->need.uid), false);
+        ask(mailbox, session, choose(mailbox, job->need.uid), false);
     job_unref(job);
 }
 
@@ -265,7 +265,7 @@ static void on_ahead(Mailbox *mailbox, Session *session, const GError *error, gp
         mailbox_release(mailbox, mailbox->generation);
         return;
     }
-    send(mailbox, session, uids, true);
+    ask(mailbox, session, uids, true);
 }
 
 void structure_ahead(Mailbox *mailbox, guint32 uid, guint most)

@@ -126,7 +126,7 @@ class TestExact(ExactCase):
         self.assertIn("exact", said)
 
     def test_read_ahead(self):
-        """A walk that looks at sizes alone does not wait for each file: commands, for 40 messages."""
+        """A walk that looks at sizes alone does not wait for each file."""
         self.box("Walk", len(self.mails))
         trace = os.path.join(proc.workdir("trace"), "trace")
         mounted = self.up(f"trace={trace}")
@@ -293,6 +293,37 @@ class TestExact(ExactCase):
             self.assertEqual(waits.returncode, -signal.SIGINT)
         self.link.resume()
         self.assertEqual(mounted.text(message, "body.txt"), self.mails[0].text)
+
+
+    def test_ended_while_waiting(self):
+        self.box("Ended", 1)
+        mounted = self.up("timeout=60")
+        message = mounted.message("Ended", 1)
+        os.listdir(message)
+        self.link.freeze()
+        waits = subprocess.Popen(["stat", os.path.join(message, "body.txt")],
+                                 stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+        self.soon(lambda: "waiting calls: 0" not in mounted.status(), what="the call")
+        mounted.terminate()
+        waits.communicate(timeout=20)
+        self.assertEqual(waits.returncode, 1)
+
+    def test_large(self):
+        """Read by several programs at once, in pieces and out of order, from one content."""
+        made = mail.big(77, 3_000_000)
+        self.box("Large", 0)
+        with self.server.client() as client:
+            client.append("Large", made.raw)
+        mounted = self.up()
+        name, data = made.attachments[0]
+        path = os.path.join(mounted.message("Large", 1), "attachments", name)
+        self.assertEqual(os.stat(path).st_size, len(data))
+        readers = [subprocess.Popen(["sha256sum", path], stdout=subprocess.PIPE) for _ in range(3)]
+        with open(path, "rb") as file:
+            for at in (2_900_000, 5, 1_000_000, 0):
+                self.assertEqual(os.pread(file.fileno(), 200_000, at), data[at:at + 200_000])
+        for reader in readers:
+            self.assertEqual(reader.communicate(timeout=30)[0].decode()[:64], mail.sha256(data))
 
 
 class TestLies(ExactCase):

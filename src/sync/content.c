@@ -360,6 +360,8 @@ void content_job_start(Job *job)
         job_finish(job, NULL);
     else if (local_has_letter(job))
         local_letter_start(job);
+    else if (twin_content_start(job))
+        return;
     else if (local_has_parts(job) || !ranged_open_start(job))
         content_job_fetch(job);
 }

@@ -179,6 +179,7 @@ static UidSet *choose(Mailbox *mailbox, guint32 uid)
         g_autoptr(UidSet) more =
             store_msg_without_structure(reader, mailbox->box, uid, mailbox->structure_window - 1);
         uidset_remove_set(more, mailbox->structure_asked);
+        twin_structures(mailbox->engine, mailbox->box, more);
         uidset_add_set(chosen, more);
     }
     guint n;
@@ -222,15 +223,25 @@ static void on_session(Mailbox *mailbox, Session *session, const GError *error, 
     job_unref(job);
 }
 
+/* That of a message that is the same, as after a copy. */
+static bool has_twin(const Job *job)
+{
+    g_autoptr(UidSet) uids = uidset_new();
+    uidset_add(uids, job->need.uid);
+    twin_structures(job->engine, job->need.box, uids);
+    return uidset_is_empty(uids);
+}
+
 void structure_job_start(Job *job)
 {
     g_autoptr(GError) error = NULL;
-    Mailbox *mailbox = mailbox_get(job->engine, job->need.box, &error);
-    if (!mailbox) {
+    job_ref(job);
+    Mailbox *mailbox = has_twin(job) ? NULL : mailbox_get(job->engine, job->need.box, &error);
+    if (mailbox)
+        mailbox_acquire(mailbox, LANE_FOREGROUND, on_session, job_ref(job));
+    else if (error)
         job_finish(job, error);
-        return;
-    }
-    mailbox_acquire(mailbox, LANE_FOREGROUND, on_session, job_ref(job));
+    job_unref(job);
 }
 
 /* --- before it is asked for --- */
@@ -260,6 +271,12 @@ static void on_ahead(Mailbox *mailbox, Session *session, const GError *error, gp
 void structure_ahead(Mailbox *mailbox, guint32 uid, guint most)
 {
     StructuresAhead ahead = {uid, MIN(most, WINDOW_MAX)};
-    if (!uidset_contains(mailbox->structure_asked, uid))
+    if (uidset_contains(mailbox->structure_asked, uid))
+        return;
+    g_autoptr(UidSet) uids = store_msg_without_structure(store_reader(mailbox->engine->store),
+                                                         mailbox->box, uid - 1, ahead.most);
+    uidset_remove_set(uids, mailbox->structure_asked);
+    twin_structures(mailbox->engine, mailbox->box, uids);
+    if (!uidset_is_empty(uids))
         mailbox_acquire(mailbox, LANE_BACKGROUND, on_ahead, g_memdup2(&ahead, sizeof(ahead)));
 }

@@ -395,6 +395,18 @@ bool sink_finish(Sink *sink, GError **error); /* the store has it now */
 void sink_free(Sink *sink);
 G_DEFINE_AUTOPTR_CLEANUP_FUNC(Sink, sink_free)
 
+/* --- messages that are the same as others (twin.c): nothing is asked of the server --- */
+
+/* Of the structures that are to be asked for, those of a twin's: they are in the store then, who
+ * waits for them is told, and they are taken out of the set. */
+void twin_structures(Engine *engine, guint32 box, UidSet *uids);
+/* Whether a content came from a twin: the job is over then. */
+bool twin_content_start(Job *job);
+/* The same of what is read ahead. */
+bool twin_takes(Engine *engine, const Need *need);
+/* Whether sizes of parts of this message came from a twin. */
+bool twin_sizes(Engine *engine, guint32 box, guint32 uid);
+
 /* --- messages that are parsed here (local.c) --- */
 
 /* doubt: what is wrong with the server's structure, in words. Finishes the job. */

@@ -50,6 +50,14 @@ ContentTicket content_ticket(const Content *content);
  * mostly asks for none. The ticket remembers its use. */
 Content *content_reopen(Store *store, ContentTicket *ticket, guint64 removals);
 
+/* --- of messages that are the same (store_twin_structure) --- */
+
+/* The same content of another message that is the same as this one. NULL: none is there. */
+Content *content_open_twin(StoreReader *reader, const ContentKey *key);
+/* Loop only, as all writing: as content_begin() with its bytes, and content_commit(). A large one
+ * is one file with two names, and counted as two. */
+bool content_copy(Store *store, Content *from, const ContentKey *to, GError **error);
+
 /* --- writing --- */
 typedef struct ContentWriter ContentWriter;
 /* size_hint: expected bytes, 0 unknown. Error FULL when the disk is. */

@@ -144,6 +144,17 @@ gint64 store_size_get(StoreReader *reader, guint32 box, guint32 uid, ContentKind
 bool store_size_is_proven(StoreReader *reader, guint32 box, guint32 uid, ContentKind kind,
                           const char *section);
 
+/* --- twins: messages that have the same EMAILID and size ---
+ *
+ * What is known of one is true of the other. What hangs on section numbers (sizes, contents but
+ * those of the whole message) only if their structures are the same text. */
+
+/* The structure of a twin of this message; NULL: there is none. Caller frees. */
+char *store_twin_structure(StoreReader *reader, guint32 box, guint32 uid);
+/* Whether a twin knows sizes of parts that this message lacks; and takes them from it. */
+bool store_twin_has_sizes(StoreReader *reader, guint32 box, guint32 uid);
+bool store_twin_copy_sizes(StoreTxn *txn, guint32 box, guint32 uid, GError **error);
+
 /* --- writing --- */
 
 /* Waits for the writer lock. durable: fsynced at commit (log rows); else only consistent. */

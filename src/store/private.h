@@ -16,14 +16,14 @@
 /* --- readers (reader.c) --- */
 
 struct StoreReader {
-    Store *store;    /* atomic; NULL once the store is closed */
-    Db *index;       /* NULL when it could not be opened: failure says why */
-    Db *content;     /* made when first asked for */
-    bool keeps;      /* store_reader_keep() */
+    Store *store; /* atomic; NULL once the store is closed */
+    Db *index;    /* NULL when it could not be opened: failure says why */
+    Db *content;  /* made when first asked for */
+    bool keeps;   /* store_reader_keep() */
 
     StoreMsg last; /* while it keeps: the row that was last asked for, */
     guint32 last_box;
-    gint last_seen; /* as of so many commits */
+    gint last_seen;  /* as of so many commits */
     GError *failure; /* first since store_reader_check */
 };
 /* Ends a read: remembers its failure, if any, for store_reader_check. False when it failed. */

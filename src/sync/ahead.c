@@ -7,8 +7,8 @@
  * passed over than is read, and ends with the first read that was not foreseen. So one `cat` never
  * pays for neighbours it does not want. Kinds that are read together are asked for together, all of
  * a message at once: it comes in the order in which it is read, and a text and its html beside each
- * other are compressed better. Of files over ITEM_MAX the first bytes are asked for, as many as the
- * budget has room for, and more of them when there is more; the rest when they are read.
+ * other are compressed better. Of files over AHEAD_ITEM_MAX the first bytes are asked for, as many
+ * as the budget has room for, and more of them when there is more; the rest when they are read.
  *
  * The rule: it only ever decides what to ask for. What comes is taken by ahead_fetch.c, and a read
  * that is waited for is answered whatever becomes of the guess. */
@@ -16,186 +16,15 @@
 
 #include <string.h>
 
-#include "imapfs/base/limits.h"
-#include "imapfs/sync/structure_text.h"
-
-#define BUDGET_MIN (16u * 1024)
 #define STEP_MIN (128u * 1024)
-#define ITEM_MAX (1024u * 1024)
-#define HEADER_WEIGHT 4096 /* what a header is taken for: no server tells */
-#define ITEMS_MAX 512      /* ahead of the reader; */
-#define LARGE_MAX 6        /* of these over ITEM_MAX */
-#define STRUCTURE_MAX 16384
+#define ITEMS_MAX 512        /* ahead of the reader */
 #define STRUCTURES_AHEAD 256 /* messages after those asked for whose structure is to be known; */
 #define STRUCTURES_FEW 8     /* before it is clear that somebody goes on */
-#define SCAN_MAX 128         /* messages looked at in one go */
 #define NEXT_FEW 4           /* so many may be left out without ending the sequence */
 #define IN_STEP 4            /* UIDs between what is read of kinds that are read together */
+#define KEPT_PART 16         /* of what is ahead, reads of so much may be told later; */
+#define KEPT_MAX 8           /* so many at most */
 #define STRAGGLERS 16        /* programs with several threads are so far apart, or less */
-
-static const LayoutKind layout_kind_of[] = {
-    [CONTENT_DECODED] = LAYOUT_PART,
-    [CONTENT_TEXT] = LAYOUT_TEXT,
-    [CONTENT_HTML] = LAYOUT_HTML,
-    [CONTENT_HEADERS] = LAYOUT_HEADERS,
-};
-
-/* --- what is there to ask for --- */
-
-static bool is_whole(ContentKind kind)
-{
-    return kind == CONTENT_LETTER || kind == CONTENT_RAW;
-}
-
-/* What is looked for of a kind. */
-typedef struct {
-    bool wanted;
-    guint32 first; /* message */
-    gint64 bytes;  /* that may still be found, about; */
-    gint items;    /* as well as items: the message in which either ends is the last */
-    guint n_large; /* of those that are ahead already, and found */
-} Wish;
-
-typedef struct {
-    Mailbox *mailbox;
-    Wish wishes[AHEAD_KINDS];
-    bool whole;       /* it is a kind of whole messages that is looked for */
-    bool needs_parts; /* ... or any but headers */
-    bool wanted_too;  /* also what somebody waits for */
-    GPtrArray *items; /* of AheadItem: found */
-    guint n_scanned;
-    guint32 last;    /* message that was looked at */
-    guint32 unknown; /* the first message whose structure is not known; 0: none met */
-} Scan;
-
-static void scan_want(Scan *scan, ContentKind kind, guint32 first, gint64 bytes, gint items)
-{
-    scan->wishes[kind] = (Wish){true, first, bytes, items, 0};
-    scan->whole = scan->whole || is_whole(kind);
-    scan->needs_parts = scan->needs_parts || (!is_whole(kind) && kind != CONTENT_HEADERS);
-}
-
-static Wish *scan_wish(Scan *scan, ContentKind kind, guint32 uid)
-{
-    Wish *wish = &scan->wishes[kind];
-    return wish->wanted && uid >= wish->first ? wish : NULL;
-}
-
-/* Whether it is to be asked for before anybody wants it. */
-static bool is_to_ask(const Scan *scan, const Wish *wish, const Need *need)
-{
-    ContentKey key = need_content_key(need);
-    if (ahead_is_asked(scan->mailbox, &key))
-        return false;
-    return need->encoded_size <= ITEM_MAX ||
-           (ranged_suits(scan->mailbox->engine, need) && wish->n_large < LARGE_MAX &&
-            !ranged_ask_ahead(scan->mailbox->engine, &key, 0));
-}
-
-static void scan_add(Scan *scan, guint32 uid, ContentKind kind, const LayoutNode *node)
-{
-    StoreReader *reader = store_reader(scan->mailbox->engine->store);
-    Wish *wish = scan_wish(scan, kind, uid);
-    bool header = kind == CONTENT_HEADERS;
-    const Need need = {.kind = NEED_CONTENT,
-                       .box = scan->mailbox->box,
-                       .uid = uid,
-                       .content = kind,
-                       .section = node->section,
-                       .encoding = header ? NULL : node->encoding,
-                       .charset = header ? NULL : node->charset,
-                       .encoded_size = header ? -1 : (gint64)node->encoded_size};
-    ContentKey key = need_content_key(&need);
-    if (!wish || wish->items <= 0 || need.encoded_size == 0 || content_exists(reader, &key) ||
-        (!scan->wanted_too && !is_to_ask(scan, wish, &need)))
-        return;
-    AheadItem *item = g_new0(AheadItem, 1);
-    g_autofree Need *copy = need_copy(&need);
-    item->need = *copy;
-    item->large = need.encoded_size > ITEM_MAX;
-    item->weight = header ? HEADER_WEIGHT : node->encoded_size;
-    if (item->large && !scan->wanted_too)
-        item->weight = MIN(item->weight, (guint64)MAX(wish->bytes, (gint64)BUDGET_MIN));
-    wish->bytes -= (gint64)item->weight;
-    wish->items--;
-    wish->n_large += item->large;
-    g_ptr_array_add(scan->items, item);
-}
-
-/* The kind of content that a node's file is; -1: it is none that is foreseen. */
-static int kind_of(const LayoutNode *node)
-{
-    for (guint i = 0; i < G_N_ELEMENTS(layout_kind_of); i++)
-        if (layout_kind_of[i] && layout_kind_of[i] == node->kind)
-            return (int)i;
-    return -1;
-}
-
-static void scan_structure(Scan *scan, guint32 uid, const char *text)
-{
-    g_autoptr(BodyPart) body = NULL;
-    /* its parts are not to be had by section; it is not worth being read over and over */
-    if (structure_text_is_local(text) || strlen(text) > STRUCTURE_MAX)
-        return;
-    body = structure_text_parse(text, NULL);
-    g_autoptr(Layout) layout = body ? layout_new(body) : NULL;
-    for (guint i = 0; layout && i < layout->nodes->len; i++) {
-        const LayoutNode *node = g_ptr_array_index(layout->nodes, i);
-        int kind = kind_of(node);
-        if (kind >= 0)
-            scan_add(scan, uid, (ContentKind)kind, node);
-    }
-}
-
-/* The header of the message itself, and all of it, need no structure to be known. */
-static const LayoutNode own_header = {.kind = LAYOUT_HEADERS, .section = (char *)""};
-
-/* Any of those that begin before this message, or with it, has found enough. */
-static bool scan_is_full(Scan *scan, guint32 uid)
-{
-    for (ContentKind kind = 0; kind < AHEAD_KINDS; kind++) {
-        const Wish *wish = scan_wish(scan, kind, uid);
-        if (wish && (wish->bytes <= 0 || wish->items <= 0))
-            return true;
-    }
-    return false;
-}
-
-static bool scan_message(const StoreMsg *msg, gpointer data)
-{
-    Scan *scan = data;
-    const LayoutNode whole = {.section = (char *)"", .encoded_size = msg->size};
-    if (scan_is_full(scan, msg->uid))
-        return false;
-    if (scan->whole) {
-        scan_add(scan, msg->uid, CONTENT_LETTER, &whole);
-        scan_add(scan, msg->uid, CONTENT_RAW, &whole);
-    } else if (msg->has_structure) {
-        StoreReader *reader = store_reader(scan->mailbox->engine->store);
-        g_autofree char *text = store_structure_get(reader, scan->mailbox->box, msg->uid);
-        scan_structure(scan, msg->uid, text ? text : "");
-    } else if (!scan->needs_parts) {
-        scan_add(scan, msg->uid, CONTENT_HEADERS, &own_header);
-    } else {
-        scan->unknown = msg->uid;
-        return false;
-    }
-    scan->last = msg->uid;
-    return ++scan->n_scanned < SCAN_MAX;
-}
-
-/* By whole messages; of kinds that begin at different ones, the first comes first. */
-static void scan_run(Scan *scan)
-{
-    const Mailbox *mailbox = scan->mailbox;
-    guint32 first = G_MAXUINT32;
-    for (ContentKind kind = 0; kind < AHEAD_KINDS; kind++)
-        if (scan->wishes[kind].wanted)
-            first = MIN(first, scan->wishes[kind].first);
-    scan->items = g_ptr_array_new_with_free_func(ahead_item_free);
-    store_msg_each(store_reader(mailbox->engine->store), mailbox->box, first - 1, scan_message,
-                   scan);
-}
 
 /* --- one reader --- */
 
@@ -203,15 +32,16 @@ static void scan_run(Scan *scan)
 typedef struct Coming {
     guint32 uid;
     char *section;
-    guint64 weight;       /* 0: it was passed over */
-    guint64 large, asked; /* all of its bytes, when it is over ITEM_MAX, and those asked for */
+    guint64 weight; /* 0: it was passed over */
+    guint64 large;  /* all of its bytes, when it is over AHEAD_ITEM_MAX; */
+    guint64 asked;  /* of these */
 } Coming;
 
 static Coming *coming_new(const Need *need, guint64 weight)
 {
     Coming *coming = g_new0(Coming, 1);
     *coming = (Coming){.uid = need->uid, .section = g_strdup(need->section), .weight = weight};
-    if (need->encoded_size > ITEM_MAX) {
+    if (need->encoded_size > AHEAD_ITEM_MAX) {
         coming->large = (guint64)need->encoded_size;
         coming->asked = weight;
     }
@@ -306,7 +136,7 @@ static bool stream_meet(AheadStream *stream, const Need *need, guint64 most)
         stream_drop(stream, link);
         guint64 budget = stream_pass(stream, need->uid) > read && !late ? stream->budget / 2
                                                                         : stream->budget * 2;
-        stream->budget = CLAMP(budget, MIN(BUDGET_MIN, most), most);
+        stream->budget = CLAMP(budget, MIN(AHEAD_BUDGET_MIN, most), most);
         if (large)
             stream_set_current(stream, large);
         return true;
@@ -387,7 +217,7 @@ static void top_up(Mailbox *mailbox, AheadStream *stream, ContentKind kind, Comi
     ContentKey key = {mailbox->box, coming->uid, kind, coming->section};
     guint64 room = stream->budget - MIN(stream->weight, stream->budget);
     guint64 rest = coming->large - MIN(coming->asked, coming->large);
-    if (rest == 0 || room < MIN(rest, BUDGET_MIN))
+    if (rest == 0 || room < MIN(rest, AHEAD_BUDGET_MIN))
         return;
     coming->asked += MIN(rest, room);
     coming->weight += MIN(rest, room);
@@ -431,7 +261,7 @@ static void fill(Mailbox *mailbox, ContentKind kind, guint32 uid)
     guint32 first = stream_first(ahead_stream(mailbox, kind));
     for (ContentKind k = 0; k < AHEAD_KINDS; k++) {
         AheadStream *stream = ahead_stream(mailbox, k);
-        if (k != kind && (is_whole(k) || is_whole(kind) || !is_in_step(stream, uid)))
+        if (k != kind && (ahead_is_whole(k) || ahead_is_whole(kind) || !is_in_step(stream, uid)))
             continue;
         if (stream->current && stream->current->uid < uid)
             stream_drop_current(stream);
@@ -460,7 +290,7 @@ static void fill(Mailbox *mailbox, ContentKind kind, guint32 uid)
 /* As many bytes as two of the kind that is read have, or more. */
 static guint64 first_budget(const Need *need)
 {
-    return MAX(BUDGET_MIN, 2 * (guint64)MAX(0, need->encoded_size));
+    return MAX(AHEAD_BUDGET_MIN, 2 * (guint64)MAX(0, need->encoded_size));
 }
 
 /* --- several kinds --- */
@@ -470,10 +300,10 @@ static guint64 first_budget(const Need *need)
 static bool is_in_walk(Mailbox *mailbox, const Need *need)
 {
     guint n = 0;
-    if (ahead_stream(mailbox, need->content)->last_uid != 0 || is_whole(need->content))
+    if (ahead_stream(mailbox, need->content)->last_uid != 0 || ahead_is_whole(need->content))
         return false;
     for (ContentKind k = 0; k < AHEAD_KINDS; k++)
-        n += !is_whole(k) && is_in_step(ahead_stream(mailbox, k), need->uid);
+        n += !ahead_is_whole(k) && is_in_step(ahead_stream(mailbox, k), need->uid);
     return n >= 2;
 }
 
@@ -482,9 +312,9 @@ static void begin_others(Mailbox *mailbox, ContentKind kind, guint32 first_uid, 
 {
     for (ContentKind k = 0; k < AHEAD_KINDS; k++) {
         AheadStream *stream = ahead_stream(mailbox, k);
-        if (k != kind && !is_whole(k) && !is_whole(kind) && stream->budget == 0 &&
+        if (k != kind && !ahead_is_whole(k) && !ahead_is_whole(kind) && stream->budget == 0 &&
             stream->last_uid == first_uid)
-            stream->budget = MIN(BUDGET_MIN, most);
+            stream->budget = MIN(AHEAD_BUDGET_MIN, most);
     }
 }
 
@@ -498,6 +328,26 @@ static void expect_walk(Mailbox *mailbox, const Need *need)
         fill_structures(mailbox, need->uid, STRUCTURES_FEW);
 }
 
+/* How many reads need not be told at once: where many small ones are ahead, a few make no
+ * difference, and waking the loop for each costs as much as all the rest. */
+static guint reads_to_keep(Mailbox *mailbox, ContentKind kind)
+{
+    const AheadStream *stream = ahead_stream(mailbox, kind);
+    guint n = g_queue_get_length((GQueue *)&stream->coming);
+    if (ahead_is_whole(kind) || ahead_stream(mailbox, CONTENT_DECODED)->budget || n < KEPT_PART)
+        return 0;
+    return MIN(n / KEPT_PART, KEPT_MAX);
+}
+
+static void keep_reads(Mailbox *mailbox, ContentKind kind)
+{
+    Engine *engine = mailbox->engine;
+    guint kept = reads_to_keep(mailbox, kind);
+    pthread_mutex_lock(&engine->shared.lock);
+    engine->shared.reads_kept = kept;
+    pthread_mutex_unlock(&engine->shared.lock);
+}
+
 /* --- the calls --- */
 
 static bool is_foreseeable(const Need *need)
@@ -506,9 +356,9 @@ static bool is_foreseeable(const Need *need)
         return false;
     /* Nobody walks single parts as they were sent; and what is needed to make others of it is no
      * sign that somebody reads. */
-    if (is_whole(need->content))
+    if (ahead_is_whole(need->content))
         return *need->section == '\0' && !need->whole;
-    return need->content < G_N_ELEMENTS(layout_kind_of) && layout_kind_of[need->content];
+    return ahead_is_part(need->content);
 }
 
 void ahead_note(Mailbox *mailbox, const Need *need)
@@ -536,6 +386,7 @@ void ahead_note(Mailbox *mailbox, const Need *need)
     stream->last_uid = need->uid;
     g_free(stream->section);
     stream->section = g_strdup(need->section);
+    keep_reads(mailbox, need->content);
     if (!stream->budget) {
         expect_walk(mailbox, need);
         return;

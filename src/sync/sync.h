@@ -112,11 +112,16 @@ struct Engine {
         GHashTable *ranged;    /* name -> Ranged */
         GHashTable *corrected; /* names of contents of which wrong bytes were read */
         GString *events;
-        bool offline; /* as wished */
+        bool offline;     /* as wished */
+        GPtrArray *reads; /* of Need *: what engine_read() was told, and the loop was not yet */
+        guint reads_kept; /* so many of them may be kept without waking the loop */
+        bool reads_posted;
     } shared;
 };
 
 typedef void (*EngineFunc)(Engine *engine, gpointer data);
+/* What was read until now is noted. */
+void engine_take_reads(Engine *engine);
 /* Runs f on the loop, soon and in order; destroy frees data also when the loop ends before. */
 void engine_post(Engine *engine, EngineFunc f, gpointer data, GDestroyNotify destroy);
 /* A source on the loop; unrefs itself. ms 0: idle. */

@@ -237,6 +237,7 @@ struct Mailbox {
     guint32 exists;
     guint32 uidvalidity, uidnext;
     guint32 view_uidnext; /* after the last UID that this session has been told of; 0: of none */
+    bool view_is_told;    /* SELECT told UIDNEXT */
     guint32 placed_uid;   /* the highest that was placed here by another session */
     bool partial; /* a first listing went on beyond rows that were there: compare the UIDs */
     bool kept;    /* held until it is in sync (mailbox_sync_soon) */

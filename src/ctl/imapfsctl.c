@@ -30,7 +30,8 @@ static const struct {
 } reasons[] = {
     {ENOTCONN, "the imapfs of this mount is gone; unmount it with fusermount3 -u"},
     {ETIMEDOUT, "the imapfs of this mount does not answer"},
-    {EROFS, "mounted read-only: nothing can be changed (mount it without the option ro)"},
+    {EROFS,
+     "mounted read-only: nothing can be changed (mount it without the options ro and exact)"},
     {ENETUNREACH, "the server cannot be reached; what was changed waits (see imapfsctl status)"},
     {EINTR, "interrupted"},
 };

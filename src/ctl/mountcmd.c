@@ -132,6 +132,7 @@ static bool start_engine(Mounted *mounted, GError **error)
         .prefetch = settings->prefetch,
         .offline = settings->offline,
         .read_only = settings->read_only,
+        .no_ranges = settings->exact,
         .events = {.box_added = relay_box_added,
                    .box_removed = relay_box_removed,
                    .msg_added = relay_msg_added,
@@ -259,6 +260,7 @@ static bool mount_front(Mounted *mounted, GError **error)
         .fsname = settings->source,
         .allow_other = settings->allow_other,
         .debug = mounted->flags->debug_fuse,
+        .exact = settings->exact,
         .read_only = settings->read_only,
     };
     Front *front = front_new(&config, error);
@@ -275,6 +277,7 @@ static void make_tree(Mounted *mounted)
         .gid = getgid(),
         .account = mounted->settings->account.name,
         .mounted_ns = clock_real_ns(),
+        .exact = mounted->settings->exact,
         .read_only = mounted->settings->read_only,
         .delete_expunges = mounted->settings->delete_expunges,
         .guard = mounted->settings->guard,

@@ -39,6 +39,7 @@ typedef enum {
     OPT_DEBUG,
     OPT_ALLOW_OTHER,
     OPT_RO,
+    OPT_EXACT,
     OPT_OFFLINE,
     OPT_DELETE,
     OPT_GUARD,

@@ -80,18 +80,12 @@ static bool choose_target(Settings *settings, const Options *options, const Sour
            choose_port(target, options, source, error);
 }
 
-/* Compressing costs processor time and wins nothing where no wire is. */
-static bool want_compression(const Options *options, const NetTarget *target)
+static AccountCompress choose_compression(const Options *options)
 {
     const char *word = options_text(options, OPT_COMPRESS);
-    if (strcmp(word, "auto") != 0)
-        return strcmp(word, "yes") == 0;
-    if (target->security == NET_TUNNEL || !target->host)
-        return false;
-    g_autoptr(GInetAddress) address = g_inet_address_new_from_string(target->host);
-    bool here = strcmp(target->host, "localhost") == 0 ||
-                (address && g_inet_address_get_is_loopback(address));
-    return !here;
+    return strcmp(word, "yes") == 0  ? COMPRESS_YES
+           : strcmp(word, "no") == 0 ? COMPRESS_NO
+                                     : COMPRESS_AUTO;
 }
 
 static char **upper_words(const Options *options, OptionId id)
@@ -166,12 +160,25 @@ static bool check_mode(const Options *options, GError **error)
     return true;
 }
 
+/* What is opened without a word cannot be opened to be written. */
+static bool choose_exact(Settings *settings, const Options *options, GError **error)
+{
+    settings->read_only = options_bool(options, OPT_RO);
+    settings->exact = options_bool(options, OPT_EXACT);
+    if (settings->exact && !settings->read_only &&
+        options_origin(options, OPT_RO) != OPTION_FROM_NOBODY)
+        return fail(error, "option exact is for a read-only mount: it does not go with ro=no");
+    settings->read_only = settings->read_only || settings->exact;
+    return true;
+}
+
 static bool fill(Settings *settings, Options *options, const char *text, const char *path,
                  GError **error)
 {
     g_auto(Source) source = {0};
     if (!source_parse(text, &source, error) || !load_section(options, &source, text, path, error) ||
-        !check_mode(options, error) || !choose_user(settings, options, &source, error) ||
+        !check_mode(options, error) || !choose_exact(settings, options, error) ||
+        !choose_user(settings, options, &source, error) ||
         !choose_target(settings, options, &source, error))
         return false;
     Account *account = &settings->account;
@@ -182,7 +189,7 @@ static bool fill(Settings *settings, Options *options, const char *text, const c
     account->timeout_ms = account->target.timeout_ms;
     account->max_connections = (guint)options_number(options, OPT_MAX_CONNECTIONS);
     account->disable = upper_words(options, OPT_DISABLE);
-    account->compress = want_compression(options, &account->target);
+    account->compress = choose_compression(options);
     settings->trace_path = g_strdup(options_text(options, OPT_TRACE));
     const char *debug = options_text(options, OPT_DEBUG);
     settings->debug = g_strdup(debug ? debug : g_getenv("IMAPFS_DEBUG"));
@@ -191,7 +198,6 @@ static bool fill(Settings *settings, Options *options, const char *text, const c
     settings->poll_s = account->poll_s = (guint)options_number(options, OPT_POLL);
     settings->allow_other = options_bool(options, OPT_ALLOW_OTHER);
     settings->prefetch = options_number(options, OPT_PREFETCH);
-    settings->read_only = options_bool(options, OPT_RO);
     settings->offline = options_bool(options, OPT_OFFLINE);
     settings->delete_expunges = strcmp(options_text(options, OPT_DELETE), "expunge") == 0;
     settings->guard = (guint)options_number(options, OPT_GUARD);

@@ -19,7 +19,7 @@ typedef struct {
     char *debug;      /* categories separated by ',', or NULL: of the option, else $IMAPFS_DEBUG */
     guint poll_s;
     guint guard;
-    bool allow_other, read_only, offline;
+    bool allow_other, read_only, exact, offline;
     bool delete_expunges, append_no_id, append_unseen;
 } Settings;
 

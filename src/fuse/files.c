@@ -4,8 +4,8 @@
  * estimated size becomes exact. An attribute that is taken back is asked for again by fstat and
  * read, but sendfile, splice and copy_file_range go by the size the kernel has: told too small,
  * they end there without an error. Storing the last byte makes the kernel's size large enough at
- * once. That may wait for a page that an unanswered READ holds, so it is done by a thread of its
- * own, which answers the OPEN as well.
+ * once. That may wait for a page that an unanswered READ holds, so where there may be one it is
+ * done by a thread of its own, which answers the OPEN as well.
  */
 #include "impl.h"
 
@@ -194,6 +194,37 @@ static void push_opening(Opener *self, const Opening *opening)
     pthread_mutex_unlock(&self->lock);
 }
 
+/* Whether no READ can be waiting for what this thread would do next. A READ of what is small and
+ * here is answered by the front thread, at once: so the loop thread may wait for it, and the front
+ * thread may not; but while nothing else is under way, nothing is opened that could be read. */
+static bool is_sole(Request *r)
+{
+    Front *front = r->front;
+    bool sole;
+
+    if (r->waits)
+        return true;
+    pthread_mutex_lock(&front->lock);
+    sole = front->answering == 0 && g_queue_is_empty(&front->waiting);
+    pthread_mutex_unlock(&front->lock);
+    return sole;
+}
+
+/* Of a small file that is here, and is open nowhere else: saves the way through another thread.
+ * False: it is to go that way. */
+static bool reply_open_sized(Request *r, const Opening *opening)
+{
+    Front *front = r->front;
+    gsize length = 0;
+
+    if (!tree_file_bytes(opening->file, &length) || length == 0 || !is_sole(r) ||
+        !opened(front, opening->file))
+        return false;
+    tell_size(front, opening);
+    files_reply_open(front, r->req, &r->fi, opening->file);
+    return true;
+}
+
 static TreeStatus open_ask(Request *r)
 {
     return front_can_wait(r, tree_open(r->front->tree, &r->ask, r->ino, &r->file));
@@ -210,6 +241,8 @@ static void open_reply(Request *r)
         reply_open(r->front, r->req, &r->fi, file, true);
         return;
     }
+    if (reply_open_sized(r, &opening))
+        return;
     front_answering(r->front);
     push_opening(r->front->opener, &opening);
 }
@@ -218,8 +251,13 @@ static const RequestKind open_kind = {"open", open_ask, open_reply, NULL};
 
 void files_op_open(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
 {
+    const Front *front = fuse_req_userdata(req);
     Request *r;
 
+    if (front->no_open) { /* the first of all is the only one that is sent */
+        fuse_reply_err(req, ENOSYS);
+        return;
+    }
     if ((fi->flags & O_ACCMODE) != O_RDONLY || fi->flags & O_TRUNC) {
         changes_op_open(req, ino, fi);
         return;
@@ -302,6 +340,10 @@ void files_op_read(fuse_req_t req, fuse_ino_t ino, size_t size, off_t offset,
     int err = EIO;
     gssize n;
 
+    if (!file) {
+        exact_op_read(req, ino, size, offset);
+        return;
+    }
     if (front->read_size < size) {
         g_free(front->read_buffer);
         front->read_buffer = g_malloc(size);
@@ -322,6 +364,10 @@ void files_op_release(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
 {
     TreeFile *file = (TreeFile *)(uintptr_t)fi->fh;
 
+    if (!file) {
+        fuse_reply_err(req, 0);
+        return;
+    }
     if (tree_file_owes_letter(file)) {
         letters_release(req, ino, file);
         return;

@@ -17,6 +17,8 @@
 #include "imapfs/base/error.h"
 #include "imapfs/base/log.h"
 
+#define REST_MS 50 /* without a request: what was kept for the next is let go */
+
 void front_wake(Front *front)
 {
     eventfd_t one = 1;
@@ -76,7 +78,9 @@ static ssize_t device_read(int fd, void *buffer, size_t size, void *data)
 {
     Front *front = data;
     struct pollfd fds[] = {{.fd = fd, .events = POLLIN}, {.fd = front->wake_fd, .events = POLLIN}};
+    bool rests = false;
     eventfd_t count;
+    int ready;
 
     for (;;) {
         ssize_t n = read(fd, buffer, size);
@@ -85,9 +89,15 @@ static ssize_t device_read(int fd, void *buffer, size_t size, void *data)
             init_patch_request(&front->init, buffer, (gsize)n);
         if (n >= 0 || errno != EAGAIN)
             return n;
-        if (poll(fds, G_N_ELEMENTS(fds), -1) < 0 && errno != EINTR)
+        ready = poll(fds, G_N_ELEMENTS(fds), rests ? -1 : REST_MS);
+        if (ready < 0 && errno != EINTR)
             return -1;
-        if (fds[1].revents & POLLIN && read(front->wake_fd, &count, sizeof(count)) > 0) {
+        if (ready == 0) {
+            tree_rest(front->tree, false);
+            rests = true;
+        }
+        if (ready > 0 && fds[1].revents & POLLIN &&
+            read(front->wake_fd, &count, sizeof(count)) > 0) {
             errno = EINTR; /* let the loop look whether it shall end */
             return -1;
         }
@@ -129,6 +139,7 @@ static int serve(Front *front, bool (*until)(Front *))
 
     while (!until(front)) {
         status = fuse_session_receive_buf(front->session, &buffer);
+        tree_rest(front->tree, true); /* also if no question comes */
         if (status > 0)
             fuse_session_process_buf(front->session, &buffer);
         else if (status != -EINTR && status != -EAGAIN)
@@ -164,6 +175,7 @@ static void end(Front *front)
     fuse_session_unmount(front->session); /* lazily, so it does not wait for open files */
     changes_end(front);
     files_end(front);
+    exact_end(front->exact);
 }
 
 int front_run(Front *front, Tree *tree, Engine *engine)
@@ -177,6 +189,7 @@ int front_run(Front *front, Tree *tree, Engine *engine)
         end(front);
         return 1;
     }
+    tree_keep(tree);
     status = serve(front, was_signalled);
     if (status < 0)
         log_error("fuse", "reading /dev/fuse: %s", g_strerror(-status));
@@ -231,6 +244,7 @@ Front *front_new(const FrontConfig *config, GError **error)
     g_queue_init(&front->waiting);
     front->files = g_hash_table_new(NULL, NULL);
     estimates_init(&front->estimates);
+    front->exact = config->exact ? exact_new() : NULL;
     front->notifier = notifier_new(front);
     front->wake_fd = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
     if (front->wake_fd < 0) {
@@ -260,6 +274,7 @@ void front_free(Front *front)
         close(front->wake_fd);
     g_hash_table_unref(front->files);
     estimates_clear(&front->estimates);
+    exact_free(front->exact);
     pthread_mutex_destroy(&front->lock);
     g_free(front->read_buffer);
     g_free(front->mountpoint);

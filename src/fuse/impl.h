@@ -1,9 +1,9 @@
 /* impl.h - what the files of the front share.
  *
  * Layer fuse, private. Locks (pthreads', as ThreadSanitizer does not see GLib's): Front.lock,
- * Notifier.lock, Changer.lock and Estimates.lock are leaves, never held while libfuse or the engine
- * is called; libfuse's lock of a request may be held around Front.lock (on_interrupt), never the
- * other way round. */
+ * Notifier.lock, Changer.lock, Exact.lock and Estimates.lock are leaves, never held while libfuse
+ * or the engine is called; libfuse's lock of a request may be held around Front.lock
+ * (on_interrupt), never the other way round. */
 #pragma once
 #include <signal.h>
 #include <fuse_lowlevel.h>
@@ -48,6 +48,23 @@ void estimates_clear(Estimates *estimates);
 void estimates_note(Estimates *estimates, const TreeEntry *entry);
 /* Whether the kernel may hold an estimate; it is forgotten. */
 bool estimates_take(Estimates *estimates, guint64 ino);
+
+/* --- exact.c --- */
+
+typedef struct Exact Exact;
+Exact *exact_new(void);
+void exact_end(Exact *exact); /* when the mount is gone: closes what nobody will forget */
+void exact_free(Exact *exact);
+/* The kernel is being told this entry, or has forgotten an inode. */
+void exact_note(Front *front, const TreeEntry *entry);
+void exact_forget(Front *front, guint64 ino);
+/* Where files are not opened, those whose bytes are made by an open are opened by their LOOKUP:
+ * every one has a number of its own, by which these bytes are read until the kernel forgets it. */
+TreeStatus exact_open_made(Request *request); /* of request->entry, which was looked up */
+void exact_reply_made(Request *request);
+bool exact_find(Front *front, guint64 ino, TreeEntry *out); /* false: no such number */
+guint64 exact_origin(Front *front, guint64 ino); /* the tree's number of such a one; else ino */
+void exact_op_read(fuse_req_t req, fuse_ino_t ino, size_t size, off_t offset);
 
 /* --- init.c --- */
 
@@ -236,6 +253,8 @@ struct Front {
 
     Opener *opener;   /* during front_run() */
     Changer *changer; /* likewise */
+    Exact *exact;     /* NULL: files are opened */
+    bool no_open;     /* ... which the kernel has agreed to */
     bool read_only;
     gint flags_forgotten; /* atomic: how often the kernel was told to forget some flags */
 

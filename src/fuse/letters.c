@@ -147,6 +147,10 @@ void letters_op_flush(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
     TreeFile *file = (TreeFile *)(uintptr_t)fi->fh;
     guint64 owner, who;
 
+    if (((Front *)fuse_req_userdata(req))->no_open) {
+        fuse_reply_err(req, ENOSYS); /* and never again */
+        return;
+    }
     if (!file || !tree_file_owes_letter(file)) {
         fuse_reply_err(req, 0);
         return;

@@ -7,9 +7,19 @@
 #include <errno.h>
 #include <string.h>
 
+#include "imapfs/base/log.h"
+
+static void note(Front *front, const TreeEntry *entry)
+{
+    if (front->no_open)
+        exact_note(front, entry);
+    else
+        estimates_note(&front->estimates, entry);
+}
+
 struct fuse_entry_param ops_entry_param(Front *front, const TreeEntry *entry)
 {
-    estimates_note(&front->estimates, entry);
+    note(front, entry);
     return (struct fuse_entry_param){.ino = entry->ino,
                                      .attr = entry->st,
                                      .entry_timeout = entry->entry_ttl,
@@ -20,13 +30,20 @@ struct fuse_entry_param ops_entry_param(Front *front, const TreeEntry *entry)
 
 static TreeStatus lookup_ask(Request *r)
 {
-    return tree_lookup(r->front->tree, &r->ask, r->ino, r->name, &r->entry);
+    TreeStatus status = tree_lookup(r->front->tree, &r->ask, r->ino, r->name, &r->entry);
+
+    return status == TREE_OK ? exact_open_made(r) : status;
 }
 
 static void lookup_reply(Request *r)
 {
-    struct fuse_entry_param param = ops_entry_param(r->front, &r->entry);
+    struct fuse_entry_param param;
 
+    if (r->file) {
+        exact_reply_made(r);
+        return;
+    }
+    param = ops_entry_param(r->front, &r->entry);
     fuse_reply_entry(r->req, &param);
 }
 
@@ -53,6 +70,8 @@ static void op_lookup(fuse_req_t req, fuse_ino_t parent, const char *name)
 static void forget(Front *front, fuse_ino_t ino)
 {
     estimates_take(&front->estimates, ino);
+    if (front->no_open)
+        exact_forget(front, ino);
 }
 
 static void op_forget(fuse_req_t req, fuse_ino_t ino, uint64_t nlookup)
@@ -72,12 +91,14 @@ static void op_forget_multi(fuse_req_t req, size_t count, struct fuse_forget_dat
 
 static TreeStatus getattr_ask(Request *r)
 {
+    if (exact_find(r->front, r->ino, &r->entry))
+        return TREE_OK;
     return tree_getattr(r->front->tree, &r->ask, r->ino, &r->entry);
 }
 
 static void getattr_reply(Request *r)
 {
-    estimates_note(&r->front->estimates, &r->entry);
+    note(r->front, &r->entry);
     fuse_reply_attr(r->req, &r->entry.st, r->entry.attr_ttl);
 }
 
@@ -165,7 +186,7 @@ static bool add_entry(const char *name, const TreeEntry *entry, guint64 cookie, 
     struct fuse_entry_param param = {.attr = entry->st};
 
     /* Those without attributes: number 0 says so. */
-    if (entry->st.st_nlink)
+    if (entry->st.st_nlink && !(r->front->no_open && tree_ino_is_made(entry->ino)))
         param = ops_entry_param(r->front, entry);
     return put(r, fuse_add_direntry_plus(r->req, r->buffer + r->used, r->size - r->used, name,
                                          &param, (off_t)cookie));
@@ -252,7 +273,7 @@ static const RequestKind listxattr_kind = {"listxattr", listxattr_ask, xattr_rep
 
 static void op_getxattr(fuse_req_t req, fuse_ino_t ino, const char *name, size_t size)
 {
-    Request *r = request_new(req, &getxattr_kind, ino);
+    Request *r = request_new(req, &getxattr_kind, exact_origin(fuse_req_userdata(req), ino));
 
     r->name = name;
     r->size = size;
@@ -261,7 +282,7 @@ static void op_getxattr(fuse_req_t req, fuse_ino_t ino, const char *name, size_t
 
 static void op_listxattr(fuse_req_t req, fuse_ino_t ino, size_t size)
 {
-    Request *r = request_new(req, &listxattr_kind, ino);
+    Request *r = request_new(req, &listxattr_kind, exact_origin(fuse_req_userdata(req), ino));
 
     r->size = size;
     request_start(r);
@@ -290,19 +311,40 @@ static void op_symlink(fuse_req_t req, const char *target, fuse_ino_t parent, co
 
 #define READAHEAD (16u * 1024)
 
+/* The kernel then never sends OPEN and RELEASE, and keeps what it has read; O_TRUNC, which it would
+ * lose, is none of a read-only mount. Contents are whole, so it may read them as it likes. */
+static void init_exact(Front *front, struct fuse_conn_info *connection)
+{
+    front->no_open = connection->capable & FUSE_CAP_NO_OPEN_SUPPORT;
+    if (!front->no_open)
+        log_warn("fuse", "the kernel does not read files without opening them: exact is slower");
+    connection->want &= ~(unsigned)FUSE_CAP_ATOMIC_O_TRUNC;
+    connection->want |=
+        connection->capable & FUSE_CAP_AUTO_INVAL_DATA; /* for events, as it grows */
+}
+
 static void op_init(void *userdata, struct fuse_conn_info *connection)
 {
+    Front *front = userdata;
+
     /* The kernel's 12 hold up every other large read once 12 wait. */
     connection->max_background = 256;
     connection->congestion_threshold = 192;
     /* What the kernel reads ahead of a small read of a large part comes over the network: a reader
      * who goes on is recognised here, and large reads are asked for as they are. */
-    connection->max_readahead = MIN(connection->max_readahead, READAHEAD);
+    if (!front->exact)
+        connection->max_readahead = MIN(connection->max_readahead, READAHEAD);
     /* O_TRUNC comes with the OPEN and stays with its file: as a SETATTR before the OPEN, which does
      * not name the file, "echo +F > flags" could not be told from "truncate -s 0 flags". The kernel
-     * loses it only where opens go unanswered (ENOSYS), and here none does. */
+     * loses it only where opens go unanswered (ENOSYS). */
     connection->want |= connection->capable & FUSE_CAP_ATOMIC_O_TRUNC;
     connection->want |= connection->capable & FUSE_CAP_CACHE_SYMLINKS;
+    /* Left to itself the kernel asks for the attributes of a directory's first names only, and then
+     * for each of the others when a walk comes there. Which listings have them is decided in the
+     * tree. */
+    connection->want &= ~(unsigned)FUSE_CAP_READDIRPLUS_AUTO;
+    if (front->exact)
+        init_exact(front, connection);
 }
 
 /* No access: the kernel checks modes itself (allow_other), or nobody but the owner gets in. */

@@ -448,12 +448,24 @@ static void compress_done(Command *command, CommandResult result, const Response
     set_up(session);
 }
 
+/* Packing and unpacking cost processor time on both sides, and where the server answers sooner than
+ * this the wire is quicker than that. */
+#define NEAR_US 3000
+
+static bool wants_compression(const Session *session)
+{
+    AccountCompress wish = session->account->compress;
+    if (wish != COMPRESS_AUTO)
+        return wish == COMPRESS_YES;
+    return stream_round_trip_us(session->stream) >= NEAR_US;
+}
+
 /* After the login only: no secret shares a dictionary with text that others wrote. A trace is there
  * to be read, and lies above TLS; then it is left out. */
 static void enable_and_id(Session *session)
 {
-    if (session->account->compress && session->account->trace_fd < 0 &&
-        server_can(&session->server, CAP_COMPRESS_DEFLATE))
+    if (session->account->trace_fd < 0 && server_can(&session->server, CAP_COMPRESS_DEFLATE) &&
+        wants_compression(session))
         submit(session, "COMPRESS DEFLATE", compress_done, true);
     else
         set_up(session);

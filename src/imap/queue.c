@@ -178,6 +178,18 @@ void session_cancel(Session *session, Command *command)
         command->cancelled = true;
 }
 
+void session_hurry(Session *session, Command *command)
+{
+    for (GList *l = session->queue.segments.head; l; l = l->next) {
+        Segment *segment = l->data;
+        if (!g_queue_remove(&segment->lanes[LANE_BACKGROUND], command))
+            continue;
+        g_queue_push_tail(&segment->lanes[LANE_FOREGROUND], command);
+        session_wake(session);
+        return;
+    }
+}
+
 guint session_queued(const Session *session)
 {
     guint n = 0;
@@ -212,7 +224,7 @@ static guint count_lane(const Session *session, CommandLane lane)
     guint n = 0;
     for (GList *l = session->queue.in_flight.head; l; l = l->next) {
         const Command *command = l->data;
-        n += command != session->idle.command && command->lane == lane;
+        n += command != session->idle.command && command->lane == lane && !command->brief;
     }
     return n;
 }
@@ -497,6 +509,18 @@ void queue_note_progress(Session *session)
         command->progress_us = now;
         if (command->on_progress)
             command->on_progress(command->data);
+    }
+}
+
+/* Taken for bytes of what was sent first, as answers mostly come in that order: what is still to
+ * come of a few large ones is what counts, not that they were large. */
+void queue_note_bytes(Session *session, gsize n)
+{
+    for (GList *l = session->queue.in_flight.head; l && n > 0; l = l->next) {
+        Command *command = l->data;
+        gsize taken = (gsize)MIN(command->weight, n);
+        command->weight -= taken;
+        n -= taken;
     }
 }
 

@@ -124,6 +124,7 @@ static void session_wind_up(Session *session)
 static void session_note_bytes(Session *session, gsize n)
 {
     session->unfinished += n;
+    queue_note_bytes(session, n);
     if (session->check_us) /* alive; a NOOP under way has a little longer for its answer */
         session->check_us = session->idle.check ? clock_mono_us() + CHECK_US : 0;
     if (session->unfinished >= PROGRESS_BYTES && reader_mid_response(session->reader)) {

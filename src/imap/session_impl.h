@@ -50,7 +50,8 @@ bool queue_count_untagged(Session *session);
 /* Offers to the commands in flight, as far as `until` (exclusive, NULL: all); true: one took it. */
 bool queue_offer(Session *session, Response *response, const Command *until);
 void queue_note_progress(Session *session);
-gint64 queue_deadline(const Session *session); /* of the command that waits longest */
+void queue_note_bytes(Session *session, gsize n); /* came; of what is in flight */
+gint64 queue_deadline(const Session *session);    /* of the command that waits longest */
 gint64 queue_throttled_until(const Session *session);
 /* A SELECT failed: what was meant for its mailbox must not meet another, or none. */
 void queue_void_behind(Session *session, GQueue *doomed_out);

@@ -10,6 +10,8 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <glib-unix.h>
+#include <linux/tcp.h> /* the C library's has no tcpi_min_rtt */
+#include <netinet/in.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
@@ -104,6 +106,19 @@ static char *socket_describe(const Stream *stream)
     return g_strdup_printf("clear text to %s", stream->place);
 }
 
+/* Of the last minutes, the SYN's answer included: what waited for the server's programs does not
+ * count. */
+static gint64 socket_round_trip_us(const Stream *stream)
+{
+    const SocketStream *self = (const SocketStream *)stream;
+    struct tcp_info info = {0};
+    socklen_t size = sizeof(info);
+    if (getsockopt(self->fd, IPPROTO_TCP, TCP_INFO, &info, &size) != 0 ||
+        size < G_STRUCT_OFFSET(struct tcp_info, tcpi_min_rtt) + sizeof(info.tcpi_min_rtt))
+        return -1;
+    return info.tcpi_min_rtt;
+}
+
 static void socket_finish(Stream *stream)
 {
     SocketStream *self = (SocketStream *)stream;
@@ -116,6 +131,7 @@ static const StreamOps socket_ops = {
     .read = socket_read,
     .write = socket_write,
     .describe = socket_describe,
+    .round_trip_us = socket_round_trip_us,
     .finish = socket_finish,
 };
 

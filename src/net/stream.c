@@ -144,6 +144,13 @@ bool stream_is_secure(const Stream *stream)
     return stream->lower ? stream_is_secure(stream->lower) : false;
 }
 
+gint64 stream_round_trip_us(const Stream *stream)
+{
+    if (stream->ops->round_trip_us)
+        return stream->ops->round_trip_us(stream);
+    return stream->lower ? stream_round_trip_us(stream->lower) : -1;
+}
+
 char *stream_describe(const Stream *stream)
 {
     if (stream->ops->describe)

@@ -14,9 +14,10 @@ typedef struct {
     StreamStatus (*write)(Stream *stream, const void *bytes, gsize size, gsize *n_out,
                           GError **error);
     StreamStatus (*flush)(Stream *stream, GError **error);
-    void (*on_lower)(Stream *stream);        /* lower notified. NULL: pass it on */
-    bool (*is_secure)(const Stream *stream); /* NULL: as lower; without lower false */
-    char *(*describe)(const Stream *stream); /* NULL: as lower; without lower the place */
+    void (*on_lower)(Stream *stream);              /* lower notified. NULL: pass it on */
+    bool (*is_secure)(const Stream *stream);       /* NULL: as lower; without lower false */
+    char *(*describe)(const Stream *stream);       /* NULL: as lower; without lower the place */
+    gint64 (*round_trip_us)(const Stream *stream); /* NULL: as lower; without lower -1 */
     void (*finish)(Stream *stream); /* release what the kind owns; lower is freed after it */
 } StreamOps;
 

@@ -261,6 +261,7 @@ bool content_txn_commit(ContentTxn *txn, GError **error)
         content_txn_rollback(txn);
         return false;
     }
+    g_atomic_int_inc(&txn->store->content_commits); /* before it is told what was removed */
     self->bytes += (guint64)txn->bytes;
     self->count += (guint64)txn->count;
     for (guint i = 0; i < txn->unlink->len; i++) {

@@ -5,6 +5,10 @@
 #define CONTENT_BLOB_MAX (64u * 1024) /* up to this it is a row, beyond a file */
 #define CONTENT_TEMP_SUFFIX ".tmp"
 
+/* What is to be written is the file that another content is, under one more name. False: that
+ * cannot be, nothing was done. */
+bool content_write_link(ContentWriter *writer, const ContentTicket *ticket);
+
 /* --- what is open or was used (content_use.c); any thread --- */
 
 /* used_ms: what its row says, or will. True: the first time since it was written. */

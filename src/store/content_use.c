@@ -121,8 +121,18 @@ void content_uses_committed(Store *store, guint64 id)
         g_hash_table_foreach_remove(self->fresh, is_past, &now);
         self->fresh_prune_at = 2 * g_hash_table_size(self->fresh) + 1024;
     }
+    self->fresh_until = now + FRESH_US;
     g_hash_table_replace(self->fresh, key_new(id), time_new(now + FRESH_US));
     pthread_mutex_unlock(&self->use_lock);
+}
+
+bool content_any_unused(Store *store)
+{
+    ContentStore *self = &store->content;
+    pthread_mutex_lock(&self->use_lock);
+    bool any = g_hash_table_size(self->fresh) > 0 && clock_mono_us() < self->fresh_until;
+    pthread_mutex_unlock(&self->use_lock);
+    return any;
 }
 
 void content_uses_mark_bad(Store *store, guint64 id)

@@ -25,7 +25,7 @@ struct ContentWriter {
     guint32 crc;
     GByteArray *buffer; /* all there is, or what is not in the file yet */
     int fd;             /* -1: small so far */
-    bool named;         /* the file has its final name */
+    bool named;         /* the file has its final name; without fd, it is another one's as well */
     bool failed;
     bool dead; /* under the content lock: its mailbox's number means another one now */
 };
@@ -52,10 +52,15 @@ static void writer_free(ContentWriter *self)
     g_free(self);
 }
 
+static bool is_file(const ContentWriter *self)
+{
+    return self->fd >= 0 || self->named;
+}
+
 static void unlink_file(const ContentWriter *self)
 {
     char name[32];
-    if (self->fd < 0)
+    if (!is_file(self))
         return;
     file_name(self, self->named, name);
     unlinkat(self->store->files.fd, name, 0);
@@ -174,6 +179,21 @@ bool content_write(ContentWriter *writer, const void *bytes, gsize length, GErro
     return true;
 }
 
+bool content_write_link(ContentWriter *writer, const ContentTicket *ticket)
+{
+    char from[32], to[32];
+    int dir = writer->store->files.fd;
+    g_return_val_if_fail(writer->size == 0 && writer->fd < 0, false);
+    content_file_name(ticket->id, from);
+    file_name(writer, true, to);
+    if (fault_errno("content.link") != 0 || linkat(dir, from, dir, to, 0) != 0)
+        return false;
+    writer->named = true;
+    writer->size = ticket->size;
+    writer->crc = ticket->crc;
+    return true;
+}
+
 void content_abort(ContentWriter *writer)
 {
     if (writer == NULL)
@@ -257,7 +277,7 @@ static bool insert(ContentTxn *txn, const ContentWriter *w, gint64 now_ms, GErro
     static const char sql[] =
         "INSERT INTO content(id, box, uid, kind, section, size, crc, place, used)"
         " VALUES(?, ?, ?, ?, ?, ?, ?, ?, ?)";
-    bool file = w->fd >= 0;
+    bool file = is_file(w);
     if (!remove_old(txn, &w->key, error) || (!file && !insert_blob(txn, w, error)))
         return false;
     Query query;

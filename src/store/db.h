@@ -14,6 +14,10 @@ typedef struct {
     gint *damaged;          /* set when SQLite says that the file is; or NULL */
     int wal_frames;         /* frames in the log (WAL) after the last commit */
     bool full_sync;
+    const gint *commits; /* atomic, counts what is committed to the file; set: what it sees is kept
+                            between queries (keep.c) */
+    gint seen;           /* commits when what is kept was taken */
+    guint open;          /* queries that are open, while it is kept */
 } Db;
 
 /* The file is there already (dir_prepare_file). cache_kib bounds the page cache. */

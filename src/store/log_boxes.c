@@ -408,13 +408,14 @@ bool log_renbox(StoreTxn *txn, guint32 id, const char *name, gint64 now_ns, GErr
 
 /* --- what is sent next --- */
 
-/* Something that was logged before is still to be done in a mailbox that goes, or with one in it.
+/* Something that was logged before is still to be done in a mailbox that goes, or with one in it;
+ * what was moved out by a copy is still to be expunged there, which is logged when it was copied.
  * Who waits so is passed by the others, which do not need its name (check_doomed): what it waits
  * for may wait for a mailbox that is still to be made. */
 static bool must_wait(StoreReader *reader, const LogOp *op)
 {
     static const char sql[] =
-        "SELECT EXISTS (SELECT 1 FROM log WHERE state != 5 AND kind < 5 AND seq < ?2"
+        "SELECT EXISTS (SELECT 1 FROM log WHERE state != 5 AND kind < 5 AND (seq < ?2 OR kind = 3)"
         " AND (box = ?1 OR to_box = ?1)) OR EXISTS (SELECT 1 FROM box WHERE parent = ?1)";
     Query query;
     if (op->kind != LOG_RMBOX || !reader_open_query(reader, &query, sql))

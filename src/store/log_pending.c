@@ -182,8 +182,8 @@ bool pending_copy_parts(StoreTxn *txn, guint32 box, guint32 uid, guint32 to_box,
         "INSERT OR IGNORE INTO structure(box, uid, text)"
         " SELECT ?1, ?2, text FROM structure WHERE box = ?3 AND uid = ?4";
     static const char sql_size[] =
-        "INSERT OR IGNORE INTO size(box, uid, kind, section, size)"
-        " SELECT ?1, ?2, kind, section, size FROM size WHERE box = ?3 AND uid = ?4";
+        "INSERT OR IGNORE INTO size(box, uid, kind, section, size, proven)"
+        " SELECT ?1, ?2, kind, section, size, proven FROM size WHERE box = ?3 AND uid = ?4";
     static const char sql_mark[] =
         "UPDATE msg SET has_structure = 1 WHERE box = ?1 AND uid = ?2 AND has_structure = 0"
         " AND EXISTS (SELECT 1 FROM structure WHERE box = ?1 AND uid = ?2)";

@@ -5,6 +5,7 @@
  * and parked where not. */
 #include "log_private.h"
 
+#include <string.h>
 #include "imapfs/base/error.h"
 #include "imapfs/wire/response.h"
 
@@ -91,10 +92,24 @@ static bool park_gone(StoreTxn *txn, const LogOp *op, const char *reason, GError
     return log_park_lost(txn, op, op->box, reason, error);
 }
 
+/* With Gmail a message that went is still in another mailbox as a rule ("All Mail"): who deletes it
+ * here does not ask to delete it there. */
+static bool is_deletion_at_gmail(const LogOp *op)
+{
+    if (op->emailid == NULL || !g_str_has_prefix(op->emailid, EMAILID_GMAIL))
+        return false;
+    const char *number = op->emailid + strlen(EMAILID_GMAIL);
+    return number[strspn(number, "0123456789")] == '\0' && strstr(op->set, "\\Deleted") != NULL;
+}
+
 static bool flags_lost(StoreTxn *txn, const LogOp *op, GError **error)
 {
     guint32 box = 0, uid = 0;
     guint n = 0;
+    if (is_deletion_at_gmail(op)) {
+        txn->effects.dropped++;
+        return log_end(txn, op->seq, true, error);
+    }
     if (op->emailid != NULL && !find_elsewhere(txn, op->box, op->emailid, &box, &uid, &n, error))
         return false;
     if (n == 1)

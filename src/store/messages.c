@@ -57,9 +57,30 @@ void store_msg_clear(StoreMsg *msg)
 
 static const char sql_get[] = "SELECT " MSG_COLUMNS " FROM msg WHERE box = ? AND uid = ?";
 
+/* One message is asked for again and again, by each of its files. */
+static bool is_last(const StoreReader *reader, guint32 box, guint32 uid)
+{
+    return reader->last_box == box && reader->last.uid == uid && uid != 0 &&
+           keep_is_current(reader->index, reader->last_seen);
+}
+
+static void note_last(StoreReader *reader, guint32 box, const StoreMsg *msg)
+{
+    if (!reader->keeps)
+        return;
+    store_msg_clear(&reader->last);
+    reader->last = msg_copy(msg);
+    reader->last_box = box;
+    reader->last_seen = reader->index->seen;
+}
+
 bool store_msg_get(StoreReader *reader, guint32 box, guint32 uid, StoreMsg *out)
 {
     Query query;
+    if (is_last(reader, box, uid)) {
+        *out = msg_copy(&reader->last);
+        return true;
+    }
     if (!reader_open_query(reader, &query, sql_get))
         return false;
     query_int(&query, box);
@@ -75,6 +96,7 @@ bool store_msg_get(StoreReader *reader, guint32 box, guint32 uid, StoreMsg *out)
         store_msg_clear(&msg);
         return false;
     }
+    note_last(reader, box, &msg);
     *out = msg;
     return true;
 }

@@ -16,9 +16,14 @@
 /* --- readers (reader.c) --- */
 
 struct StoreReader {
-    Store *store;    /* atomic; NULL once the store is closed */
-    Db *index;       /* NULL when it could not be opened: failure says why */
-    Db *content;     /* made when first asked for */
+    Store *store; /* atomic; NULL once the store is closed */
+    Db *index;    /* NULL when it could not be opened: failure says why */
+    Db *content;  /* made when first asked for */
+    bool keeps;   /* store_reader_keep() */
+
+    StoreMsg last; /* while it keeps: the row that was last asked for, */
+    guint32 last_box;
+    gint last_seen;  /* as of so many commits */
     GError *failure; /* first since store_reader_check */
 };
 /* Ends a read: remembers its failure, if any, for store_reader_check. False when it failed. */
@@ -31,6 +36,16 @@ bool reader_finds(StoreReader *reader, const char *sql, gint64 one, gint64 two);
 /* Remembers and logs. Takes the failure. */
 void reader_fail(StoreReader *reader, GError *failure);
 void readers_close_all(Store *store);
+
+/* --- what a reader sees, kept between its queries (keep.c) --- */
+
+/* Around a query of a reader's; nothing unless the connection keeps. */
+void keep_open(Db *db);
+void keep_close(Db *db);
+/* Lets go of what is kept; stale: only if something was committed since. */
+void keep_end(Db *db, bool stale);
+/* Whether what was read as of so many commits is what would be read now. */
+bool keep_is_current(const Db *db, gint seen);
 
 /* --- the writing transaction (txn.c) --- */
 
@@ -161,6 +176,7 @@ typedef struct {
     GHashTable *touched; /* id -> when it was used (ms): not in db yet */
     GHashTable *fresh;   /* id -> until when (monotonic us) it stays though nobody opened it yet */
     guint fresh_prune_at;
+    gint64 fresh_until; /* the latest of these times */
     GHashTable *unread; /* Content * that are open, and whose bytes were not read yet */
     guint64 removals;   /* transactions that took out contents or messages, so far */
     bool removing;      /* one is under way */
@@ -176,6 +192,7 @@ struct Store {
     guint64 next_number;  /* atomic; store_take_number() */
     guint64 first_number; /* ... when it was opened */
     gint moves;           /* atomic */
+    gint index_commits, content_commits; /* atomic */
     char *index_path, *content_path;
     gint index_damaged, content_damaged; /* atomic; told by SQLite while running */
 

@@ -13,6 +13,7 @@ static void close_connections(StoreReader *reader)
     g_clear_pointer(&reader->index, db_close);
     g_clear_pointer(&reader->content, db_close);
     g_clear_error(&reader->failure);
+    store_msg_clear(&reader->last);
 }
 
 static void free_reader(gpointer data)
@@ -35,6 +36,15 @@ static void free_readers(gpointer data)
 
 static GPrivate thread_readers = G_PRIVATE_INIT(free_readers); /* GPtrArray of StoreReader * */
 
+static void set_keeping(StoreReader *reader)
+{
+    Store *store = reader->store;
+    if (reader->index != NULL)
+        reader->index->commits = &store->index_commits;
+    if (reader->content != NULL)
+        reader->content->commits = &store->content_commits;
+}
+
 static void open_index(StoreReader *reader)
 {
     g_clear_error(&reader->failure);
@@ -42,6 +52,8 @@ static void open_index(StoreReader *reader)
                             &reader->store->index_damaged, &reader->failure);
     if (reader->index == NULL)
         log_error("store", "%s", reader->failure->message);
+    if (reader->keeps)
+        set_keeping(reader);
 }
 
 static StoreReader *make_reader(Store *store)
@@ -125,6 +137,7 @@ bool reader_open_query(StoreReader *reader, Query *query, const char *sql)
 {
     if (reader->index == NULL)
         return false; /* failure was set when it was made */
+    keep_open(reader->index);
     query_open(query, reader->index, sql);
     return true;
 }
@@ -141,7 +154,10 @@ bool reader_open_content_query(StoreReader *reader, Query *query, const char *sq
             reader_fail(reader, failure);
             return false;
         }
+        if (reader->keeps)
+            set_keeping(reader);
     }
+    keep_open(reader->content);
     query_open(query, reader->content, sql);
     return true;
 }
@@ -149,10 +165,23 @@ bool reader_open_content_query(StoreReader *reader, Query *query, const char *sq
 bool reader_close_query(StoreReader *reader, Query *query)
 {
     GError *failure = NULL;
-    if (query_close(query, &failure))
-        return true;
-    reader_fail(reader, failure);
-    return false;
+    bool ok = query_close(query, &failure);
+    keep_close(query->db);
+    if (!ok)
+        reader_fail(reader, failure);
+    return ok;
+}
+
+void store_reader_keep(StoreReader *reader)
+{
+    reader->keeps = true;
+    set_keeping(reader);
+}
+
+void store_reader_rest(StoreReader *reader, bool stale)
+{
+    keep_end(reader->index, stale);
+    keep_end(reader->content, stale);
 }
 
 bool reader_finds(StoreReader *reader, const char *sql, gint64 one, gint64 two)

@@ -99,8 +99,12 @@ static const char index_names[] =
 /* Version 6: what goes to a mailbox that left LIST waits for it. */
 static const char index_targets[] = "ALTER TABLE log ADD COLUMN to_mailboxid TEXT;";
 
-static const char *const index_steps[] = {index_1,       index_2,     index_3,
-                                          index_entries, index_names, index_targets};
+/* Version 7: whether a size is known from when all of it was here. Of those before, nobody knows.
+ */
+static const char index_proven[] = "ALTER TABLE size ADD COLUMN proven INTEGER NOT NULL DEFAULT 0;";
+
+static const char *const index_steps[] = {index_1,     index_2,       index_3,     index_entries,
+                                          index_names, index_targets, index_proven};
 const Schema schema_index = {0x696d6678 /* "imfx" */, index_steps, G_N_ELEMENTS(index_steps)};
 
 /* Version 1. state.generation ties the file to one index: ids of another mean other messages.

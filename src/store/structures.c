@@ -18,21 +18,41 @@ char *store_structure_get(StoreReader *reader, guint32 box, guint32 uid)
     return reader_close_query(reader, &query) ? g_steal_pointer(&text) : NULL;
 }
 
-gint64 store_size_get(StoreReader *reader, guint32 box, guint32 uid, ContentKind kind,
-                      const char *section)
+typedef struct {
+    gint64 bytes; /* -1: not known */
+    bool proven;
+} Size;
+
+static Size get_size(StoreReader *reader, guint32 box, guint32 uid, ContentKind kind,
+                     const char *section)
 {
     static const char sql[] =
-        "SELECT size FROM size WHERE box = ? AND uid = ? AND kind = ? AND section = ?";
+        "SELECT size, proven FROM size WHERE box = ? AND uid = ? AND kind = ? AND section = ?";
+    const Size unknown = {-1, false};
+    Size size = unknown;
     Query query;
     store_origin(reader, box, uid, &box, &uid);
     if (!reader_open_query(reader, &query, sql))
-        return -1;
+        return unknown;
     query_int(&query, box);
     query_int(&query, uid);
     query_int(&query, kind);
     query_text(&query, section);
-    gint64 size = query_step(&query) ? query_get_int(&query, 0) : -1;
-    return reader_close_query(reader, &query) ? size : -1;
+    if (query_step(&query))
+        size = (Size){query_get_int(&query, 0), query_get_int(&query, 1) != 0};
+    return reader_close_query(reader, &query) ? size : unknown;
+}
+
+gint64 store_size_get(StoreReader *reader, guint32 box, guint32 uid, ContentKind kind,
+                      const char *section)
+{
+    return get_size(reader, box, uid, kind, section).bytes;
+}
+
+bool store_size_is_proven(StoreReader *reader, guint32 box, guint32 uid, ContentKind kind,
+                          const char *section)
+{
+    return get_size(reader, box, uid, kind, section).proven;
 }
 
 static bool mark_message(StoreTxn *txn, guint32 box, guint32 uid, bool *known_out, GError **error)
@@ -67,22 +87,13 @@ bool store_structure_put(StoreTxn *txn, guint32 box, guint32 uid, const char *te
     return txn_run_query(txn, &query, error);
 }
 
-bool store_size_put(StoreTxn *txn, guint32 box, guint32 uid, ContentKind kind, const char *section,
-                    guint64 size, GError **error)
+static bool put_size(StoreTxn *txn, guint32 box, guint32 uid, ContentKind kind, const char *section,
+                     const Size *size, GError **error)
 {
     static const char sql[] =
-        "INSERT INTO size(box, uid, kind, section, size) SELECT ?1, ?2, ?3, ?4, ?5"
+        "INSERT INTO size(box, uid, kind, section, size, proven) SELECT ?1, ?2, ?3, ?4, ?5, ?6"
         " WHERE EXISTS (SELECT 1 FROM msg INDEXED BY msg_uid WHERE box = ?1 AND uid = ?2)"
-        " ON CONFLICT DO UPDATE SET size = excluded.size WHERE size IS NOT excluded.size";
-    store_origin(&txn->reader, box, uid, &box, &uid);
-    gint64 known = store_size_get(&txn->reader, box, uid, kind, section);
-    if (known == (gint64)size)
-        return true;
-    if (known >= 0)
-        log_debug("store",
-                  "immutable-violation: %u/%u[%s]: %" G_GINT64_FORMAT
-                  " bytes, now %" G_GUINT64_FORMAT,
-                  box, uid, section, known, size);
+        " ON CONFLICT DO UPDATE SET size = excluded.size, proven = excluded.proven";
     Query query;
     if (!txn_open_query(txn, &query, sql, error))
         return false;
@@ -90,6 +101,32 @@ bool store_size_put(StoreTxn *txn, guint32 box, guint32 uid, ContentKind kind, c
     query_int(&query, uid);
     query_int(&query, kind);
     query_text(&query, section);
-    query_int(&query, (gint64)size);
+    query_int(&query, size->bytes);
+    query_int(&query, size->proven);
     return txn_run_query(txn, &query, error);
+}
+
+bool store_size_put(StoreTxn *txn, guint32 box, guint32 uid, ContentKind kind, const char *section,
+                    guint64 size, GError **error)
+{
+    const Size put = {(gint64)size, true};
+    store_origin(&txn->reader, box, uid, &box, &uid);
+    Size known = get_size(&txn->reader, box, uid, kind, section);
+    if (known.proven && known.bytes == put.bytes)
+        return true;
+    if (known.bytes >= 0 && known.bytes != put.bytes)
+        log_debug("store",
+                  "immutable-violation: %u/%u[%s]: %" G_GINT64_FORMAT
+                  " bytes, now %" G_GUINT64_FORMAT,
+                  box, uid, section, known.bytes, size);
+    return put_size(txn, box, uid, kind, section, &put, error);
+}
+
+bool store_size_put_computed(StoreTxn *txn, guint32 box, guint32 uid, ContentKind kind,
+                             const char *section, guint64 size, GError **error)
+{
+    const Size put = {(gint64)size, false};
+    store_origin(&txn->reader, box, uid, &box, &uid);
+    return get_size(&txn->reader, box, uid, kind, section).bytes >= 0 ||
+           put_size(txn, box, uid, kind, section, &put, error);
 }

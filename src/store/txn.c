@@ -94,6 +94,7 @@ bool store_commit(StoreTxn *txn, GError **error)
         store_rollback(txn);
         return false;
     }
+    g_atomic_int_inc(&store->index_commits);
     if (txn->moves)
         g_atomic_int_inc(&store->moves);
     if (store->writer->full_sync)

@@ -7,7 +7,8 @@
  * passed over than is read, and ends with the first read that was not foreseen. So one `cat` never
  * pays for neighbours it does not want. Kinds that are read together are asked for together, all of
  * a message at once: it comes in the order in which it is read, and a text and its html beside each
- * other are compressed better. Files over ITEM_MAX are left to whoever opens them.
+ * other are compressed better. Of files over AHEAD_ITEM_MAX the first bytes are asked for, as many
+ * as the budget has room for, and more of them when there is more; the rest when they are read.
  *
  * The rule: it only ever decides what to ask for. What comes is taken by ahead_fetch.c, and a read
  * that is waited for is answered whatever becomes of the guess. */
@@ -15,176 +16,44 @@
 
 #include <string.h>
 
-#include "imapfs/base/limits.h"
-#include "imapfs/sync/structure_text.h"
-
-#define BUDGET_MIN (16u * 1024)
-#define ITEM_MAX (1024u * 1024)
-#define HEADER_WEIGHT 4096 /* what a header is taken for: no server tells */
-#define ITEMS_MAX 512      /* ahead of the reader */
-#define STRUCTURE_MAX 16384
-#define STRUCTURES_AHEAD 256 /* messages after those asked for whose structure is to be known */
-#define SCAN_MAX 128         /* messages looked at in one go */
+#define STEP_MIN (128u * 1024)
+#define ITEMS_MAX 512        /* ahead of the reader */
+#define STRUCTURES_AHEAD 256 /* messages after those asked for whose structure is to be known; */
+#define STRUCTURES_FEW 8     /* before it is clear that somebody goes on */
 #define NEXT_FEW 4           /* so many may be left out without ending the sequence */
 #define IN_STEP 4            /* UIDs between what is read of kinds that are read together */
+#define KEPT_PART 16         /* of what is ahead, reads of so much may be told later; */
+#define KEPT_MAX 8           /* so many at most */
 #define STRAGGLERS 16        /* programs with several threads are so far apart, or less */
-
-static const LayoutKind layout_kind_of[] = {
-    [CONTENT_DECODED] = LAYOUT_PART,
-    [CONTENT_TEXT] = LAYOUT_TEXT,
-    [CONTENT_HTML] = LAYOUT_HTML,
-    [CONTENT_HEADERS] = LAYOUT_HEADERS,
-};
-
-/* --- what is there to ask for --- */
-
-static bool is_whole(ContentKind kind)
-{
-    return kind == CONTENT_LETTER || kind == CONTENT_RAW;
-}
-
-/* What is looked for of a kind. */
-typedef struct {
-    bool wanted;
-    guint32 first; /* message */
-    gint64 bytes;  /* that may still be found, about; */
-    gint items;    /* as well as items: the message in which either ends is the last */
-} Wish;
-
-typedef struct {
-    Mailbox *mailbox;
-    Wish wishes[AHEAD_KINDS];
-    bool whole;       /* it is a kind of whole messages that is looked for */
-    bool needs_parts; /* ... or any but headers */
-    bool wanted_too;  /* also what somebody waits for */
-    GPtrArray *items; /* of AheadItem: found */
-    guint n_scanned;
-    guint32 last;    /* message that was looked at */
-    guint32 unknown; /* the first message whose structure is not known; 0: none met */
-} Scan;
-
-static void scan_want(Scan *scan, ContentKind kind, guint32 first, gint64 bytes, gint items)
-{
-    scan->wishes[kind] = (Wish){true, first, bytes, items};
-    scan->whole = scan->whole || is_whole(kind);
-    scan->needs_parts = scan->needs_parts || (!is_whole(kind) && kind != CONTENT_HEADERS);
-}
-
-static Wish *scan_wish(Scan *scan, ContentKind kind, guint32 uid)
-{
-    Wish *wish = &scan->wishes[kind];
-    return wish->wanted && uid >= wish->first ? wish : NULL;
-}
-
-static void scan_add(Scan *scan, guint32 uid, ContentKind kind, const LayoutNode *node)
-{
-    StoreReader *reader = store_reader(scan->mailbox->engine->store);
-    Wish *wish = scan_wish(scan, kind, uid);
-    bool header = kind == CONTENT_HEADERS;
-    ContentKey key = {scan->mailbox->box, uid, kind, node->section};
-    if (!wish || wish->items <= 0 || (!header && node->encoded_size == 0) ||
-        content_exists(reader, &key) ||
-        (!scan->wanted_too &&
-         (node->encoded_size > ITEM_MAX || ahead_is_asked(scan->mailbox, &key))))
-        return;
-    AheadItem *item = g_new0(AheadItem, 1);
-    item->need = (Need){.kind = NEED_CONTENT,
-                        .box = key.box,
-                        .uid = uid,
-                        .content = kind,
-                        .section = g_strdup(node->section),
-                        .encoding = header ? NULL : g_strdup(node->encoding),
-                        .charset = header ? NULL : g_strdup(node->charset),
-                        .encoded_size = header ? -1 : (gint64)node->encoded_size};
-    item->weight = header ? HEADER_WEIGHT : node->encoded_size;
-    wish->bytes -= (gint64)item->weight;
-    wish->items--;
-    g_ptr_array_add(scan->items, item);
-}
-
-/* The kind of content that a node's file is; -1: it is none that is foreseen. */
-static int kind_of(const LayoutNode *node)
-{
-    for (guint i = 0; i < G_N_ELEMENTS(layout_kind_of); i++)
-        if (layout_kind_of[i] && layout_kind_of[i] == node->kind)
-            return (int)i;
-    return -1;
-}
-
-static void scan_structure(Scan *scan, guint32 uid, const char *text)
-{
-    g_autoptr(BodyPart) body = NULL;
-    /* its parts are not to be had by section; it is not worth being read over and over */
-    if (structure_text_is_local(text) || strlen(text) > STRUCTURE_MAX)
-        return;
-    body = structure_text_parse(text, NULL);
-    g_autoptr(Layout) layout = body ? layout_new(body) : NULL;
-    for (guint i = 0; layout && i < layout->nodes->len; i++) {
-        const LayoutNode *node = g_ptr_array_index(layout->nodes, i);
-        int kind = kind_of(node);
-        if (kind >= 0)
-            scan_add(scan, uid, (ContentKind)kind, node);
-    }
-}
-
-/* The header of the message itself, and all of it, need no structure to be known. */
-static const LayoutNode own_header = {.kind = LAYOUT_HEADERS, .section = (char *)""};
-
-/* Any of those that begin before this message, or with it, has found enough. */
-static bool scan_is_full(Scan *scan, guint32 uid)
-{
-    for (ContentKind kind = 0; kind < AHEAD_KINDS; kind++) {
-        const Wish *wish = scan_wish(scan, kind, uid);
-        if (wish && (wish->bytes <= 0 || wish->items <= 0))
-            return true;
-    }
-    return false;
-}
-
-static bool scan_message(const StoreMsg *msg, gpointer data)
-{
-    Scan *scan = data;
-    const LayoutNode whole = {.section = (char *)"", .encoded_size = msg->size};
-    if (scan_is_full(scan, msg->uid))
-        return false;
-    if (scan->whole) {
-        scan_add(scan, msg->uid, CONTENT_LETTER, &whole);
-        scan_add(scan, msg->uid, CONTENT_RAW, &whole);
-    } else if (msg->has_structure) {
-        StoreReader *reader = store_reader(scan->mailbox->engine->store);
-        g_autofree char *text = store_structure_get(reader, scan->mailbox->box, msg->uid);
-        scan_structure(scan, msg->uid, text ? text : "");
-    } else if (!scan->needs_parts) {
-        scan_add(scan, msg->uid, CONTENT_HEADERS, &own_header);
-    } else {
-        scan->unknown = msg->uid;
-        return false;
-    }
-    scan->last = msg->uid;
-    return ++scan->n_scanned < SCAN_MAX;
-}
-
-/* By whole messages; of kinds that begin at different ones, the first comes first. */
-static void scan_run(Scan *scan)
-{
-    const Mailbox *mailbox = scan->mailbox;
-    guint32 first = G_MAXUINT32;
-    for (ContentKind kind = 0; kind < AHEAD_KINDS; kind++)
-        if (scan->wishes[kind].wanted)
-            first = MIN(first, scan->wishes[kind].first);
-    scan->items = g_ptr_array_new_with_free_func(ahead_item_free);
-    store_msg_each(store_reader(mailbox->engine->store), mailbox->box, first - 1, scan_message,
-                   scan);
-}
 
 /* --- one reader --- */
 
 /* What was asked for and not read yet. */
-typedef struct {
+typedef struct Coming {
     guint32 uid;
     char *section;
     guint64 weight; /* 0: it was passed over */
+    guint64 large;  /* all of its bytes, when it is over AHEAD_ITEM_MAX; */
+    guint64 asked;  /* of these */
 } Coming;
+
+static Coming *coming_new(const Need *need, guint64 weight)
+{
+    Coming *coming = g_new0(Coming, 1);
+    *coming = (Coming){.uid = need->uid, .section = g_strdup(need->section), .weight = weight};
+    if (need->encoded_size > AHEAD_ITEM_MAX) {
+        coming->large = (guint64)need->encoded_size;
+        coming->asked = weight;
+    }
+    return coming;
+}
+
+static Coming *coming_copy(const Coming *coming)
+{
+    Coming *copy = g_memdup2(coming, sizeof(*coming));
+    copy->section = g_strdup(coming->section);
+    return copy;
+}
 
 static void coming_free(gpointer data)
 {
@@ -195,7 +64,9 @@ static void coming_free(gpointer data)
 static void stream_restart(AheadStream *stream)
 {
     g_queue_clear_full(&stream->coming, coming_free);
+    g_clear_pointer(&stream->current, coming_free);
     stream->weight = 0;
+    stream->n_large = 0;
     stream->budget = 0;
     stream->scanned = 0;
 }
@@ -209,9 +80,28 @@ void ahead_stream_clear(AheadStream *stream)
 
 static void stream_drop(AheadStream *stream, GList *link)
 {
-    stream->weight -= ((Coming *)link->data)->weight;
+    const Coming *coming = link->data;
+    stream->weight -= coming->weight;
+    stream->n_large -= coming->large > 0;
     coming_free(link->data);
     g_queue_delete_link(&stream->coming, link);
+}
+
+/* It is read no more, or was never read to its end. */
+static void stream_drop_current(AheadStream *stream)
+{
+    if (!stream->current)
+        return;
+    stream->weight -= stream->current->weight;
+    g_clear_pointer(&stream->current, coming_free);
+}
+
+/* Takes it. */
+static void stream_set_current(AheadStream *stream, Coming *coming)
+{
+    stream_drop_current(stream);
+    stream->current = coming;
+    stream->weight += coming->weight;
 }
 
 /* What comes before this message was passed over; the last few of it are remembered: with several
@@ -242,10 +132,13 @@ static bool stream_meet(AheadStream *stream, const Need *need, guint64 most)
             continue;
         guint64 read = coming->weight;
         bool late = read == 0;
+        Coming *large = coming->large ? coming_copy(coming) : NULL;
         stream_drop(stream, link);
         guint64 budget = stream_pass(stream, need->uid) > read && !late ? stream->budget / 2
                                                                         : stream->budget * 2;
-        stream->budget = CLAMP(budget, MIN(BUDGET_MIN, most), most);
+        stream->budget = CLAMP(budget, MIN(AHEAD_BUDGET_MIN, most), most);
+        if (large)
+            stream_set_current(stream, large);
         return true;
     }
     stream_pass(stream, need->uid);
@@ -297,7 +190,9 @@ static bool is_in_step(const AheadStream *stream, guint32 uid)
     const GList *next = stream->coming.head;
     while (next && ((const Coming *)next->data)->weight == 0)
         next = next->next;
-    guint64 until = next ? (guint64)((const Coming *)next->data)->uid + IN_STEP : stream->scanned;
+    guint64 until =
+        next ? ((const Coming *)next->data)->uid : MAX(stream->scanned, stream->last_uid);
+    until += IN_STEP;
     return stream->budget > 0 && stream->last_uid <= (guint64)uid + IN_STEP && until >= uid;
 }
 
@@ -311,32 +206,52 @@ static guint32 stream_first(const AheadStream *stream)
 
 static void stream_take(AheadStream *stream, const AheadItem *item)
 {
-    Coming *coming = g_new(Coming, 1);
-    *coming = (Coming){item->need.uid, g_strdup(item->need.section), item->weight};
-    g_queue_push_tail(&stream->coming, coming);
+    g_queue_push_tail(&stream->coming, coming_new(&item->need, item->weight));
     stream->weight += item->weight;
+    stream->n_large += item->large;
 }
 
+/* Of a large one, what there is room for now. */
+static void top_up(Mailbox *mailbox, AheadStream *stream, ContentKind kind, Coming *coming)
+{
+    ContentKey key = {mailbox->box, coming->uid, kind, coming->section};
+    guint64 room = stream->budget - MIN(stream->weight, stream->budget);
+    guint64 rest = coming->large - MIN(coming->asked, coming->large);
+    if (rest == 0 || room < MIN(rest, AHEAD_BUDGET_MIN))
+        return;
+    coming->asked += MIN(rest, room);
+    coming->weight += MIN(rest, room);
+    stream->weight += MIN(rest, room);
+    ranged_ask_ahead(mailbox->engine, &key, coming->asked);
+}
+
+static void stream_top_up(Mailbox *mailbox, AheadStream *stream, ContentKind kind)
+{
+    if (stream->current)
+        top_up(mailbox, stream, kind, stream->current);
+    for (GList *link = stream->coming.head; link && stream->n_large; link = link->next)
+        if (((Coming *)link->data)->weight)
+            top_up(mailbox, stream, kind, link->data);
+}
+
+/* So that little is asked for often: half of a small budget, but little of a large one, as the link
+ * may be idle meanwhile. */
 static bool has_enough(AheadStream *stream)
 {
-    return stream->weight * 2 > stream->budget ||
+    guint64 step = MIN(stream->budget / 2, MAX(stream->budget / 8, STEP_MIN));
+    return stream->weight + step > stream->budget ||
            g_queue_get_length(&stream->coming) * 2 > ITEMS_MAX;
 }
 
-/* The structures of what comes after those that were asked for. */
-static void fill_structures(Mailbox *mailbox, const Scan *scan)
+/* Structures after a message, when the next ones are not known. */
+static void fill_structures(Mailbox *mailbox, guint32 after, guint most)
 {
-    guint32 unknown = scan->unknown;
-    if (!unknown && scan->last && scan->needs_parts) {
-        g_autoptr(UidSet) next = store_msg_without_structure(store_reader(mailbox->engine->store),
-                                                             mailbox->box, scan->last, 1);
-        guint n;
-        const UidRange *ranges = uidset_ranges(next, &n);
-        if (n && ranges[0].lo - scan->last <= STRUCTURES_AHEAD)
-            unknown = ranges[0].lo;
-    }
-    if (unknown)
-        structure_ahead(mailbox, unknown);
+    g_autoptr(UidSet) next =
+        store_msg_without_structure(store_reader(mailbox->engine->store), mailbox->box, after, 1);
+    guint n;
+    const UidRange *ranges = uidset_ranges(next, &n);
+    if (n && ranges[0].lo - after <= most)
+        structure_ahead(mailbox, ranges[0].lo, most);
 }
 
 /* Of this kind, and of those that are read along with it. */
@@ -346,12 +261,15 @@ static void fill(Mailbox *mailbox, ContentKind kind, guint32 uid)
     guint32 first = stream_first(ahead_stream(mailbox, kind));
     for (ContentKind k = 0; k < AHEAD_KINDS; k++) {
         AheadStream *stream = ahead_stream(mailbox, k);
-        if (k != kind && (is_whole(k) || is_whole(kind) || !is_in_step(stream, uid)))
+        if (k != kind && (ahead_is_whole(k) || ahead_is_whole(kind) || !is_in_step(stream, uid)))
             continue;
+        if (stream->current && stream->current->uid < uid)
+            stream_drop_current(stream);
         if (stream_first(stream) <= first && has_enough(stream))
             return;
         scan_want(&scan, k, stream_first(stream), (gint64)(stream->budget - stream->weight),
                   ITEMS_MAX - (gint)g_queue_get_length(&stream->coming));
+        scan.wishes[k].n_large = stream->n_large;
     }
     scan_run(&scan);
     for (guint i = 0; i < scan.items->len; i++) {
@@ -363,13 +281,71 @@ static void fill(Mailbox *mailbox, ContentKind kind, guint32 uid)
             ahead_stream(mailbox, k)->scanned = MAX(ahead_stream(mailbox, k)->scanned, scan.last);
     ahead_fetch(mailbox, scan.items);
     g_ptr_array_unref(scan.items);
-    fill_structures(mailbox, &scan);
+    if (scan.unknown)
+        structure_ahead(mailbox, scan.unknown, STRUCTURES_AHEAD);
+    else if (scan.last && scan.needs_parts)
+        fill_structures(mailbox, scan.last, STRUCTURES_AHEAD);
 }
 
 /* As many bytes as two of the kind that is read have, or more. */
 static guint64 first_budget(const Need *need)
 {
-    return MAX(BUDGET_MIN, 2 * (guint64)MAX(0, need->encoded_size));
+    return MAX(AHEAD_BUDGET_MIN, 2 * (guint64)MAX(0, need->encoded_size));
+}
+
+/* --- several kinds --- */
+
+/* Who reads several kinds of each message in turn, and one of this kind for the first time, reads
+ * all that there is. */
+static bool is_in_walk(Mailbox *mailbox, const Need *need)
+{
+    guint n = 0;
+    if (ahead_stream(mailbox, need->content)->last_uid != 0 || ahead_is_whole(need->content))
+        return false;
+    for (ContentKind k = 0; k < AHEAD_KINDS; k++)
+        n += !ahead_is_whole(k) && is_in_step(ahead_stream(mailbox, k), need->uid);
+    return n >= 2;
+}
+
+/* A second message is being read: what was read of the first is wanted of this one, too. */
+static void begin_others(Mailbox *mailbox, ContentKind kind, guint32 first_uid, guint64 most)
+{
+    for (ContentKind k = 0; k < AHEAD_KINDS; k++) {
+        AheadStream *stream = ahead_stream(mailbox, k);
+        if (k != kind && !ahead_is_whole(k) && !ahead_is_whole(kind) && stream->budget == 0 &&
+            stream->last_uid == first_uid)
+            stream->budget = MIN(AHEAD_BUDGET_MIN, most);
+    }
+}
+
+/* A second kind of a message is being read: somebody may go on to the next messages. */
+static void expect_walk(Mailbox *mailbox, const Need *need)
+{
+    bool second = false;
+    for (ContentKind k = 0; k < AHEAD_KINDS; k++)
+        second = second || (k != need->content && ahead_stream(mailbox, k)->last_uid == need->uid);
+    if (second)
+        fill_structures(mailbox, need->uid, STRUCTURES_FEW);
+}
+
+/* How many reads need not be told at once: where many small ones are ahead, a few make no
+ * difference, and waking the loop for each costs as much as all the rest. */
+static guint reads_to_keep(Mailbox *mailbox, ContentKind kind)
+{
+    const AheadStream *stream = ahead_stream(mailbox, kind);
+    guint n = g_queue_get_length((GQueue *)&stream->coming);
+    if (ahead_is_whole(kind) || ahead_stream(mailbox, CONTENT_DECODED)->budget || n < KEPT_PART)
+        return 0;
+    return MIN(n / KEPT_PART, KEPT_MAX);
+}
+
+static void keep_reads(Mailbox *mailbox, ContentKind kind)
+{
+    Engine *engine = mailbox->engine;
+    guint kept = reads_to_keep(mailbox, kind);
+    pthread_mutex_lock(&engine->shared.lock);
+    engine->shared.reads_kept = kept;
+    pthread_mutex_unlock(&engine->shared.lock);
 }
 
 /* --- the calls --- */
@@ -380,9 +356,9 @@ static bool is_foreseeable(const Need *need)
         return false;
     /* Nobody walks single parts as they were sent; and what is needed to make others of it is no
      * sign that somebody reads. */
-    if (is_whole(need->content))
+    if (ahead_is_whole(need->content))
         return *need->section == '\0' && !need->whole;
-    return need->content < G_N_ELEMENTS(layout_kind_of) && layout_kind_of[need->content];
+    return ahead_is_part(need->content);
 }
 
 void ahead_note(Mailbox *mailbox, const Need *need)
@@ -393,8 +369,12 @@ void ahead_note(Mailbox *mailbox, const Need *need)
     AheadStream *stream = ahead_stream(mailbox, need->content);
     if (stream->last_uid == need->uid && g_strcmp0(stream->section, need->section) == 0)
         return;
+    stream_drop_current(stream);
     if (!stream_meet(stream, need, most)) {
-        if (is_next(mailbox, stream, need))
+        bool next = is_next(mailbox, stream, need);
+        if (next && stream->budget == 0)
+            begin_others(mailbox, need->content, stream->last_uid, most);
+        if (next || is_in_walk(mailbox, need))
             stream->budget = MIN(MAX(stream->budget * 2, first_budget(need)), most);
         else if (is_straggler(mailbox, stream, need))
             return;
@@ -406,6 +386,30 @@ void ahead_note(Mailbox *mailbox, const Need *need)
     stream->last_uid = need->uid;
     g_free(stream->section);
     stream->section = g_strdup(need->section);
-    if (stream->budget)
-        fill(mailbox, need->content, need->uid);
+    keep_reads(mailbox, need->content);
+    if (!stream->budget) {
+        expect_walk(mailbox, need);
+        return;
+    }
+    if (!stream->current && ranged_suits(mailbox->engine, need))
+        stream_set_current(stream, coming_new(need, 0));
+    stream_top_up(mailbox, stream, need->content);
+    fill(mailbox, need->content, need->uid);
+}
+
+void ahead_went_on(Mailbox *mailbox, const ContentKey *key, guint64 encoded)
+{
+    guint64 most = mailbox->engine->config.prefetch;
+    if (key->kind >= AHEAD_KINDS || !mailbox->ahead || mailbox->box != key->box)
+        return;
+    AheadStream *stream = ahead_stream(mailbox, key->kind);
+    Coming *current = stream->current;
+    if (!current || current->uid != key->uid || strcmp(current->section, key->section) != 0)
+        return;
+    guint64 left = current->asked - MIN(current->asked, encoded);
+    stream->weight -= current->weight - MIN(left, current->weight);
+    current->weight = MIN(left, current->weight);
+    stream->budget = MIN(stream->budget * 2, most);
+    stream_top_up(mailbox, stream, key->kind);
+    fill(mailbox, key->kind, key->uid);
 }

@@ -336,9 +336,40 @@ static void take_message(Mailbox *mailbox, GPtrArray *items, GPtrArray *bunches)
     }
 }
 
+/* What a message that is the same has is not asked for again. */
+static void take_from_twins(Mailbox *mailbox, GPtrArray *items)
+{
+    g_autoptr(GError) error = NULL;
+    Store *store = mailbox->engine->store;
+    if (!content_batch_begin(store, &error))
+        return;
+    for (guint i = items->len; i > 0; i--) {
+        const AheadItem *item = g_ptr_array_index(items, i - 1);
+        if (twin_takes(mailbox->engine, &item->need))
+            g_ptr_array_remove_index(items, i - 1);
+    }
+    if (!content_batch_end(store, &error))
+        log_debug("sync", "%s: reading ahead: %s", mailbox->name, error->message);
+}
+
+static void open_large(Mailbox *mailbox, GPtrArray *items)
+{
+    for (guint i = 0; i < items->len;) {
+        const AheadItem *item = g_ptr_array_index(items, i);
+        if (!item->large) {
+            i++;
+            continue;
+        }
+        ranged_open_ahead(mailbox, &item->need, item->weight);
+        g_ptr_array_remove_index(items, i);
+    }
+}
+
 void ahead_fetch(Mailbox *mailbox, GPtrArray *items)
 {
     g_autoptr(GPtrArray) bunches = g_ptr_array_new();
+    take_from_twins(mailbox, items);
+    open_large(mailbox, items);
     while (items->len > 0)
         take_message(mailbox, items, bunches);
     for (guint i = 0; i < bunches->len; i++) {
@@ -354,5 +385,9 @@ bool ahead_brings(Mailbox *mailbox, const Need *need)
         return false;
     g_autofree char *key = key_of(need->uid, need->content, need->section);
     const AheadItem *item = g_hash_table_lookup(mailbox->ahead->asked, key);
-    return item && (item->bytes || (*item->command && !(*item->command)->text));
+    if (!item || (!item->bytes && !*item->command))
+        return false;
+    if (!item->bytes && mailbox->session)
+        session_hurry(mailbox->session, *item->command);
+    return true;
 }

@@ -208,7 +208,7 @@ static void take_answers(Batch *batch, const UidSet *uids)
         if (!uidset_contains(uids, item->op->uid))
             continue;
         item->told &= in_order;
-        bool in_view = !batch->view_uidnext || item->op->uid < batch->view_uidnext;
+        bool in_view = item->op->uid < batch->view_uidnext;
         item->silent = in_order && !item->told && in_view;
         if (!in_view && !item->told)
             batch->mailbox->placed_uid = MAX(batch->mailbox->placed_uid, item->op->uid);

@@ -25,7 +25,7 @@ struct Batch {
     Mailbox *mailbox; /* a reference */
     guint32 box;
     guint generation;
-    guint32 view_uidnext; /* what the session had been told of when it began; 0: not known */
+    guint32 view_uidnext; /* what the session had been told of when it began; 0: of nothing */
     GPtrArray *ops;       /* of LogOp */
     GPtrArray *items;     /* of Item */
     GHashTable *by_uid;   /* uid -> Item; nothing of APPEND */

@@ -123,12 +123,17 @@ static void take_body(Fetch *fetch, const FetchBody *body)
         fetch->ended = true;
 }
 
+static bool is_of_section(const Fetch *fetch, const FetchBody *body)
+{
+    return !body->binary && g_ascii_strcasecmp(body->section, fetch->section) == 0;
+}
+
 /* The body in an answer that is the piece this fetch waits for; NULL if none is. */
 static const FetchBody *find_body(const Fetch *fetch, const FetchData *got)
 {
     for (guint i = 0; got->bodies && i < got->bodies->len; i++) {
         const FetchBody *body = g_ptr_array_index(got->bodies, i);
-        if (body->binary || g_ascii_strcasecmp(body->section, fetch->section) != 0)
+        if (!is_of_section(fetch, body))
             continue;
         if (fetch->partial ? body->has_origin && body->origin == fetch->got : !body->has_origin)
             return body;
@@ -141,17 +146,21 @@ static bool is_early(const Fetch *fetch, const FetchData *got)
 {
     for (guint i = 0; fetch->partial && got->bodies && i < got->bodies->len; i++) {
         const FetchBody *body = g_ptr_array_index(got->bodies, i);
-        if (!body->binary && g_ascii_strcasecmp(body->section, fetch->section) == 0 &&
-            body->has_origin && body->origin > fetch->got)
+        if (is_of_section(fetch, body) && body->has_origin && body->origin > fetch->got)
             return true;
     }
     return false;
 }
 
-/* A piece past the end, asked for before the end was known. */
+/* A piece past the end, asked for before the end was known. Another section of the message is
+ * somebody else's, who asked for it meanwhile. */
 static bool is_leftover(const Fetch *fetch, const FetchData *got)
 {
-    return fetch->ended && got->present & FETCH_BODY && fetch->partial;
+    for (guint i = 0; fetch->ended && fetch->partial && got->bodies && i < got->bodies->len; i++) {
+        if (is_of_section(fetch, g_ptr_array_index(got->bodies, i)))
+            return true;
+    }
+    return false;
 }
 
 static bool on_body(Command *command, Response *response, gpointer data)
@@ -351,6 +360,8 @@ void content_job_start(Job *job)
         job_finish(job, NULL);
     else if (local_has_letter(job))
         local_letter_start(job);
+    else if (twin_content_start(job))
+        return;
     else if (local_has_parts(job) || !ranged_open_start(job))
         content_job_fetch(job);
 }

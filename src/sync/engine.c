@@ -323,6 +323,11 @@ static gpointer thread_main(gpointer data)
     return NULL;
 }
 
+static GPtrArray *new_reads(void)
+{
+    return g_ptr_array_new_with_free_func((GDestroyNotify)need_free);
+}
+
 Engine *engine_new(const EngineConfig *config, GError **error)
 {
     Engine *engine = g_new0(Engine, 1);
@@ -342,6 +347,8 @@ Engine *engine_new(const EngineConfig *config, GError **error)
     pthread_condattr_destroy(&monotonic);
     engine->shared.state = POOL_CONNECTING;
     engine->shared.offline = config->offline;
+    engine->opening = g_hash_table_new(g_str_hash, g_str_equal);
+    engine->shared.reads = new_reads();
     engine->shared.ranged = g_hash_table_new(g_str_hash, g_str_equal);
     engine->shared.corrected = g_hash_table_new_full(g_str_hash, g_str_equal, g_free, NULL);
     engine->shared.fresh_until = g_hash_table_new_full(NULL, NULL, NULL, g_free);
@@ -368,6 +375,8 @@ void engine_free(Engine *engine)
     g_hash_table_unref(engine->jobs);
     g_hash_table_unref(engine->waiters);
     g_hash_table_unref(engine->mailboxes);
+    g_hash_table_unref(engine->opening);
+    g_ptr_array_unref(engine->shared.reads);
     g_hash_table_unref(engine->shared.ranged);
     g_hash_table_unref(engine->shared.corrected);
     g_hash_table_unref(engine->shared.fresh_until);
@@ -423,24 +432,41 @@ bool engine_is_offline(Engine *engine)
 
 /* --- hints --- */
 
-static void read_run(Engine *engine, gpointer data)
+void engine_take_reads(Engine *engine)
 {
-    const Need *need = data;
-    Mailbox *mailbox = mailbox_get(engine, need->box, NULL);
-    if (mailbox)
-        ahead_note(mailbox, need);
+    g_autoptr(GPtrArray) reads = NULL;
+    pthread_mutex_lock(&engine->shared.lock);
+    if (engine->shared.reads->len) {
+        reads = engine->shared.reads;
+        engine->shared.reads = new_reads();
+    }
+    engine->shared.reads_posted = false;
+    pthread_mutex_unlock(&engine->shared.lock);
+    for (guint i = 0; reads && i < reads->len; i++) {
+        const Need *need = reads->pdata[i];
+        Mailbox *mailbox = mailbox_get(engine, need->box, NULL);
+        if (mailbox)
+            ahead_note(mailbox, need);
+    }
 }
 
-static void read_free(gpointer data)
+static void reads_run(Engine *engine, gpointer data)
 {
-    need_free(data);
+    engine_take_reads(engine);
 }
 
 void engine_read(Engine *engine, guint32 box, guint32 uid, ContentKind kind, const char *section)
 {
     const Need need = {
         .kind = NEED_CONTENT, .box = box, .uid = uid, .content = kind, .section = (char *)section};
-    engine_post(engine, read_run, need_copy(&need), read_free);
+    pthread_mutex_lock(&engine->shared.lock);
+    g_ptr_array_add(engine->shared.reads, need_copy(&need));
+    bool wake =
+        !engine->shared.reads_posted && engine->shared.reads->len > engine->shared.reads_kept;
+    engine->shared.reads_posted = engine->shared.reads_posted || wake;
+    pthread_mutex_unlock(&engine->shared.lock);
+    if (wake)
+        engine_post(engine, reads_run, NULL, NULL);
 }
 
 /* --- errors --- */

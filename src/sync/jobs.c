@@ -382,6 +382,7 @@ static void want_run(Engine *engine, gpointer data)
     Want *want = data;
     guint64 handle = want->handle;
     bool fresh;
+    engine_take_reads(engine); /* this comes after them */
     map_need(engine, want->need);
     Job *job = job_for(engine, want->need, &fresh);
     job_add_waiter(job, handle, g_steal_pointer(&want->done), want->data);

@@ -472,6 +472,7 @@ void mailbox_on_selected(Engine *engine, const char *name, Session *session,
     mailbox->replay.reselecting = false;
     mailbox->exists = result->exists;
     mailbox->uidnext = mailbox->view_uidnext = result->uidnext;
+    mailbox->view_is_told = result->uidnext != 0;
     mailbox->must_sync = true;
     mailbox->verify_rounds = 0;
     mailbox_flush(mailbox);

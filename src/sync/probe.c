@@ -98,7 +98,7 @@ static void ask_for_news(Mailbox *mailbox)
 
 static bool is_behind(const Mailbox *mailbox)
 {
-    return mailbox->view_uidnext && mailbox->placed_uid >= mailbox->view_uidnext;
+    return mailbox->placed_uid && mailbox->placed_uid >= mailbox->view_uidnext;
 }
 
 static void on_caught_up(Command *command, CommandResult result, const Response *tagged,

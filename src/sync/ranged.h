@@ -33,7 +33,7 @@ struct Ranged {
     guint32 block_size, block_encoded; /* of every block but the last; decoded, and as sent */
     guint64 n_blocks, encoded;
     guint8 last;                  /* byte, as the ends have it */
-    void (*wake)(Ranged *ranged); /* there is something to read ahead */
+    void (*wake)(Ranged *ranged); /* there is something to read ahead, or reading went on */
 
     pthread_mutex_t lock; /* a leaf; the engine's lock of what is shared may be held around it */
     guint opens;          /* goes up only under that lock, too */
@@ -45,7 +45,10 @@ struct Ranged {
     guint64 frontier;           /* decoded */
     guint64 run_start, run_end; /* what was read forward without a gap */
     guint64 ahead_end;          /* up to where to read ahead */
+    guint64 run_told;           /* up to where the loop knows that it was read */
     bool idle;                  /* nothing is in flight: wake has to be called */
+    bool expected;              /* somebody is expected to read it from its start on; */
+    bool met;                   /* somebody opened it */
     GError *failed;             /* nothing more will come */
 
     /* the loop's */
@@ -54,6 +57,7 @@ struct Ranged {
     bool held, acquiring, dropped;
     bool lost;         /* the session goes: nothing is sent until all in flight is back */
     bool stalled;      /* something failed: nothing is asked until somebody wants something */
+    bool in_turn;      /* it is one of several that are read one after the other */
     GPtrArray *chunks; /* of Chunk: in flight */
     GPtrArray *jobs;   /* of Job: NEED_RANGE, and NEED_CONTENT while it is streamed; references */
     gint64 used_us;
@@ -102,7 +106,11 @@ bool ranged_note_wake(Ranged *ranged);
 /* The blocks [first, end) to read ahead now; false: none. */
 bool ranged_ahead(Ranged *ranged, guint64 *first_out, guint64 *end_out);
 void ranged_stop_ahead(Ranged *ranged);
+/* Its first bytes are to be here when somebody opens it: so many, as sent. */
+void ranged_note_expected(Ranged *ranged, guint64 encoded);
 void ranged_set_idle(Ranged *ranged, bool idle);
+/* Up to where it was read without a gap from its start on, as sent; 0: it was not. */
+guint64 ranged_read_up_to(Ranged *ranged);
 
 /* --- ranged_table.c --- */
 
@@ -122,6 +130,7 @@ void ranged_free_all(Engine *engine);
 
 void ranged_pump(Ranged *ranged); /* does what there is to do */
 void ranged_add_job(Ranged *ranged, Job *job);
+void ranged_expect(Ranged *ranged, guint64 encoded); /* ranged_note_expected(), and fetches them */
 
 /* --- ranged_stream.c --- */
 
@@ -139,7 +148,7 @@ void ranged_stream_rewind(Ranged *ranged);
 /* --- ranged_keep.c --- */
 
 /* The exact size into the index, for stat. */
-bool ranged_put_size(Ranged *ranged, guint64 size, GError **error);
+bool ranged_put_size(Ranged *ranged, guint64 size, bool computed, GError **error);
 void ranged_keep_start(Ranged *ranged);
 void ranged_keep_stop(Ranged *ranged);
 

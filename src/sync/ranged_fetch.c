@@ -11,6 +11,9 @@
 #include "imapfs/base/log.h"
 
 #define IN_FLIGHT 6 /* more than the four that Dovecot works on at a time */
+/* Of what is read ahead in its turn (ranged_expect), all is queued at once: what is asked for after
+ * it is to come after it. */
+#define QUEUED 24
 
 /* One command in flight. */
 typedef struct {
@@ -18,6 +21,7 @@ typedef struct {
     Mailbox *mailbox;       /* a reference */
     guint64 first, count;   /* blocks; none when it is streamed */
     guint64 origin, length; /* on the wire */
+    Command *command;
     bool answered, taken;
     bool named; /* something of this section came, but not this piece */
     GError *error;
@@ -281,7 +285,7 @@ static void on_done(Command *command, CommandResult result, const Response *tagg
 /* Takes the chunk. */
 static void send(Ranged *self, CommandLane lane, Chunk *chunk)
 {
-    Command *command = command_new(lane, on_done, chunk);
+    Command *command = chunk->command = command_new(lane, on_done, chunk);
     chunk->mailbox = mailbox_ref(self->mailbox);
     command_text_add(command->text,
                      "UID FETCH %u (UID BODY.PEEK[%s]<%" G_GUINT64_FORMAT ".%" G_GUINT64_FORMAT
@@ -296,12 +300,32 @@ static void send(Ranged *self, CommandLane lane, Chunk *chunk)
     session_submit(self->mailbox->session, command);
 }
 
+/* Pieces that are sent, or that somebody waits for. */
+static guint count_in_flight(const Ranged *self)
+{
+    guint n = 0;
+    for (guint i = 0; i < self->chunks->len; i++) {
+        const Command *command = ((const Chunk *)self->chunks->pdata[i])->command;
+        n += !command->text || command->lane == LANE_FOREGROUND;
+    }
+    return n;
+}
+
+static bool has_room(const Ranged *self, CommandLane lane)
+{
+    if (lane == LANE_FOREGROUND)
+        return count_in_flight(self) < IN_FLIGHT;
+    return self->chunks->len < (self->in_turn ? QUEUED : IN_FLIGHT);
+}
+
 /* The blocks to ask for next; 0: none. */
 static guint64 claim_blocks(Ranged *self, guint64 *first_out, CommandLane *lane_out)
 {
     guint64 ahead = 0, ahead_end = 0, n;
     bool more = ranged_ahead(self, &ahead, &ahead_end);
     *lane_out = LANE_FOREGROUND;
+    if (self->jobs->len && !has_room(self, LANE_FOREGROUND))
+        return 0;
     for (guint i = 0; i < self->jobs->len; i++) {
         const Need *need = &((Job *)self->jobs->pdata[i])->need;
         guint64 end = ranged_block_end(self, need->offset + need->length);
@@ -313,7 +337,9 @@ static guint64 claim_blocks(Ranged *self, guint64 *first_out, CommandLane *lane_
     }
     *lane_out = LANE_BACKGROUND;
     *first_out = ahead;
-    return more ? ranged_claim(self, first_out, ahead_end, RANGED_CHUNK_BLOCKS) : 0;
+    return more && has_room(self, LANE_BACKGROUND)
+               ? ranged_claim(self, first_out, ahead_end, RANGED_CHUNK_BLOCKS)
+               : 0;
 }
 
 /* To its end while anybody has it open: its size is not known before. */
@@ -329,9 +355,11 @@ static bool is_stream_wanted(Ranged *self)
 static Chunk *claim_next(Ranged *self, CommandLane *lane_out)
 {
     Chunk next = {.ranged = self};
-    if (self->dropped || self->engine->stop_us || self->chunks->len >= IN_FLIGHT)
+    if (self->dropped || self->engine->stop_us)
         return NULL;
     if (self->streamed) {
+        if (self->chunks->len >= IN_FLIGHT)
+            return NULL;
         *lane_out = self->jobs->len ? LANE_FOREGROUND : LANE_BACKGROUND;
         if (!is_stream_wanted(self) || !ranged_stream_claim(self, &next.origin, &next.length))
             return NULL;
@@ -413,11 +441,32 @@ void ranged_pump(Ranged *ranged)
 
 /* --- the start --- */
 
+/* What was asked for ahead, and is waited for now, is ahead of nobody any more. */
+static void hurry(Ranged *self, const Need *need)
+{
+    guint64 first = ranged_block_of(self, need->offset);
+    guint64 end = ranged_block_end(self, need->offset + need->length);
+    for (guint i = 0; i < self->chunks->len; i++) {
+        const Chunk *chunk = self->chunks->pdata[i];
+        if (self->streamed || (chunk->first < end && chunk->first + chunk->count > first))
+            session_hurry(self->mailbox->session, chunk->command);
+    }
+}
+
 void ranged_add_job(Ranged *ranged, Job *job)
 {
     ranged->used_us = clock_mono_us();
     ranged->stalled = false;
     g_ptr_array_add(ranged->jobs, job_ref(job));
+    if (ranged->held && ranged->generation == ranged->mailbox->generation)
+        hurry(ranged, &job->need);
+    ranged_pump(ranged);
+}
+
+void ranged_expect(Ranged *ranged, guint64 encoded)
+{
+    ranged->in_turn = true;
+    ranged_note_expected(ranged, encoded);
     ranged_pump(ranged);
 }
 

@@ -7,13 +7,17 @@
 
 #define SLICE (256u * 1024)
 
-bool ranged_put_size(Ranged *ranged, guint64 size, GError **error)
+bool ranged_put_size(Ranged *ranged, guint64 size, bool computed, GError **error)
 {
     const ContentKey *key = &ranged->key;
     StoreTxn *txn = store_begin(ranged->engine->store, false, error);
     if (!txn)
         return false;
-    if (store_size_put(txn, key->box, key->uid, key->kind, key->section, size, error))
+    bool ok =
+        computed
+            ? store_size_put_computed(txn, key->box, key->uid, key->kind, key->section, size, error)
+            : store_size_put(txn, key->box, key->uid, key->kind, key->section, size, error);
+    if (ok)
         return store_commit(txn, error);
     store_rollback(txn);
     return false;

@@ -1,7 +1,8 @@
 /* ranged_open.c - finds out whether a large section can be read by ranges, by its two ends.
  *
  * The rule: the last byte must be where the size that was told says it is, and base64 must show its
- * lines at both ends; else the section is fetched whole. */
+ * lines at both ends; else the section is fetched whole. One that is foreseen (ahead.c) is not
+ * fetched whole for that: if it is wanted, it will be asked for anew. */
 #include "ranged.h"
 
 #include "imapfs/base/error.h"
@@ -14,9 +15,14 @@
 #define END BASE64_ENDS_WIDE
 
 typedef struct {
-    Job *job;         /* a reference */
+    Engine *engine;
+    char *name;    /* in the engine's table of these */
+    Job *job;      /* a reference; NULL: nobody waits for it yet */
+    guint64 ahead; /* encoded bytes to fetch when it is open: somebody is expected to read them */
+    Need need;
     Mailbox *mailbox; /* a reference */
     guint generation;
+    bool held; /* a use of its session */
     guint refs;
     char *section;
     bool base64;
@@ -28,8 +34,8 @@ typedef struct {
 /* A size that is known from when all of it was here is the right one. */
 static bool is_known_otherwise(Ends *ends, const ContentKey *key, guint64 size)
 {
-    gint64 known = store_size_get(store_reader(ends->job->engine->store), key->box, key->uid,
-                                  key->kind, key->section);
+    gint64 known = store_size_get(store_reader(ends->engine->store), key->box, key->uid, key->kind,
+                                  key->section);
     return known >= 0 && (guint64)known != size;
 }
 
@@ -63,64 +69,81 @@ static bool find_last(Ends *ends, const Base64Map *map, guint8 *out)
     return true;
 }
 
-/* error NULL and false: fetch it whole. */
-static bool make_ranged(Ends *ends, GError **error)
+/* NULL, and no error: fetch it whole. Borrowed. */
+static Ranged *make_ranged(Ends *ends, GError **error)
 {
-    Engine *engine = ends->job->engine;
-    ContentKey key = need_content_key(&ends->job->need);
-    g_autofree char *name = ranged_name(&key);
+    Engine *engine = ends->engine;
+    ContentKey key = need_content_key(&ends->need);
     Base64Map map = {.decoded = ends->encoded};
     guint8 last;
     if (!is_end(ends->tail) || (ends->base64 && !is_regular(ends, &map)) ||
         !find_last(ends, &map, &last) || is_known_otherwise(ends, &key, map.decoded))
-        return false;
+        return NULL;
     int fd = content_temp_new(engine->store, error);
     if (fd < 0)
-        return false;
+        return NULL;
     Ranged *ranged =
-        ranged_new(engine, &key, name, ends->encoded, ends->base64 ? &map : NULL, fd, last);
-    if (!ranged_put_size(ranged, map.decoded, error)) {
+        ranged_new(engine, &key, ends->name, ends->encoded, ends->base64 ? &map : NULL, fd, last);
+    if (!ranged_put_size(ranged, map.decoded, true, error)) {
         ranged_unref(ranged);
-        return false;
+        return NULL;
     }
     ranged_add(engine, ranged);
-    return true;
+    return ranged;
+}
+
+/* Who waits for it goes on, or hears why not. */
+static void tell_job(Ends *ends, Job *job, bool ranged)
+{
+    if (ranged) {
+        job_finish(job, NULL);
+    } else if (!ends->error) {
+        log_debug("sync", "%s: message %u, section %s is fetched whole: its ends are irregular",
+                  ends->mailbox->name, job->need.uid, ends->section);
+        content_job_fetch(job);
+    } else if (g_error_matches(ends->error, IMAPFS_ERROR, IMAPFS_ERROR_LOST)) {
+        job_retry(job, content_job_start, ends->error);
+    } else {
+        log_info("sync", "%s: %s", ends->mailbox->name, ends->error->message);
+        job_finish(job, ends->error);
+    }
 }
 
 static void ends_over(Ends *ends)
 {
-    Job *job = ends->job;
-    if (job->finished)
+    Ranged *ranged = NULL;
+    bool waited = ends->job && !ends->job->finished;
+    if (!waited && !ends->ahead)
         return;
-    if (!ends->error && ends->mailbox->box != job->need.box)
+    if (!ends->error && ends->mailbox->box != ends->need.box)
         ends->error =
             g_error_new(IMAPFS_ERROR, IMAPFS_ERROR_GONE, "the mailbox was replaced on the server");
-    if (ends->error && g_error_matches(ends->error, IMAPFS_ERROR, IMAPFS_ERROR_LOST)) {
-        job_retry(job, content_job_start, ends->error);
-    } else if (!ends->error && make_ranged(ends, &ends->error)) {
-        job_finish(job, NULL);
-    } else if (ends->error) {
-        log_info("sync", "%s: %s", ends->mailbox->name, ends->error->message);
-        job_finish(job, ends->error);
-    } else {
-        log_debug("sync", "%s: message %u, section %s is fetched whole: its ends are irregular",
-                  ends->mailbox->name, job->need.uid, ends->section);
-        content_job_fetch(job);
-    }
+    if (!ends->error)
+        ranged = make_ranged(ends, &ends->error);
+    if (waited)
+        tell_job(ends, ends->job, ranged);
+    if (ranged && ends->ahead)
+        ranged_expect(ranged, ends->ahead);
 }
 
 static void ends_unref(Ends *ends)
 {
     if (--ends->refs > 0)
         return;
+    if (g_hash_table_lookup(ends->engine->opening, ends->name) == ends)
+        g_hash_table_remove(ends->engine->opening, ends->name);
     ends_over(ends);
     g_clear_pointer(&ends->head, g_bytes_unref);
     g_clear_pointer(&ends->tail, g_bytes_unref);
     g_clear_error(&ends->error);
     g_free(ends->section);
-    mailbox_release(ends->mailbox, ends->generation);
+    g_free(ends->name);
+    need_clear(&ends->need);
+    if (ends->held)
+        mailbox_release(ends->mailbox, ends->generation);
     mailbox_unref(ends->mailbox);
-    job_unref(ends->job);
+    if (ends->job)
+        job_unref(ends->job);
     g_free(ends);
 }
 
@@ -128,7 +151,7 @@ static bool on_body(Command *command, Response *response, gpointer data)
 {
     Ends *ends = data;
     const FetchData *got = response->fetch;
-    if (!got || !(got->present & FETCH_UID) || got->uid != ends->job->need.uid)
+    if (!got || !(got->present & FETCH_UID) || got->uid != ends->need.uid)
         return false;
     bool ours = false;
     for (guint i = 0; got->bodies && i < got->bodies->len; i++) {
@@ -142,14 +165,16 @@ static bool on_body(Command *command, Response *response, gpointer data)
             *end = g_bytes_ref(body->bytes);
         ours = true;
     }
-    if (ours)
+    if (ours && ends->job)
         job_progress(ends->job);
     return ours;
 }
 
 static void on_progress(gpointer data)
 {
-    job_progress(((Ends *)data)->job);
+    Ends *ends = data;
+    if (ends->job)
+        job_progress(ends->job);
 }
 
 static void on_done(Command *command, CommandResult result, const Response *tagged, gpointer data)
@@ -161,44 +186,66 @@ static void on_done(Command *command, CommandResult result, const Response *tagg
     ends_unref(ends);
 }
 
+/* In the foreground, also when nobody waits yet: it is short, and much is to come after it. */
 static void ask_end(Ends *ends, guint64 origin, guint length)
 {
     Command *command = command_new(LANE_FOREGROUND, on_done, ends);
     ends->refs++;
     command_text_add(command->text, "UID FETCH %u (UID BODY.PEEK[%s]<%" G_GUINT64_FORMAT ".%u>)",
-                     ends->job->need.uid, ends->section, origin, length);
+                     ends->need.uid, ends->section, origin, length);
     command->wants = 1ull << RESP_FETCH;
     command->expected = 1;
+    command->brief = !ends->job;
     command->on_untagged = on_body;
     command->on_progress = on_progress;
     session_submit(ends->mailbox->session, command);
 }
 
-static void on_session(Mailbox *mailbox, Session *session, const GError *error, gpointer data)
+static void ends_ask(Ends *ends)
 {
-    Job *job = data;
-    if (!mailbox_serves(mailbox, session, error, job))
-        return;
-    Ends *ends = g_new0(Ends, 1);
-    ends->refs = 1;
-    ends->job = job; /* takes the reference */
-    ends->mailbox = mailbox_ref(mailbox);
-    ends->generation = mailbox->generation;
-    ends->section = g_strdup(job->need.section ? job->need.section : "");
-    ends->encoded = (guint64)job->need.encoded_size;
-    ends->base64 = job->need.content == CONTENT_DECODED &&
-                   transfer_kind(job->need.encoding) == TRANSFER_BASE64;
     if (ends->base64)
         ask_end(ends, 0, END);
     ask_end(ends, ends->encoded - END, 2 * END); /* more than there is, to see the end */
+}
+
+static void on_session(Mailbox *mailbox, Session *session, const GError *error, gpointer data)
+{
+    Ends *ends = data;
+    ends->held = session != NULL;
+    ends->generation = mailbox->generation;
+    if (!session) {
+        ends->ahead = 0;
+        if (ends->job)
+            job_finish(ends->job, error);
+    } else if (ends->ahead || !ends->job->finished) {
+        ends_ask(ends);
+    }
     ends_unref(ends);
 }
 
+static Ends *ends_new(Mailbox *mailbox, const Need *need)
+{
+    ContentKey key = need_content_key(need);
+    g_autofree Need *copy = need_copy(need);
+    Ends *ends = g_new0(Ends, 1);
+    ends->refs = 1;
+    ends->engine = mailbox->engine;
+    ends->name = ranged_name(&key);
+    ends->need = *copy;
+    ends->mailbox = mailbox_ref(mailbox);
+    ends->section = g_strdup(key.section);
+    ends->encoded = (guint64)need->encoded_size;
+    ends->base64 =
+        need->content == CONTENT_DECODED && transfer_kind(need->encoding) == TRANSFER_BASE64;
+    g_hash_table_replace(ends->engine->opening, ends->name, ends);
+    return ends;
+}
+
 /* Text and quoted-printable, where only decoding tells what is where, are small in practice. */
-static bool is_for_ranges(const Need *need)
+bool ranged_suits(const Engine *engine, const Need *need)
 {
     TransferKind kind = transfer_kind(need->encoding);
-    return !need->whole && need->encoded_size > RANGED_MIN &&
+    return !engine->config.no_ranges && !need->whole && need->encoded_size > RANGED_MIN &&
            (need->content == CONTENT_RAW ||
             (need->content == CONTENT_DECODED &&
              (kind == TRANSFER_BASE64 || kind == TRANSFER_IDENTITY)));
@@ -210,7 +257,8 @@ bool ranged_open_start(Job *job)
     g_autofree char *name = ranged_name(&key);
     g_autoptr(GError) error = NULL;
     Ranged *ranged = ranged_find(job->engine, name);
-    if (!is_for_ranges(&job->need) || engine_was_corrected(job->engine, &key))
+    Ends *ends = g_hash_table_lookup(job->engine->opening, name);
+    if (!ranged_suits(job->engine, &job->need) || engine_was_corrected(job->engine, &key))
         return false;
     if (ranged) {
         if (ranged->streamed)
@@ -226,10 +274,35 @@ bool ranged_open_start(Job *job)
     }
     job_ref(job);
     mailbox_ref(mailbox);
-    mailbox_acquire(mailbox, LANE_FOREGROUND, on_session, job_ref(job));
+    if (ends && ends->held && !ends->job) {
+        ends->job = job_ref(job);
+    } else {
+        ends = ends_new(mailbox, &job->need);
+        ends->job = job_ref(job);
+        mailbox_acquire(mailbox, LANE_FOREGROUND, on_session, ends);
+    }
     if (!job->finished)
         ahead_note(mailbox, &job->need);
     mailbox_unref(mailbox);
     job_unref(job);
     return true;
+}
+
+bool ranged_ask_ahead(Engine *engine, const ContentKey *key, guint64 encoded)
+{
+    g_autofree char *name = ranged_name(key);
+    Ranged *ranged = ranged_find(engine, name);
+    Ends *ends = g_hash_table_lookup(engine->opening, name);
+    if (ranged && encoded)
+        ranged_expect(ranged, encoded);
+    else if (ends)
+        ends->ahead = MAX(ends->ahead, encoded);
+    return ranged || ends;
+}
+
+void ranged_open_ahead(Mailbox *mailbox, const Need *need, guint64 encoded)
+{
+    Ends *ends = ends_new(mailbox, need);
+    ends->ahead = encoded;
+    mailbox_acquire(mailbox, LANE_BACKGROUND, on_session, ends);
 }

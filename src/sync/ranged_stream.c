@@ -116,7 +116,7 @@ static bool end(Ranged *self, guint64 size, GError **error)
 {
     if (!end_is_right(self, size))
         return fail_wrong(self, error);
-    if (!ranged_put_size(self, size, error))
+    if (!ranged_put_size(self, size, false, error))
         return false;
     if (size != self->told)
         log_info("sync",

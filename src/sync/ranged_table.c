@@ -29,14 +29,20 @@ Ranged *engine_ranged(Engine *engine, const ContentKey *key)
     g_autofree char *name = ranged_name(key);
     pthread_mutex_lock(&engine->shared.lock);
     Ranged *found = g_hash_table_lookup(engine->shared.ranged, name);
+    bool first = false;
     if (found) {
         pthread_mutex_lock(&found->lock);
         bool known = !found->streamed || found->ended;
+        first = known && !found->met;
         found->opens += known;
+        found->met = found->met || known;
+        found->expected = found->expected && !known;
         pthread_mutex_unlock(&found->lock);
         found = known ? ranged_ref(found) : NULL;
     }
     pthread_mutex_unlock(&engine->shared.lock);
+    if (first)
+        engine_read(engine, key->box, key->uid, key->kind, key->section);
     return found;
 }
 
@@ -120,7 +126,11 @@ static void drop_oldest(Engine *engine)
 
 static void wake_run(Engine *engine, gpointer data)
 {
-    ranged_pump(data);
+    Ranged *ranged = data;
+    Mailbox *mailbox = mailbox_get(engine, ranged->key.box, NULL);
+    if (mailbox)
+        ahead_went_on(mailbox, &ranged->key, ranged_read_up_to(ranged));
+    ranged_pump(ranged);
 }
 
 static void on_wake(Ranged *ranged)

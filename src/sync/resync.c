@@ -135,18 +135,22 @@ static void phase_free(Phase *phase)
 
 static void note_in_view(Mailbox *mailbox, guint32 uid)
 {
-    if (mailbox->view_uidnext && uid >= mailbox->view_uidnext)
+    if (uid >= mailbox->view_uidnext)
         mailbox->view_uidnext = uid == G_MAXUINT32 ? uid : uid + 1;
+    if (uid >= mailbox->placed_uid)
+        mailbox->placed_uid = 0;
 }
 
-/* Drops the rows that are not in `there`. */
+/* Drops the rows that are not in `there`. What was placed since, on another session, is not in this
+ * one's view. Where SELECT told no UIDNEXT (Courier), the view ends with the last message that was
+ * told, and what was behind that, and was not placed, is gone. */
 static void drop_absent(Mailbox *mailbox, const UidSet *there)
 {
     g_autoptr(UidSet) rows = store_msg_uids(store_reader(mailbox->engine->store), mailbox->box);
+    bool placed = mailbox->placed_uid && mailbox->placed_uid >= mailbox->view_uidnext;
     uidset_remove_set(rows, there);
-    /* what was placed since, on another session, is not in this one's view */
-    if (mailbox->view_uidnext)
-        uidset_remove_range(rows, mailbox->view_uidnext, G_MAXUINT32);
+    if (mailbox->view_is_told || placed)
+        uidset_remove_range(rows, MAX(mailbox->view_uidnext, 1), G_MAXUINT32);
     uidset_add_set(mailbox->vanished, rows);
 }
 

@@ -73,12 +73,12 @@ static Layout *load_layout(Mailbox *mailbox, guint32 uid)
     return body ? layout_new(body) : NULL;
 }
 
-/* NULL when there is nothing to ask: no such part, or all their sizes are known. */
-static SizeFetch *fetch_new(Mailbox *mailbox, guint32 uid)
+/* Those whose sizes are not known. Caller unrefs. */
+static GPtrArray *parts_of(Mailbox *mailbox, guint32 uid)
 {
     StoreReader *reader = store_reader(mailbox->engine->store);
     g_autoptr(Layout) layout = load_layout(mailbox, uid);
-    g_autoptr(GPtrArray) parts = g_ptr_array_new_with_free_func(part_free);
+    GPtrArray *parts = g_ptr_array_new_with_free_func(part_free);
     for (guint i = 0; layout && i < layout->nodes->len && parts->len < PARTS_MAX; i++) {
         const LayoutNode *node = g_ptr_array_index(layout->nodes, i);
         if (!base64_map_applies(node) ||
@@ -90,6 +90,17 @@ static SizeFetch *fetch_new(Mailbox *mailbox, guint32 uid)
         part->open = true;
         part->size = -1;
         g_ptr_array_add(parts, part);
+    }
+    return parts;
+}
+
+/* NULL when there is nothing to ask: no such part, or all their sizes are known. */
+static SizeFetch *fetch_new(Mailbox *mailbox, guint32 uid)
+{
+    g_autoptr(GPtrArray) parts = parts_of(mailbox, uid);
+    if (parts->len > 0 && twin_sizes(mailbox->engine, mailbox->box, uid)) {
+        g_ptr_array_unref(parts);
+        parts = parts_of(mailbox, uid);
     }
     if (parts->len == 0)
         return NULL;
@@ -131,11 +142,10 @@ static bool write_sizes(SizeFetch *fetch, GError **error)
         return false;
     for (guint i = 0; i < fetch->parts->len; i++) {
         const Part *part = g_ptr_array_index(fetch->parts, i);
-        if (part->size < 0 || store_size_get(store_txn_reader(txn), fetch->box, fetch->uid,
-                                             CONTENT_DECODED, part->section) >= 0)
+        if (part->size < 0)
             continue;
-        if (!store_size_put(txn, fetch->box, fetch->uid, CONTENT_DECODED, part->section,
-                            (guint64)part->size, error)) {
+        if (!store_size_put_computed(txn, fetch->box, fetch->uid, CONTENT_DECODED, part->section,
+                                     (guint64)part->size, error)) {
             store_rollback(txn);
             return false;
         }

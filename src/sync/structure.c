@@ -179,6 +179,7 @@ static UidSet *choose(Mailbox *mailbox, guint32 uid)
         g_autoptr(UidSet) more =
             store_msg_without_structure(reader, mailbox->box, uid, mailbox->structure_window - 1);
         uidset_remove_set(more, mailbox->structure_asked);
+        twin_structures(mailbox->engine, mailbox->box, more);
         uidset_add_set(chosen, more);
     }
     guint n;
@@ -188,7 +189,7 @@ static UidSet *choose(Mailbox *mailbox, guint32 uid)
 }
 
 /* Takes the UIDs. */
-static void send(Mailbox *mailbox, Session *session, UidSet *uids)
+static void ask(Mailbox *mailbox, Session *session, UidSet *uids, bool brief)
 {
     StructureFetch *fetch = g_new0(StructureFetch, 1);
     fetch->mailbox = mailbox_ref(mailbox);
@@ -205,6 +206,7 @@ static void send(Mailbox *mailbox, Session *session, UidSet *uids)
     command_text_add(command->text, " (UID BODYSTRUCTURE)");
     command->wants = 1ull << RESP_FETCH;
     command->expected = (guint)uidset_count(fetch->asked);
+    command->brief = brief;
     command->on_untagged = on_structure;
     session_submit(session, command);
 }
@@ -217,42 +219,64 @@ static void on_session(Mailbox *mailbox, Session *session, const GError *error, 
     else if (job->finished || uidset_contains(mailbox->structure_asked, job->need.uid))
         mailbox_release(mailbox, mailbox->generation); /* it is in flight: that answers this job */
     else
-        send(mailbox, session, choose(mailbox, job->need.uid));
+        ask(mailbox, session, choose(mailbox, job->need.uid), false);
     job_unref(job);
+}
+
+/* That of a message that is the same, as after a copy. */
+static bool has_twin(const Job *job)
+{
+    g_autoptr(UidSet) uids = uidset_new();
+    uidset_add(uids, job->need.uid);
+    twin_structures(job->engine, job->need.box, uids);
+    return uidset_is_empty(uids);
 }
 
 void structure_job_start(Job *job)
 {
     g_autoptr(GError) error = NULL;
-    Mailbox *mailbox = mailbox_get(job->engine, job->need.box, &error);
-    if (!mailbox) {
+    job_ref(job);
+    Mailbox *mailbox = has_twin(job) ? NULL : mailbox_get(job->engine, job->need.box, &error);
+    if (mailbox)
+        mailbox_acquire(mailbox, LANE_FOREGROUND, on_session, job_ref(job));
+    else if (error)
         job_finish(job, error);
-        return;
-    }
-    mailbox_acquire(mailbox, LANE_FOREGROUND, on_session, job_ref(job));
+    job_unref(job);
 }
 
 /* --- before it is asked for --- */
 
+typedef struct {
+    guint32 uid;
+    guint most;
+} StructuresAhead;
+
 /* In the foreground: it is short, and somebody may come to wait for it before it is sent. */
 static void on_ahead(Mailbox *mailbox, Session *session, const GError *error, gpointer data)
 {
-    guint32 uid = GPOINTER_TO_UINT(data);
+    g_autofree StructuresAhead *ahead = data;
     if (!session)
         return;
     UidSet *uids = store_msg_without_structure(store_reader(mailbox->engine->store), mailbox->box,
-                                               uid - 1, WINDOW_MAX);
+                                               ahead->uid - 1, ahead->most);
     uidset_remove_set(uids, mailbox->structure_asked);
     if (uidset_is_empty(uids)) {
         uidset_free(uids);
         mailbox_release(mailbox, mailbox->generation);
         return;
     }
-    send(mailbox, session, uids);
+    ask(mailbox, session, uids, true);
 }
 
-void structure_ahead(Mailbox *mailbox, guint32 uid)
+void structure_ahead(Mailbox *mailbox, guint32 uid, guint most)
 {
-    if (!uidset_contains(mailbox->structure_asked, uid))
-        mailbox_acquire(mailbox, LANE_BACKGROUND, on_ahead, GUINT_TO_POINTER(uid));
+    StructuresAhead ahead = {uid, MIN(most, WINDOW_MAX)};
+    if (uidset_contains(mailbox->structure_asked, uid))
+        return;
+    g_autoptr(UidSet) uids = store_msg_without_structure(store_reader(mailbox->engine->store),
+                                                         mailbox->box, uid - 1, ahead.most);
+    uidset_remove_set(uids, mailbox->structure_asked);
+    twin_structures(mailbox->engine, mailbox->box, uids);
+    if (!uidset_is_empty(uids))
+        mailbox_acquire(mailbox, LANE_BACKGROUND, on_ahead, g_memdup2(&ahead, sizeof(ahead)));
 }

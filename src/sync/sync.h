@@ -81,6 +81,7 @@ struct Engine {
     GHashTable *jobs;      /* key -> Job */
     GHashTable *waiters;   /* handle -> Waiter */
     GHashTable *mailboxes; /* canonical name -> Mailbox */
+    GHashTable *opening;   /* name -> what is being found out of a large content (ranged_open.c) */
     GSource *tick;         /* while somebody waits: deadlines */
     GSource *poll;
     GSource *evict;
@@ -111,11 +112,16 @@ struct Engine {
         GHashTable *ranged;    /* name -> Ranged */
         GHashTable *corrected; /* names of contents of which wrong bytes were read */
         GString *events;
-        bool offline; /* as wished */
+        bool offline;     /* as wished */
+        GPtrArray *reads; /* of Need *: what engine_read() was told, and the loop was not yet */
+        guint reads_kept; /* so many of them may be kept without waking the loop */
+        bool reads_posted;
     } shared;
 };
 
 typedef void (*EngineFunc)(Engine *engine, gpointer data);
+/* What was read until now is noted. */
+void engine_take_reads(Engine *engine);
 /* Runs f on the loop, soon and in order; destroy frees data also when the loop ends before. */
 void engine_post(Engine *engine, EngineFunc f, gpointer data, GDestroyNotify destroy);
 /* A source on the loop; unrefs itself. ms 0: idle. */
@@ -231,6 +237,7 @@ struct Mailbox {
     guint32 exists;
     guint32 uidvalidity, uidnext;
     guint32 view_uidnext; /* after the last UID that this session has been told of; 0: of none */
+    bool view_is_told;    /* SELECT told UIDNEXT */
     guint32 placed_uid;   /* the highest that was placed here by another session */
     bool partial; /* a first listing went on beyond rows that were there: compare the UIDs */
     bool kept;    /* held until it is in sync (mailbox_sync_soon) */
@@ -357,15 +364,24 @@ void rehome_drop_adrift(Engine *engine);
 
 void structure_job_start(Job *job);
 /* Somebody reads in order and comes to this message soon: its structure and the next ones. */
-void structure_ahead(Mailbox *mailbox, guint32 uid);
+void structure_ahead(Mailbox *mailbox, guint32 uid, guint most);
 void sizes_job_start(Job *job);
 void sizes_clear(MailboxSizes *sizes);
 void content_job_start(Job *job);
 void content_job_fetch(Job *job); /* whole, whatever its size */
 void ranged_job_start(Job *job);
+/* Whether a need of a content is one that can be met by ranges: large, and not of text. */
+bool ranged_suits(const Engine *engine, const Need *need);
+/* Somebody is expected to read a content that suits: finds out whether it can be, and fetches so
+ * many bytes, as sent, from its start on. */
+void ranged_open_ahead(Mailbox *mailbox, const Need *need, guint64 encoded);
+/* Of one of which that was begun, or done: so many bytes. False: it was not. */
+bool ranged_ask_ahead(Engine *engine, const ContentKey *key, guint64 encoded);
 /* A content is wanted, or was opened for the first time since it came: brings what is likely to be
  * read next (ahead.c). */
 void ahead_note(Mailbox *mailbox, const Need *need);
+/* A ranged content was read up to here, as sent, from its start on. */
+void ahead_went_on(Mailbox *mailbox, const ContentKey *key, guint64 encoded);
 /* It is on its way: that will answer the job. */
 bool ahead_brings(Mailbox *mailbox, const Need *need);
 void ahead_free(Ahead *ahead);
@@ -379,6 +395,18 @@ bool sink_take(Sink *sink, const void *bytes, gsize length, GError **error);
 bool sink_finish(Sink *sink, GError **error); /* the store has it now */
 void sink_free(Sink *sink);
 G_DEFINE_AUTOPTR_CLEANUP_FUNC(Sink, sink_free)
+
+/* --- messages that are the same as others (twin.c): nothing is asked of the server --- */
+
+/* Of the structures that are to be asked for, those of a twin's: they are in the store then, who
+ * waits for them is told, and they are taken out of the set. */
+void twin_structures(Engine *engine, guint32 box, UidSet *uids);
+/* Whether a content came from a twin: the job is over then. */
+bool twin_content_start(Job *job);
+/* The same of what is read ahead. */
+bool twin_takes(Engine *engine, const Need *need);
+/* Whether sizes of parts of this message came from a twin. */
+bool twin_sizes(Engine *engine, guint32 box, guint32 uid);
 
 /* --- messages that are parsed here (local.c) --- */
 

@@ -290,12 +290,14 @@ const NodeKind kind_status = {
     .mode = MODE_FILE,
     .fill = status_fill,
     .open = status_open,
+    .made = true,
 };
 const NodeKind kind_log = {
     .name = "log",
     .mode = MODE_FILE,
     .fill = log_fill,
     .open = log_open,
+    .made = true,
 };
 const NodeKind kind_events = {
     .name = "events",
@@ -310,10 +312,12 @@ const NodeKind kind_ctl = {
     .open = ctl_open,
     .changes = CHANGES_OF_A_FILE,
     .change = ctl_change,
+    .made = true,
 };
 const NodeKind kind_sync = {
     .name = "sync",
     .mode = MODE_FILE,
     .fill = sync_fill,
     .open = sync_open,
+    .made = true,
 };

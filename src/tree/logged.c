@@ -423,6 +423,7 @@ const NodeKind kind_queued = {
     .mode = MODE_FILE,
     .fill = text_fill,
     .open = text_open,
+    .made = true,
 };
 const NodeKind kind_failed = {
     .name = "failed",
@@ -447,6 +448,7 @@ const NodeKind kind_reason = {
     .mode = MODE_FILE,
     .fill = text_fill,
     .open = text_open,
+    .made = true,
 };
 const NodeKind kind_op_message = {
     .name = "op-message",
@@ -465,6 +467,7 @@ const NodeKind kind_op_letter = {
     .mode = MODE_FILE,
     .fill = op_letter_fill,
     .open = op_letter_open,
+    .made = true,
 };
 #define ACTS (CHANGES_OF_A_FILE | 1 << TREE_CHANGE_OPEN | 1 << TREE_CHANGE_TOUCH)
 const NodeKind kind_retry = {
@@ -474,6 +477,7 @@ const NodeKind kind_retry = {
     .open = act_open,
     .changes = ACTS,
     .change = act_change,
+    .made = true,
 };
 const NodeKind kind_discard = {
     .name = "discard",
@@ -482,4 +486,5 @@ const NodeKind kind_discard = {
     .open = act_open,
     .changes = ACTS,
     .change = act_change,
+    .made = true,
 };

@@ -75,6 +75,7 @@ enum {
     SLOT_OP_LETTER,
     SLOT_GIVEN,  /* a name that a person gave, its number in the place of the UID */
     SLOT_LETTER, /* the same while it is being written */
+    SLOT_MADE,   /* none of the tree's: tree_ino_of_made() */
 };
 
 /* Slots of a message: the index of a node in its layout, or that plus SLOT_RAW for the exact bytes
@@ -165,6 +166,7 @@ struct NodeKind {
     guint changes;                                       /* 1 << TREE_CHANGE_*: those it takes */
     int (*change)(Changing *changing, const Node *node); /* 0 or an errno */
     bool reopens; /* opening it again means the same as long as its message is there */
+    bool made;    /* its bytes are made when it is opened */
 };
 enum {
     XATTR_OF_BOX = 1 << 0,
@@ -232,8 +234,8 @@ bool box_is_selectable(const StoreBox *box);
 void entry_set_size(TreeEntry *entry, guint64 size);
 void entry_set_seconds(TreeEntry *entry, gint64 seconds);
 void entry_set_ns(TreeEntry *entry, gint64 ns);
-/* The exact size when it is known, else the estimate with attr_ttl 0. proven: a size in the store
- * is one that was read to the end, so the kernel may keep it. */
+/* The exact size when it is known, else the estimate with attr_ttl 0. proven: no size of such a
+ * content was computed, so the kernel may keep what is in the store. */
 void entry_set_content_size(const Call *call, const ContentKey *key, guint64 estimate, bool proven,
                             TreeEntry *entry);
 

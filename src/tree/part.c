@@ -38,7 +38,7 @@ static ContentKey content_key(const Node *node)
 static void part_fill(const Call *call, const Node *node, TreeEntry *out)
 {
     ContentKey key = content_key(node);
-    bool computed = base64_map_applies(node->part); /* perhaps so: the store does not tell */
+    bool computed = base64_map_applies(node->part); /* perhaps so */
 
     entry_set_content_size(call, &key, layout_estimate_size(node->part), !computed, out);
 }

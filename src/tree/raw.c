@@ -181,7 +181,7 @@ static TreeStatus open_whole(const Call *call, const Node *node, const ContentKe
 
     if (status == TREE_OK && node->msg.size)
         file_note_told(tree, node->msg.size, tree_file_size(*file_out));
-    if (status != TREE_NEED || node->ino.box == STORE_BOX_PENDING)
+    if (status != TREE_NEED || node->ino.box == STORE_BOX_PENDING || tree->config.exact)
         return status;
     exact = store_size_get(call->reader, key->box, key->uid, CONTENT_RAW, "");
     if (exact < 0 && g_atomic_int_get(&tree->told_sizes) == TOLD_RIGHT && node->msg.size)

@@ -42,6 +42,16 @@ void tree_free(Tree *tree)
     g_free(tree);
 }
 
+void tree_keep(Tree *tree)
+{
+    store_reader_keep(store_reader(tree->config.store));
+}
+
+void tree_rest(Tree *tree, bool stale)
+{
+    store_reader_rest(store_reader(tree->config.store), stale);
+}
+
 void tree_ask_clear(TreeAsk *ask)
 {
     need_clear(&ask->need);
@@ -301,8 +311,8 @@ TreeStatus call_size_known(const Call *call, const Node *node)
     if (node->kind == &kind_maildir_cur || node->kind == &kind_maildir_new ||
         node->kind == &kind_maildir_tmp)
         return call_messages_fresh(call, &node->box);
-    if (node->kind != &kind_part || !node->part || !base64_map_applies(node->part) ||
-        tree_ask_is_settled(call->ask, NEED_SIZES) ||
+    if (call->tree->config.exact || node->kind != &kind_part || !node->part ||
+        !base64_map_applies(node->part) || tree_ask_is_settled(call->ask, NEED_SIZES) ||
         store_size_get(call->reader, ino->box, ino->uid, CONTENT_DECODED, node->part->section) >= 0)
         return TREE_OK;
     return call_need(call, NEED_SIZES, ino->box, ino->uid);
@@ -355,8 +365,21 @@ void entry_set_content_size(const Call *call, const ContentKey *key, guint64 est
     gint64 exact = store_size_get(call->reader, key->box, key->uid, key->kind, key->section);
 
     entry_set_size(entry, exact >= 0 ? (guint64)exact : estimate);
+    proven =
+        proven || store_size_is_proven(call->reader, key->box, key->uid, key->kind, key->section);
     if (exact < 0 || !(proven || content_exists(call->reader, key)))
         entry->attr_ttl = 0;
+}
+
+/* Where files are not opened, an entry is told as it will be read, or not yet. In a listing, and
+ * for a name, the attributes of what came and was not used yet are not told either: so who comes to
+ * it is seen, and what is next can be brought. */
+static bool is_final(const Call *call, const TreeEntry *entry, bool is_named)
+{
+    if (!call->tree->config.exact || !S_ISREG(entry->st.st_mode) ||
+        !tree_ino_is_content(entry->ino))
+        return true;
+    return entry->attr_ttl > 0 && !(is_named && content_any_unused(call->tree->config.store));
 }
 
 bool listing_add(const Listing *listing, guint64 cookie, const char *name, const Node *node)
@@ -367,9 +390,9 @@ bool listing_add(const Listing *listing, guint64 cookie, const char *name, const
         return true;
     if (listing->full)
         node_entry(listing->call, node, &entry);
+    if (!listing->full || !is_final(listing->call, &entry, true))
+        entry = (TreeEntry){.ino = node->number, .st.st_mode = node->kind->mode};
     entry.st.st_ino = node->number;
-    if (!listing->full)
-        entry.st.st_mode = node->kind->mode;
     return listing->add(name, &entry, cookie, listing->data);
 }
 
@@ -412,6 +435,37 @@ static TreeStatus end(const Call *call, TreeStatus status)
     return store_reader_check(call->reader, NULL) ? status : call_error(call, EIO);
 }
 
+static TreeStatus open_from_store(const Call *call, guint64 ino, Node *node, TreeFile **file_out)
+{
+    TreeStatus status;
+
+    store_reader_check(call->reader, NULL); /* what failed before is not this call's */
+    status = node_load(call, ino, node);
+    if (status == TREE_OK && node->kind->open)
+        status = node->kind->open(call, node, file_out);
+    else if (status == TREE_OK)
+        status = call_error(call, S_ISDIR(node->kind->mode) ? EISDIR : ELOOP); /* a link */
+    return end(call, status);
+}
+
+/* What an open would wait for, and say to who reads ahead, where there are none. */
+static TreeStatus make_final(const Call *call, TreeEntry *entry, bool is_named)
+{
+    g_auto(Node) node = {0};
+    TreeFile *file = NULL;
+    TreeStatus status;
+
+    if (is_final(call, entry, is_named))
+        return TREE_OK;
+    status = open_from_store(call, entry->ino, &node, &file);
+    if (status == TREE_OK) {
+        entry_set_size(entry, tree_file_size(file));
+        entry->attr_ttl = NODE_TTL;
+    }
+    tree_file_close(file);
+    return status;
+}
+
 TreeStatus tree_lookup(Tree *tree, TreeAsk *ask, guint64 parent, const char *name, TreeEntry *out)
 {
     Call call = call_of(tree, ask);
@@ -425,7 +479,8 @@ TreeStatus tree_lookup(Tree *tree, TreeAsk *ask, guint64 parent, const char *nam
         status = call_error(&call, ENAMETOOLONG);
     else if (status == TREE_OK)
         status = dir.kind->lookup(&call, &dir, name, out);
-    return end(&call, status);
+    status = end(&call, status);
+    return status == TREE_OK ? make_final(&call, out, true) : status;
 }
 
 TreeStatus tree_getattr(Tree *tree, TreeAsk *ask, guint64 ino, TreeEntry *out)
@@ -438,7 +493,8 @@ TreeStatus tree_getattr(Tree *tree, TreeAsk *ask, guint64 ino, TreeEntry *out)
         status = call_size_known(&call, &node);
     if (status == TREE_OK)
         node_entry(&call, &node, out);
-    return end(&call, status);
+    status = end(&call, status);
+    return status == TREE_OK ? make_final(&call, out, false) : status;
 }
 
 TreeStatus tree_readlink(Tree *tree, TreeAsk *ask, guint64 ino, char **target_out)
@@ -453,30 +509,29 @@ TreeStatus tree_readlink(Tree *tree, TreeAsk *ask, guint64 ino, char **target_ou
     return end(&call, status);
 }
 
+/* Whoever walks a tree (grep -r, find) lists a directory to its end before looking at what is in
+ * it, and is then spared a question for each entry. Where attributes cost something, and in large
+ * mailboxes, as whoever only wants names pays for them too, only the first ones are told. */
+#define FULL_MAX 32768
+
+static bool lists_attributes(const Node *dir, guint64 after)
+{
+    return after == 0 || dir->kind == &kind_message ||
+           (dir->kind == &kind_mailbox && dir->box.exists <= FULL_MAX);
+}
+
 TreeStatus tree_readdir(Tree *tree, TreeAsk *ask, guint64 ino, guint64 after, bool full,
                         TreeAdd add, gpointer data)
 {
     Call call = call_of(tree, ask);
-    Listing listing = {.call = &call, .after = after, .full = full, .add = add, .data = data};
+    Listing listing = {.call = &call, .after = after, .add = add, .data = data};
     g_auto(Node) dir = {0};
     TreeStatus status = node_load(&call, ino, &dir);
 
+    listing.full = full && status == TREE_OK && lists_attributes(&dir, after);
     if (status == TREE_OK)
         status = dir.kind->readdir ? dir.kind->readdir(&dir, &listing) : call_error(&call, ENOTDIR);
     return end(&call, status);
-}
-
-static TreeStatus open_from_store(const Call *call, guint64 ino, Node *node, TreeFile **file_out)
-{
-    TreeStatus status;
-
-    store_reader_check(call->reader, NULL); /* what failed before is not this call's */
-    status = node_load(call, ino, node);
-    if (status == TREE_OK && node->kind->open)
-        status = node->kind->open(call, node, file_out);
-    else if (status == TREE_OK)
-        status = call_error(call, S_ISDIR(node->kind->mode) ? EISDIR : ELOOP); /* a link */
-    return end(call, status);
 }
 
 TreeStatus tree_open(Tree *tree, TreeAsk *ask, guint64 ino, TreeFile **file_out)
@@ -484,7 +539,8 @@ TreeStatus tree_open(Tree *tree, TreeAsk *ask, guint64 ino, TreeFile **file_out)
     Call call = {.tree = tree, .reader = store_reader(tree->config.store), .ask = ask};
     guint64 removals = content_removals(tree->config.store);
     g_auto(Node) node = {0};
-    TreeFile *file = opens_open(tree, ino, removals, &node);
+    /* Where files are not opened the kernel keeps what it has read. */
+    TreeFile *file = tree->config.exact ? NULL : opens_open(tree, ino, removals, &node);
     bool known = file;
     TreeStatus status = known ? TREE_OK : open_from_store(&call, ino, &node, &file);
 
@@ -493,7 +549,7 @@ TreeStatus tree_open(Tree *tree, TreeAsk *ask, guint64 ino, TreeFile **file_out)
 
         node_entry_begin(&call, &node, &entry);
         file_set_entry(file, &entry);
-        if (!known)
+        if (!known && !tree->config.exact)
             opens_note(tree, &node, file, removals);
         *file_out = file;
     } else {
@@ -617,6 +673,25 @@ guint64 tree_ino_message(guint32 box, guint32 uid)
 guint64 tree_ino_flags(guint32 box, guint32 uid)
 {
     return ino_pack(box, uid, LAYOUT_INDEX_FLAGS);
+}
+
+bool tree_ino_is_made(guint64 ino)
+{
+    const NodeKind *kind = node_kind_of_number(ino);
+
+    return kind && kind->made;
+}
+
+guint64 tree_ino_of_made(guint32 n)
+{
+    return ino_pack(0, n, SLOT_MADE);
+}
+
+bool tree_ino_is_content(guint64 ino)
+{
+    Ino bits = ino_unpack(ino);
+
+    return bits.box && bits.slot != LAYOUT_INDEX_FLAGS;
 }
 
 guint64 tree_ino_raw_box(guint32 box)

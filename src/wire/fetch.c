@@ -153,9 +153,9 @@ static bool read_gmail_id(Lexer *lex, FetchData *fetch, const FetchName *name)
         return false;
     if (text == NULL || fetch->emailid != NULL)
         return true;
-    if (!lex_parse_number(text, strlen(text), G_MAXUINT64, &id))
+    if (!lex_parse_number(text, strlen(text), G_MAXUINT64, &id) || id == 0)
         return lexer_fail(lex, "not a number");
-    fetch->emailid = g_strdup_printf("gm%" G_GUINT64_FORMAT, id);
+    fetch->emailid = g_strdup_printf(EMAILID_GMAIL "%" G_GUINT64_FORMAT, id);
     fetch->present |= FETCH_EMAILID;
     return true;
 }

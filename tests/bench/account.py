@@ -25,7 +25,8 @@ class Box:
 
 class Account:
     def __init__(self):
-        self.server = servers.Dovecot()
+        # the index of a million messages is larger than Dovecot's processes may be by default
+        self.server = servers.Dovecot(extra="default_vsz_limit = 0\n")
         self.server.start()
         self._boxes = {}
         self._changes = 0

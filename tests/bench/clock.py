@@ -4,6 +4,7 @@ import os
 import resource
 import subprocess
 import tempfile
+import threading
 import time
 
 LIMIT_S = 1800  # a command that takes longer has failed
@@ -24,17 +25,28 @@ def timed(*command, limit=LIMIT_S, codes=(0,), cwd=None):
     """A command to its end. Its output goes to a file: grep and tar see through /dev/null."""
     with tempfile.TemporaryFile() as output, tempfile.TemporaryFile() as errors:
         cpu, began = _children(), time.monotonic()
-        done = subprocess.run(command, stdin=subprocess.DEVNULL, stdout=output, stderr=errors,
-                              timeout=limit, cwd=cwd, check=False,
-                              env=dict(os.environ, LC_ALL="C.UTF-8"))
+        code = _run(command, limit, stdin=subprocess.DEVNULL, stdout=output, stderr=errors,
+                    cwd=cwd, env=dict(os.environ, LC_ALL="C.UTF-8"))
         seconds = time.monotonic() - began
         cpu = _children() - cpu
-        if done.returncode not in codes:
+        if code not in codes:
             errors.seek(0)
-            raise RuntimeError(f"{' '.join(command[:6])} ...: exit code {done.returncode}: "
+            raise RuntimeError(f"{' '.join(command[:6])} ...: exit code {code}: "
                                f"{errors.read(2000).decode(errors='replace')}")
         output.seek(0)
         return Timed(seconds, cpu, output.read())
+
+
+def _run(command, limit, **options):
+    """Its exit code. A wait with a timeout looks every 50 ms whether it is over, which is as long
+    as what is measured here: so somebody else watches the time."""
+    with subprocess.Popen(command, **options) as process:
+        watch = threading.Timer(limit, process.kill)
+        watch.start()
+        try:
+            return process.wait()
+        finally:
+            watch.cancel()
 
 
 def _children():

@@ -18,7 +18,7 @@ class RawClient:
             socket.create_connection(("127.0.0.1", port or server.port), 20),
             server_hostname="localhost")
         self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        self._socket.settimeout(300)
+        self._socket.settimeout(900)
         self._tag = 0
         self._socket.recv(4096)
         self.ask(f"LOGIN {user} {servers.USERS[user]}")

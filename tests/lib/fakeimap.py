@@ -15,6 +15,7 @@ server that never heard of it.
 import base64
 import contextlib
 import datetime
+import hashlib
 import itertools
 import os
 import re
@@ -42,6 +43,7 @@ class Message:
     def __init__(self, uid, raw, flags=(), date=None, modseq=1):
         self.uid, self.raw, self.flags, self.modseq = uid, raw, set(flags), modseq
         self.date = date or datetime.datetime(2026, 3, 1, 12, tzinfo=datetime.timezone.utc)
+        self.emailid = int(hashlib.sha256(raw).hexdigest()[:15], 16) + 1
         self._part = None
 
     @property
@@ -349,7 +351,9 @@ class Connection:
                   b"UNSEEN": sum("\\Seen" not in m.flags for m in box.messages)}
         if self.has("CONDSTORE"):
             values[b"HIGHESTMODSEQ"] = box.modseq
-        pairs = [item.upper() + b" %d" % values[item.upper()] for item in items]
+        if self.has("OBJECTID"):
+            values[b"MAILBOXID"] = f"(F{box.uidvalidity})"
+        pairs = [item.upper() + f" {values[item.upper()]}".encode() for item in items]
         self.untagged(b"STATUS ", quoted(mail.modified_utf7(box.name)), b" ", listed(pairs))
 
     def do_status(self, _tag, arguments):
@@ -453,6 +457,11 @@ class Connection:
             body = b" ".join(name + b" " + value for name, value in items.items())
             self.untagged(b"%d FETCH (" % number, body, b")")
 
+    def _emailid(self, message, capability):
+        if not self.has(capability):
+            raise ValueError(capability)
+        return message.emailid
+
     def _item(self, message, word):
         plain = word.upper()
         simple = {b"UID": lambda: b"%d" % message.uid,
@@ -460,6 +469,8 @@ class Connection:
                   b"INTERNALDATE": lambda: quoted(f"{message.date:%d-%b-%Y %H:%M:%S %z}"),
                   b"RFC822.SIZE": lambda: b"%d" % len(message.raw),
                   b"MODSEQ": lambda: b"(%d)" % message.modseq,
+                  b"EMAILID": lambda: b"(M%x)" % self._emailid(message, "OBJECTID"),
+                  b"X-GM-MSGID": lambda: b"%d" % self._emailid(message, "X-GM-EXT-1"),
                   b"ENVELOPE": message.part.envelope,
                   b"BODYSTRUCTURE": message.part.bodystructure}
         if plain in simple:

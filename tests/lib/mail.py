@@ -223,6 +223,15 @@ def big(number, size, text_size=2000):
     return builder.done("big")
 
 
+def attached(number, *files):
+    """A text and these files: (name, bytes)."""
+    builder = _Builder(number)
+    builder.text()
+    for name, data in files:
+        builder.attach(name, data)
+    return builder.done("attached")
+
+
 def quick(number, size=6000):
     """Raw bytes (LF) of a plain message of about size bytes, made in microseconds."""
     name, address = PEOPLE[number % 2 * 3]

@@ -61,8 +61,8 @@ class MountFailed(Exception):
         self.code, self.output = code, output
 
 
-def command(source, mountpoint, options=(), foreground=True):
-    words = [PROGRAM, *(["-f"] if foreground else [])]
+def command(source, mountpoint, options=(), foreground=True, flags=()):
+    words = [PROGRAM, *(["-f"] if foreground else []), *flags]
     for option in options:
         words += ["-o", option]
     return [*words, source, mountpoint]
@@ -74,7 +74,7 @@ def mounted(mountpoint):
 
 
 class Mount:
-    def __init__(self, source, options=(), home=None, ready_s=READY_S):
+    def __init__(self, source, options=(), home=None, ready_s=READY_S, flags=()):
         self.home = home or Home()
         self.mountpoint = self.home.mountpoint
         self.home.count += 1
@@ -82,7 +82,7 @@ class Mount:
         self._checked = False
         started = time.monotonic()
         # its own session: a terminal's Ctrl-C, or the runner's end, must not race the unmount
-        self.process = proc.Process(command(source, self.mountpoint, options), self.log,
+        self.process = proc.Process(command(source, self.mountpoint, options, flags=flags), self.log,
                                     env=self.home.env)
         alive.append(self)
         self._handle = proc.at_end(self.abandon)

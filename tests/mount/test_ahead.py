@@ -120,6 +120,30 @@ class TestAhead(Case):
         self.assertLess(len(self.server.commands(rb"UID FETCH .*BODY\.PEEK\[[H1]")), N // 2)
         self.check_once()
 
+    def test_attachments_are_left_alone(self):
+        """Who reads headers and texts, whatever their number, does not pay for what is beside."""
+        self.mails = [mail.message(number, "attachment") for number in range(N)]
+        self.uids = self.server.fill("Files", self.mails)
+        mounted = self.up()
+        names = mounted.messages("Files")
+        for uid, made in zip(self.uids, self.mails):
+            self.assertIn("Subject: ", mounted.text("Files", names[uid], "headers.txt"))
+            self.assertEqual(mounted.text("Files", names[uid], "body.txt"), made.text)
+        self.assertEqual(self.server.commands(rb"BODY\.PEEK\[2\](?!<)"), [])
+
+    def test_everything(self):
+        """... and who reads an attachment in such a walk has the next ones before he opens them."""
+        self.mails = [mail.message(number, "attachment") for number in range(N)]
+        self.uids = self.server.fill("Files", self.mails)
+        mounted = self.up()
+        names = mounted.messages("Files")
+        for uid, made in zip(self.uids, self.mails):
+            mounted.text("Files", names[uid], "headers.txt")
+            mounted.text("Files", names[uid], "body.txt")
+            for name, data in made.attachments:
+                self.assertEqual(mounted.read("Files", names[uid], "attachments", name), data)
+        self.assertLess(len(self.server.commands(rb"BODY\.PEEK\[2\](?!<)")), N // 2)
+
     def test_one_kind_is_read_no_more(self):
         """It is not brought for ever with the one that is."""
         mounted = self.up()
@@ -187,3 +211,134 @@ class TestAhead(Case):
         mounted = self.up("cache-size=1M")
         self.read_all(mounted, range(N))
         self.assertTrue(os.path.isdir(mounted.path()))
+
+
+class TestLargeAhead(Case):
+    """Files over 1 MB: their beginnings, while those before them are read one after the other."""
+    timeout = 120
+    SIZE = 1_100_000
+    N = 6
+
+    def setUp(self):
+        self.server = fakeimap.FakeImap(fakeimap.FULL).start()
+        self.addCleanup(self.server.stop)
+
+    def fill(self, *counts):
+        """Messages with so many attachments each."""
+        self.files = {}
+        made = []
+        for number, count in enumerate(counts):
+            for index in range(count):
+                self.files[number, index] = random.Random(number * 9 + index).randbytes(self.SIZE)
+            made.append(mail.attached(number, *((f"{index}.bin", self.files[number, index])
+                                                for index in range(count))))
+        self.uids = self.server.fill("INBOX", made)
+
+    def up(self, *options):
+        source, more = self.server.source()
+        mounted = self.mount(source, [*more, "timeout=5", "poll=5", *options])
+        names = mounted.messages("INBOX")
+        self.path = lambda number, index: mounted.path(
+            "INBOX", names[self.uids[number]], "attachments", f"{index}.bin")
+        return mounted
+
+    def read(self, number, index=0, size=-1):
+        with open(self.path(number, index), "rb") as file:
+            got = file.read(size)
+        expected = self.files[number, index]
+        self.assertEqual(got, expected[:size] if size >= 0 else expected)
+
+    def pieces(self, number, index=0):
+        """(offset, length) of all that was asked for of a file, but for its narrow ends."""
+        asked = []
+        for line in self.server.commands(rb"UID FETCH %d " % self.uids[number]):
+            asked += [(int(start), int(length)) for start, length in
+                      re.findall(rb"BODY\.PEEK\[%d\]<(\d+)\.(\d+)>" % (index + 2), line)
+                      if int(length) > 500]
+        return asked
+
+    def check_once(self, number, index=0):
+        """Each of its bytes once, but for the ends by which it was measured."""
+        end = 0
+        for start, length in sorted(self.pieces(number, index)):
+            if length > 3000:
+                self.assertGreaterEqual(start, end, self.pieces(number, index))
+                end = start + length
+
+    def test_in_sequence(self):
+        self.fill(*[1] * self.N)
+        self.up()
+        for number in range(2):
+            self.read(number)
+        for number in range(2, self.N):
+            # before it is opened
+            self.soon(lambda at=number: any(length > 3000 for _, length in self.pieces(at)))
+            self.read(number)
+        for number in range(self.N):
+            self.check_once(number)
+
+    def test_several_in_a_message(self):
+        self.fill(1, 1, 4, 1)
+        self.up()
+        self.read(0)
+        self.read(1)
+        for index in range(4):
+            self.soon(lambda at=index: self.pieces(2, at))
+            self.read(2, index)
+            self.check_once(2, index)
+        self.soon(lambda: self.pieces(3))
+        self.read(3)
+
+    def test_one_is_alone(self):
+        """Nobody pays for a neighbour of a single file; and no more than the budget is brought."""
+        self.fill(*[1] * self.N)
+        self.up()
+        self.read(2)
+        self.read(2, size=1000)
+        self.assertEqual([self.pieces(number) for number in (0, 1, 3, 4, 5)], [[]] * 5)
+
+    def test_turned_off(self):
+        self.fill(*[1] * 3)
+        self.up("prefetch=0")
+        for number in range(3):
+            self.assertEqual(self.pieces(number), [])
+            self.read(number)
+
+    def test_beginnings(self):
+        """Who reads only the beginning of each pays for the budget of the next ones at most."""
+        self.fill(*[1] * self.N)
+        self.up("prefetch=262144")
+        for number in range(self.N):
+            self.read(number, size=100)
+        for number in range(self.N):
+            asked = sum(length for _, length in self.pieces(number))
+            self.assertLess(asked, 900_000)
+
+    def test_irregular(self):
+        """What is no good for ranges is read all the same."""
+        self.fill(*[1] * 4)
+
+        def on_fetch(_conn, _message, items):
+            for key in items:
+                if re.match(rb"BODY\[2\]<0>", key) and len(items[key]) < 3000:
+                    items[key] = items[key].replace(b"\r\n", b"\n\n", 3)
+            return items
+        self.server.on_fetch = on_fetch
+        self.up()
+        for number in range(4):
+            self.read(number)
+
+    def test_connection_lost_on_the_way(self):
+        self.fill(*[1] * self.N)
+        count = [0]
+
+        def on_fetch(_conn, _message, items):
+            if any(key.startswith(b"BODY[2]<") for key in items):
+                count[0] += 1
+                if count[0] in (25, 40, 41):
+                    raise fakeimap.Drop()
+            return items
+        self.server.on_fetch = on_fetch
+        self.up()
+        for number in range(self.N):
+            self.read(number)

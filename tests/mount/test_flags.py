@@ -297,15 +297,28 @@ class TestWarm(FlagsCase):
         self.assertGreaterEqual(counted.pop("RELEASE"), self.count)
         self.assertLess(sum(counted.values()), self.count, "something is asked for every file")
 
+    def test_first_walk_asks_for_no_name(self):
+        """A listing tells the attributes of what is in it, also where the kernel would stop asking
+        for them: who walks on is spared a question for each message."""
+        self.server.prefill("Many", [(mail.quick(number, 300), None) for number in range(500)])
+        mounted = self.up()
+        self.assertEqual(len(mounted.messages("Many")), 500)
+        mounted.unmount()
+        mounted = self.up()
+        counted = self.requests(mounted, ["find", mounted.path("Many"), "-name", "nosuchname"])
+        self.note(f"requests: {counted}")
+        self.assertGreaterEqual(counted["READDIRPLUS"], 500)
+        self.assertLess(counted.get("LOOKUP", 0) + counted.get("GETATTR", 0), 50)
+
     OPCODES = {1: "LOOKUP", 3: "GETATTR", 5: "READLINK", 14: "OPEN", 15: "READ", 17: "STATFS",
                18: "RELEASE", 22: "GETXATTR", 25: "FLUSH", 28: "READDIR", 44: "READDIRPLUS"}
 
     def requests(self, mounted, command):
         """What the kernel asks the program while a command runs: {operation: count}."""
-        tracer = subprocess.Popen(["strace", "-f", "-e", "trace=read", "-e", "read=all", "-xx",
-                                   "-s", "16", "-p", str(mounted.program_pid())],
+        trace = os.path.join(self.home.dir, "trace")
+        tracer = subprocess.Popen(["strace", "-f", "-e", "trace=read", "-xx", "-s", "16",
+                                   "-o", trace, "-p", str(mounted.program_pid())],
                                   stderr=subprocess.PIPE, text=True, errors="replace")
-        found = {}
         try:
             while "attached" not in tracer.stderr.readline():
                 pass
@@ -313,12 +326,17 @@ class TestWarm(FlagsCase):
             time.sleep(0.3)
         finally:
             tracer.terminate()
-        for line in tracer.stderr.read().splitlines():
-            # fuse_in_header: length, opcode
-            match = re.search(r'read\(\d+, "((?:\\x[0-9a-f]{2}){16})"\.\.\., \d+\) = \d+', line)
-            if match:
-                raw = bytes.fromhex(match.group(1).replace("\\x", ""))
-                name = self.OPCODES.get(int.from_bytes(raw[4:8], "little"), "other")
-                found[name] = found.get(name, 0) + 1
-        tracer.wait(10)
+            tracer.communicate(timeout=10)
+        return self.operations(trace)
+
+    def operations(self, trace):
+        found = {}
+        with open(trace) as file:
+            for line in file:
+                # fuse_in_header: length, opcode
+                match = re.search(r'read\(\d+, "((?:\\x[0-9a-f]{2}){16})"\.\.\., \d+\) = \d+', line)
+                if match:
+                    raw = bytes.fromhex(match.group(1).replace("\\x", ""))
+                    name = self.OPCODES.get(int.from_bytes(raw[4:8], "little"), "other")
+                    found[name] = found.get(name, 0) + 1
         return found

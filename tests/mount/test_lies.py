@@ -2,6 +2,8 @@
 import errno
 import os
 import re
+import subprocess
+import threading
 import time
 
 import fakeimap
@@ -413,6 +415,46 @@ class TestSlowServer(LieCase):
         self.server.on_fetch = trickle
         with open(path, "rb") as file:
             self.assertEqual(mail.sha256(file.read()), mail.sha256(made.attachments[0][1]))
+
+
+class TestTwoSections(LieCase):
+    """Pieces past the end of a message are on their way while another section of it is asked for,
+    and the server says OK to the two when it has sent both."""
+
+    def test_headers_beside_the_whole(self):
+        made = mail.big(10, 300_000)
+        uid = self.server.fill("INBOX", [made])[0]
+
+        def lie(conn, message, items):
+            if message.uid == uid and b"RFC822.SIZE" in items:
+                items[b"RFC822.SIZE"] = b"900000"
+            return items
+        self.server.on_fetch = lie
+        mounted = self.up("timeout=20")
+        message = mounted.message("INBOX", uid)
+        begun, held = threading.Event(), []
+
+        def hook(conn, tag, name, arguments):
+            if name != "FETCH" or not conn.server.log[-1][1].startswith(tag + b" UID FETCH"):
+                return False
+            if b"<524288." in conn.server.log[-1][1]:
+                conn.do_fetch(tag, arguments, True)
+                held.append(tag)
+                begun.set()
+                return True
+            if held and b"HEADER" in conn.server.log[-1][1]:
+                conn.do_fetch(tag, arguments, True)
+                conn.send(held.pop(), b" OK done\r\n", tag, b" OK done\r\n")
+                return True
+            return False
+        self.server.on_command = hook
+        whole = subprocess.Popen(["cat", os.path.join(message, "message.eml")],
+                                 stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+        self.assertTrue(begun.wait(20))
+        self.assertIn("Subject: Holiday video", mounted.text(message, "headers.txt"))
+        self.assertEqual(len(self.server.commands(rb"BODY\.PEEK\[HEADER\]")), 1)  # it was taken
+        out, err = whole.communicate(timeout=30)
+        self.assertEqual((err, mail.sha256(out)), (b"", mail.sha256(made.raw)))
 
 
 class TestSilentSearch(LieCase):

@@ -141,6 +141,7 @@ def with_mmap(top, want, out):
 
 class BatteryContract:
     timeout = 240
+    options = ()
 
     @classmethod
     def setUpClass(cls):
@@ -154,7 +155,7 @@ class BatteryContract:
     @classmethod
     def mounted_afresh(cls, home=None):
         source, options = cls.server.source()
-        made = mounts.Mount(source, [*options, "poll=60"], home)
+        made = mounts.Mount(source, [*options, "poll=60", *cls.options], home)
         made.close = made.finish
         return made
 
@@ -279,3 +280,8 @@ class TestBattery(BatteryContract, Case):
                        (b"base64", encoded[-1][:50_001] + b"\n\n" + encoded[-1][50_001:])),
             mail.to_lf(mail.big(6, 3_000_000).raw),
         ]
+
+
+class TestBatteryExact(TestBattery):
+    """Files that are never opened: nothing but what LOOKUP and GETATTR say makes sizes right."""
+    options = ("exact",)

@@ -10,6 +10,7 @@ import fakeimap
 import mail
 import mount as mounts
 import proc
+import proxy
 import servers
 from case import Case
 
@@ -495,6 +496,32 @@ class TestCyrus(LoginContract, Case):
     @classmethod
     def make(cls):
         return servers.Cyrus()
+
+    def test_a_copy_is_not_fetched_again(self):
+        """EMAILID: what was read in one mailbox moves no bytes when it is read in another."""
+        made = mail.big(77, 700_000)
+        with self.server.client() as client:
+            for name in ("First", "Second"):
+                client.create(name)
+                self.addCleanup(self._delete, name)
+            client.append("First", made.raw)
+            client.select("First")
+            client.ask(client.imap.uid("COPY", "1", client.wire("Second")))
+        link = proxy.Proxy(self.server.port).start()
+        self.addCleanup(link.stop)
+        source, options = self.server.source(port=link.port)
+        mounted = self.mount(source, [*options, "poll=5"])
+        moved = {}
+        for name in ("First", "Second"):
+            (folder,) = mounted.messages(self.box(name)).values()
+            before = link.down.bytes
+            self.assertEqual(mounted.text(self.box(name), folder, "body.txt"), made.text)
+            video = mounted.read(self.box(name), folder, "attachments", "video.mp4")
+            self.assertEqual(mail.sha256(video), mail.sha256(made.attachments[0][1]))
+            moved[name] = link.down.bytes - before
+        self.note(f"bytes from the server: {moved}")
+        self.assertGreater(moved["First"], 700_000)
+        self.assertLess(moved["Second"], 1000)
 
 
 class TestCourier(LoginContract, Case):

@@ -3,8 +3,9 @@
  * Layer fuse. Split: front.c (session, loop, signals), mount.c (options, what is wrong in words),
  * request.c (one question: run, wait, run again, reply once, interrupt), ops.c (the table of
  * operations), files.c (open, read, close), changes.c (what changes something, and its thread),
- * notify.c (the notifier thread), estimates.c (sizes the kernel holds that are not exact), init.c
- * (the INIT patch for PARALLEL_DIROPS, with the libfuse versions it is for).
+ * notify.c (the notifier thread), estimates.c (sizes the kernel holds that are not exact), exact.c
+ * (files that are read without being opened), init.c (the INIT patch for PARALLEL_DIROPS, with the
+ * libfuse versions it is for).
  *
  * Threads: front_run() is the front thread. A reply may come from the loop thread, when a request
  * had to wait, from the changer, or from the thread that opens files whose size was an estimate.
@@ -29,6 +30,8 @@ typedef struct {
     const char *fsname;        /* shown in /proc/mounts: never a secret */
     bool allow_other;          /* only by option */
     bool debug;                /* libfuse's own debug output */
+    bool exact;                /* files are not opened (FUSE_NO_OPEN_SUPPORT), as TreeConfig.exact;
+                                  with read_only */
     bool read_only;            /* nothing can be changed (EROFS), the log included */
     const char *extra_options; /* further mount options of the user, or NULL; the last word on an
                                   option wins */

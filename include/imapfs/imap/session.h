@@ -51,8 +51,10 @@ struct Command {
     CommandLane lane;
     guint64 wants;  /* bits 1 << RESP_* */
     guint expected; /* about how many untagged responses it brings (limit: see limits.h) */
-    guint64 weight; /* about how many bytes; few of the background are in flight when it is many */
+    guint64 weight; /* about how many bytes are to come; few of the background are in flight when it
+                       is many */
     bool alone;     /* nothing may be in flight beside it (AUTHENTICATE, COMPRESS, ...) */
+    bool brief;     /* nobody waits yet, but its answer is short: the background does not wait */
     CommandUntagged on_untagged; /* may be NULL */
     CommandDone on_done;         /* may be NULL */
     CommandProgress on_progress; /* may be NULL */
@@ -146,6 +148,9 @@ gsize session_line_limit(const Session *session);
  * a state-changing command (SELECT) lets reads follow it. IDLE is left first (DONE, pipelined
  * unless QUIRK_NO_PIPELINE_IDLE). */
 void session_submit(Session *session, Command *command);
+/* One of the background that is still to be sent goes before all that nobody waits for. In flight
+ * it counts as what it is. */
+void session_hurry(Session *session, Command *command);
 /* The callback is called with CANCELLED, now if it was not sent, else when it is answered. */
 void session_cancel(Session *session, Command *command);
 

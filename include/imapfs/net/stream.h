@@ -40,6 +40,10 @@ bool stream_is_secure(const Stream *stream);
 /* "TLSv1.3 to mail.example.org:993" and the like, for status and log. Caller frees. */
 char *stream_describe(const Stream *stream);
 
+/* The shortest time in which the other end's system has answered so far, in microseconds; -1: it is
+ * not known (a tunnel, memory). */
+gint64 stream_round_trip_us(const Stream *stream);
+
 /* Bytes moved at the bottom of the stack since it was made. */
 void stream_counters(const Stream *stream, guint64 *in_out, guint64 *out_out);
 

@@ -31,6 +31,8 @@ const void *content_memory(const Content *content, gsize *size_out);
 /* This open was the first since it was written: whoever keeps track of what is read need not hear
  * of later ones. */
 bool content_is_first_use(const Content *content);
+/* Some content came a moment ago that nobody opened yet. */
+bool content_any_unused(Store *store);
 bool content_exists(StoreReader *reader, const ContentKey *key); /* no atime update */
 
 /* What a content was opened by, to open it again without a question to the database. It is void
@@ -47,6 +49,14 @@ ContentTicket content_ticket(const Content *content);
 /* NULL: it is void. Bytes are read when they are first asked for: who opens what was read before
  * mostly asks for none. The ticket remembers its use. */
 Content *content_reopen(Store *store, ContentTicket *ticket, guint64 removals);
+
+/* --- of messages that are the same (store_twin_structure) --- */
+
+/* The same content of another message that is the same as this one. NULL: none is there. */
+Content *content_open_twin(StoreReader *reader, const ContentKey *key);
+/* Loop only, as all writing: as content_begin() with its bytes, and content_commit(). A large one
+ * is one file with two names, and counted as two. */
+bool content_copy(Store *store, Content *from, const ContentKey *to, GError **error);
 
 /* --- writing --- */
 typedef struct ContentWriter ContentWriter;

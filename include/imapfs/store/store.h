@@ -38,6 +38,12 @@ bool store_disk(Store *store, struct statvfs *out);
  * thread's reads since it was last asked. */
 StoreReader *store_reader(Store *store);
 bool store_reader_check(StoreReader *reader, GError **error);
+/* This thread's reader keeps what it sees from one question to the next until something is
+ * committed, and does not take the file's locks anew for each. The thread calls store_reader_rest()
+ * before it sleeps for long, and with stale now and then: what is kept holds up the checkpoints. */
+void store_reader_keep(StoreReader *reader);
+/* Lets go of what is kept; stale: only if something was committed since. */
+void store_reader_rest(StoreReader *reader, bool stale);
 
 /* --- mailboxes --- */
 
@@ -134,6 +140,20 @@ typedef enum {
 } ContentKind;
 gint64 store_size_get(StoreReader *reader, guint32 box, guint32 uid, ContentKind kind,
                       const char *section);
+/* It is known from when all of it was here, and not from what its ends look like. */
+bool store_size_is_proven(StoreReader *reader, guint32 box, guint32 uid, ContentKind kind,
+                          const char *section);
+
+/* --- twins: messages that have the same EMAILID and size ---
+ *
+ * What is known of one is true of the other. What hangs on section numbers (sizes, contents but
+ * those of the whole message) only if their structures are the same text. */
+
+/* The structure of a twin of this message; NULL: there is none. Caller frees. */
+char *store_twin_structure(StoreReader *reader, guint32 box, guint32 uid);
+/* Whether a twin knows sizes of parts that this message lacks; and takes them from it. */
+bool store_twin_has_sizes(StoreReader *reader, guint32 box, guint32 uid);
+bool store_twin_copy_sizes(StoreTxn *txn, guint32 box, guint32 uid, GError **error);
 
 /* --- writing --- */
 
@@ -183,6 +203,9 @@ bool store_msg_remove(StoreTxn *txn, guint32 box, const UidSet *uids, UidSet *re
 bool store_structure_put(StoreTxn *txn, guint32 box, guint32 uid, const char *text, GError **error);
 bool store_size_put(StoreTxn *txn, guint32 box, guint32 uid, ContentKind kind, const char *section,
                     guint64 size, GError **error);
+/* One that was computed from its ends: only where none is known. */
+bool store_size_put_computed(StoreTxn *txn, guint32 box, guint32 uid, ContentKind kind,
+                             const char *section, guint64 size, GError **error);
 
 /* Names in directories of mailboxes (parent 0: the top) that mean something else after this
  * transaction, for reasons of the log: since it began, or since this was called. Of StoreName;

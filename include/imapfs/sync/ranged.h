@@ -16,7 +16,8 @@
 
 typedef struct Ranged Ranged;
 
-/* The ranged content of that name, or NULL. The caller closes it. */
+/* The ranged content of that name, or NULL. The caller closes it. The first time counts as read, as
+ * engine_read() of others. */
 Ranged *engine_ranged(Engine *engine, const ContentKey *key);
 /* Whether readers were given wrong bytes of this content since the mount: what was kept of them is
  * to be forgotten when it is opened. */

@@ -19,7 +19,9 @@ typedef struct {
     gid_t gid;
     const char *account;
     gint64 mounted_ns;
-    bool read_only;       /* nothing can be changed: no w in any mode */
+    bool read_only; /* nothing can be changed: no w in any mode */
+    bool exact;     /* files are read without being opened: no size is told before it is exact,
+                       which then takes what opening would have. read_only as well */
     bool delete_expunges; /* never to the mailbox for trash first */
     guint guard;          /* deletions in a minute that go without being confirmed; 0: any number */
     bool append_no_id;    /* no Message-ID is put into letters that have none */
@@ -28,6 +30,11 @@ typedef struct {
 Tree *tree_new(const TreeConfig *config);
 void tree_free(Tree *tree);
 G_DEFINE_AUTOPTR_CLEANUP_FUNC(Tree, tree_free)
+
+/* The calling thread asks one question after the other: what it sees of the store is kept between
+ * them (store_reader_keep). tree_rest() as store_reader_rest(). */
+void tree_keep(Tree *tree);
+void tree_rest(Tree *tree, bool stale);
 
 #define TREE_ROOT_INO 1
 
@@ -215,6 +222,12 @@ TreeStatus tree_sync(Tree *tree, TreeAsk *ask, guint64 ino);
 
 /* The message that a number belongs to; false: none. */
 bool tree_ino_is_of_message(guint64 ino, TreeMessage *out);
+
+/* Its bytes are made when it is opened: those of two opens may differ. */
+bool tree_ino_is_made(guint64 ino);
+/* A number that no node has, for the n-th of them. */
+guint64 tree_ino_of_made(guint32 n);
+bool tree_ino_is_content(guint64 ino); /* a regular file's: of bytes that came from the server */
 
 /* For the notifier: the inode numbers behind the engine's events. */
 guint64 tree_ino_box(guint32 box);                  /* a mailbox's directory; 0: the root */

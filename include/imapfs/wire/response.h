@@ -111,6 +111,9 @@ enum {
     FETCH_BODY = 1 << 8, /* bodies has something */
     FETCH_BINARY_SIZE = 1 << 9,
 };
+/* How an id begins that is Gmail's; its decimal digits follow. */
+#define EMAILID_GMAIL "gm"
+
 typedef struct {
     guint32 seq;
     guint32 present; /* of the bits above: items that were there and well-formed */
@@ -124,7 +127,7 @@ typedef struct {
     guint64 size, modseq;
     Envelope *envelope;
     BodyPart *body;       /* of BODYSTRUCTURE */
-    char *emailid;        /* EMAILID, or "gm" + decimal X-GM-MSGID */
+    char *emailid;        /* EMAILID, or EMAILID_GMAIL and X-GM-MSGID */
     GPtrArray *bodies;    /* of FetchBody *, or NULL */
     GArray *binary_sizes; /* of BinarySize, or NULL */
 } FetchData;

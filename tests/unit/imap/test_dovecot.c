@@ -315,7 +315,7 @@ static void test_compressed(void **state)
     g_string_replace(zlib, "-o first_valid_uid=0", "-o first_valid_uid=0 -o mail_plugins=imap_zlib",
                      1);
     home->account.target.tunnel = g_strdup(zlib->str);
-    home->account.compress = true;
+    home->account.compress = COMPRESS_YES;
     client_open(home, &client);
     await_ready(&client);
     if (!server_can(session_server(client.session), CAP_COMPRESS_DEFLATE)) {

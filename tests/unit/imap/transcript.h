@@ -386,7 +386,7 @@ static inline void do_host(Script *script, const char *words)
 
 static inline void do_compress(Script *script, const char *words)
 {
-    script->account.compress = true;
+    script->account.compress = strcmp(words, "auto") == 0 ? COMPRESS_AUTO : COMPRESS_YES;
 }
 
 static inline void do_client_cert(Script *script, const char *words)
@@ -532,6 +532,13 @@ static inline void do_cancel(Script *script, const char *words)
     session_cancel(script->session, g_array_index(script->submitted, Submitted *, i)->command);
 }
 
+/* Somebody waits for it now. */
+static inline void do_hurry(Script *script, const char *words)
+{
+    guint i = (guint)g_ascii_strtoull(words, NULL, 10) - 1;
+    session_hurry(script->session, g_array_index(script->submitted, Submitted *, i)->command);
+}
+
 static inline void do_close(Script *script, const char *words)
 {
     session_close(script->session);
@@ -667,6 +674,7 @@ static const struct {
     {"!heavy", do_heavy, false},
     {"!alone", do_alone, false},
     {"!cancel", do_cancel, false},
+    {"!hurry", do_hurry, false},
     {"!close", do_close, false},
     {"!free", do_free, false},
     {"!check", do_check, false},

@@ -89,6 +89,7 @@ static void test_clear_text(void **state)
         g_autofree char *words = stream_describe(outcome.stream);
         g_autofree char *want = g_strdup_printf("clear text to %s:%u", table[i].host, port);
         assert_string_equal(words, want);
+        assert_true(stream_round_trip_us(outcome.stream) >= 0);
 
         g_autoptr(GByteArray) bytes = sample_bytes(3000000); /* more than sockets hold */
         Actor *client = actor_new(outcome.stream, bytes->data, bytes->len);
@@ -239,6 +240,7 @@ static void test_tls(void **state)
     g_autofree char *words = stream_describe(client->stream);
     g_autofree char *want = g_strdup_printf("TLSv1.3 to 127.0.0.1:%u", port);
     assert_string_equal(words, want);
+    assert_true(stream_round_trip_us(client->stream) >= 0); /* the socket's, below */
     assert_int_equal(run_ready(50), 0);
     actor_free(client);
     tls_server_free(server);

@@ -52,6 +52,17 @@ static gsize content_size_of(guint32 uid)
     return uid % 3 == 0 ? 150000 + uid : uid * 100;
 }
 
+/* One more of the same bytes; a large one is the same file. */
+static bool work_copy(Store *store, guint32 uid)
+{
+    ContentKey key = {1, uid, CONTENT_RAW, ""}, copy = {1, uid, CONTENT_LETTER, ""};
+    g_autoptr(Content) content = content_open(store_reader(store), &key);
+    bool ok = content != NULL && content_copy(store, content, &copy, NULL);
+    if (ok && !content_exists(store_reader(store), &copy))
+        _exit(3);
+    return ok;
+}
+
 static bool work_remove(Store *store, guint32 uid)
 {
     g_autoptr(UidSet) set = uidset_new();
@@ -75,6 +86,7 @@ static int work(Store *store)
         failed += !work_put(store, first);
         failed += !work_content(store, first, content_size_of(first), false);
         failed += !work_content(store, first + 2, content_size_of(first + 2), false);
+        failed += !work_copy(store, first) + !work_copy(store, first + 2);
         content_batch_begin(store, NULL);
         for (guint32 uid = first + 3; uid < first + 8; uid++)
             failed += !work_content(store, uid, content_size_of(uid), true);
@@ -157,23 +169,29 @@ static void check_index(Store *store, const char *fault)
                      0);
 }
 
+static void check_one(Store *store, const ContentKey *key, const char *fault)
+{
+    if (!content_exists(store_reader(store), key))
+        return;
+    g_autoptr(Content) content = content_open(store_reader(store), key);
+    if (content == NULL)
+        fail_msg("%s: content %u is there, but not whole", fault, key->uid);
+    check_content(content, key->uid, content_size_of(key->uid));
+    StoreMsg msg;
+    if (!store_msg_get(store_reader(store), 1, key->uid, &msg))
+        return; /* its row was what failed: then no size is kept either */
+    store_msg_clear(&msg);
+    assert_int_equal(store_size_get(store_reader(store), 1, key->uid, key->kind, ""),
+                     content_size_of(key->uid));
+}
+
 static void check_contents(Fixture *fixture, const char *fault)
 {
     Store *store = fixture->store;
     for (guint32 uid = 1; uid <= ROUNDS * TXN_MSGS; uid++) {
-        ContentKey key = {1, uid, CONTENT_RAW, ""};
-        if (!content_exists(store_reader(store), &key))
-            continue;
-        g_autoptr(Content) content = content_open(store_reader(store), &key);
-        if (content == NULL)
-            fail_msg("%s: content %u is there, but not whole", fault, uid);
-        check_content(content, uid, content_size_of(uid));
-        StoreMsg msg;
-        if (!store_msg_get(store_reader(store), 1, uid, &msg))
-            continue; /* its row was what failed: then no size is kept either */
-        store_msg_clear(&msg);
-        assert_int_equal(store_size_get(store_reader(store), 1, uid, CONTENT_RAW, ""),
-                         content_size_of(uid));
+        const ContentKey key = {1, uid, CONTENT_RAW, ""}, copy = {1, uid, CONTENT_LETTER, ""};
+        check_one(store, &key, fault);
+        check_one(store, &copy, fault);
     }
     Db *db = store->content.db;
     assert_int_equal(get_int(db, "SELECT count(*) FROM content WHERE place = 1"),

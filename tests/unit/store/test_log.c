@@ -2,6 +2,7 @@
  *
  * Steps, one a word (":" between fields):
  *   put:UID          a message (message_id and emailid by its UID; size 6000+UID)
+ *   putid:UID        ... with an EMAILID         putgm:UID        ... with Gmail's number
  *   twin:UID:OF      a message that is the same as another but for its UID; no EMAILID
  *   flags:UID:+F-G   a person changes flags      server:UID:F,G   the server says them
  *   claim:N          replay claims N at most     back, done, park, here: of all that were claimed
@@ -43,7 +44,10 @@ static bool step_put(Story *story, StoreTxn *txn, char **arg, GError **error)
     g_autofree char *emailid = NULL, *message_id = NULL;
     StoreMsg msg = story_msg(of, &emailid, &message_id);
     msg.uid = uid;
-    msg.emailid = strcmp(arg[0], "putid") == 0 ? emailid : NULL;
+    g_autofree char *gmail = g_strdup_printf("gm%u", of);
+    msg.emailid = strcmp(arg[0], "putid") == 0   ? emailid
+                  : strcmp(arg[0], "putgm") == 0 ? gmail
+                                                 : NULL;
     return store_msg_put(txn, story->box, &msg, NULL, error);
 }
 
@@ -201,14 +205,14 @@ static const struct {
     const char *word;
     bool (*run)(Story *story, StoreTxn *txn, char **arg, GError **error);
 } story_steps[] = {
-    {"put", step_put},      {"putid", step_put},      {"twin", step_put},
-    {"flags", step_flags},  {"server", step_server},  {"claim", step_claim},
-    {"done", step_settle},  {"park", step_settle},    {"narrow", step_settle},
-    {"here", step_settle},  {"back", step_settle},    {"gone", step_gone},
-    {"renew", step_renew},  {"bind", step_bind},      {"cancel", step_person},
-    {"retry", step_person}, {"discard", step_person}, {"recover", step_recover},
-    {"keeps", step_keeps},  {"boxid", step_boxid},    {"lose", step_lose},
-    {"house", step_house},  {"drop", step_drop},
+    {"put", step_put},         {"putid", step_put},    {"putgm", step_put},
+    {"twin", step_put},        {"flags", step_flags},  {"server", step_server},
+    {"claim", step_claim},     {"done", step_settle},  {"park", step_settle},
+    {"narrow", step_settle},   {"here", step_settle},  {"back", step_settle},
+    {"gone", step_gone},       {"renew", step_renew},  {"bind", step_bind},
+    {"cancel", step_person},   {"retry", step_person}, {"discard", step_person},
+    {"recover", step_recover}, {"keeps", step_keeps},  {"boxid", step_boxid},
+    {"lose", step_lose},       {"house", step_house},  {"drop", step_drop},
 };
 
 static void tell_effects(Story *story, const LogEffects *effects)
@@ -370,6 +374,12 @@ static const struct {
     {"... and is given up", "putid:1 flags:1:+\\Seen gone:1 drop:adrift", "~adrift1 dropped1 | |"},
     {"... or found", "putid:1 flags:1:+\\Seen gone:1 putid:3:1",
      "~adrift1 ~followed1 | 1q3+\\Seen- | 3Q=\\Seen"},
+    {"expunged, known by Gmail's number: waits", "putgm:1 flags:1:+\\Seen gone:1 putgm:3:1",
+     "~adrift1 ~followed1 | 1q3+\\Seen- | 3Q=\\Seen"},
+    {"... but a deletion does not go elsewhere", "putgm:1 flags:1:+\\Deleted gone:1 putgm:3:1",
+     "~dropped1 | | 3="},
+    {"... as it does with EMAILID", "putid:1 flags:1:+\\Deleted gone:1 putid:3:1",
+     "~adrift1 ~followed1 | 1q3+\\Deleted- | 3Q=\\Deleted"},
     {"... not by another", "putid:1 flags:1:+\\Seen gone:1 putid:3", "~adrift1 | 1a0+\\Seen- | 3="},
 
     {"UIDVALIDITY: waits", "put:1 flags:1:+\\Seen renew:11", "~unbound1 | 1u0+\\Seen- |"},

@@ -551,6 +551,52 @@ static void test_waiting(void **state)
     (void)state;
 }
 
+static void put_message(Story *self, guint32 box)
+{
+    StoreMsg msg = {.uid = 1, .name = (char *)"x", .from = (char *)"", .subject = (char *)""};
+    StoreTxn *txn = begin(self->store);
+    msg.flags = (char *)"";
+    assert_true(store_msg_put(txn, box, &msg, NULL, NULL));
+    commit(txn);
+}
+
+/* What a server without MOVE has copied out of a mailbox is expunged there before that goes, though
+ * the EXPUNGE is logged after the mailbox was removed here. */
+static void test_moved_out_by_copy(void **state)
+{
+    Story story;
+    story_begin(&story, "moved out by copy", "INBOX a b");
+    guint32 from = id_of(&story, "a"), to = id_of(&story, "b"), n, seq;
+    LogOp op = {0};
+    gint64 due;
+    put_message(&story, from);
+    StoreTxn *txn = begin(story.store);
+    note_listed(txn);
+    assert_true(log_move(txn, from, 1, to, false, 1, &n, &seq, NULL));
+    commit(txn);
+    story_go(&story, "rmdir a");
+    g_autoptr(GPtrArray) ops = NULL;
+    txn = begin(story.store);
+    assert_true(log_claim(txn, from, G_MAXINT64, 1, &ops, NULL));
+    commit(txn);
+    assert_false(log_next_box(store_reader(story.store), 10, &op, &due));
+    txn = begin(story.store);
+    assert_true(log_placed(txn, seq, 10, 1, true, NULL));
+    commit(txn);
+    assert_false(log_next_box(store_reader(story.store), 10, &op, &due));
+    g_clear_pointer(&ops, g_ptr_array_unref);
+    txn = begin(story.store);
+    assert_true(log_claim(txn, from, G_MAXINT64, 1, &ops, NULL));
+    assert_int_equal(((LogOp *)ops->pdata[0])->kind, LOG_EXPUNGE);
+    assert_true(log_hide(txn, ((LogOp *)ops->pdata[0])->seq, NULL));
+    commit(txn);
+    assert_true(log_next_box(store_reader(story.store), 10, &op, &due));
+    assert_int_equal(op.kind, LOG_RMBOX);
+    log_op_clear(&op);
+    story_end(&story);
+    (void)state;
+}
+
 /* A refusal of the server holds up what builds on it. */
 static void test_back_off(void **state)
 {
@@ -648,10 +694,15 @@ static void test_rights(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_stories),    cmocka_unit_test(test_ids),
-        cmocka_unit_test(test_wire_names), cmocka_unit_test(test_waiting),
-        cmocka_unit_test(test_back_off),   cmocka_unit_test(test_cancel_and_retry),
-        cmocka_unit_test(test_namespace),  cmocka_unit_test(test_rights),
+        cmocka_unit_test(test_stories),
+        cmocka_unit_test(test_ids),
+        cmocka_unit_test(test_wire_names),
+        cmocka_unit_test(test_waiting),
+        cmocka_unit_test(test_moved_out_by_copy),
+        cmocka_unit_test(test_back_off),
+        cmocka_unit_test(test_cancel_and_retry),
+        cmocka_unit_test(test_namespace),
+        cmocka_unit_test(test_rights),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -305,6 +305,33 @@ static void test_sizes(void **state)
     assert_int_equal(store_size_get(reader, 1, 1, CONTENT_TEXT, "1"), -1);
 }
 
+static void test_computed_sizes(void **state)
+{
+    Store *store = ((Fixture *)*state)->store;
+    StoreReader *reader = store_reader(store);
+    GError *error = NULL;
+    put_msgs(store, 1, 1, 1);
+    StoreTxn *txn = begin(store);
+    assert_true(store_size_put_computed(txn, 1, 1, CONTENT_DECODED, "2", 77, &error));
+    assert_true(store_size_put_computed(txn, 1, 1, CONTENT_DECODED, "3", 10, &error));
+    assert_true(store_size_put_computed(txn, 1, 1, CONTENT_DECODED, "3", 11, &error));
+    assert_true(store_size_put_computed(txn, 1, 9, CONTENT_DECODED, "3", 1, &error)); /* no row */
+    commit(txn);
+    assert_int_equal(store_size_get(reader, 1, 1, CONTENT_DECODED, "2"), 77);
+    assert_int_equal(store_size_get(reader, 1, 1, CONTENT_DECODED, "3"), 10);
+    assert_int_equal(store_size_get(reader, 1, 9, CONTENT_DECODED, "3"), -1);
+    assert_false(store_size_is_proven(reader, 1, 1, CONTENT_DECODED, "2"));
+    txn = begin(store);
+    assert_true(store_size_put(txn, 1, 1, CONTENT_DECODED, "2", 77, &error)); /* it was right */
+    assert_true(store_size_put(txn, 1, 1, CONTENT_DECODED, "3", 12, &error));
+    assert_true(store_size_put_computed(txn, 1, 1, CONTENT_DECODED, "3", 11, &error));
+    commit(txn);
+    assert_true(store_size_is_proven(reader, 1, 1, CONTENT_DECODED, "2"));
+    assert_true(store_size_is_proven(reader, 1, 1, CONTENT_DECODED, "3"));
+    assert_int_equal(store_size_get(reader, 1, 1, CONTENT_DECODED, "3"), 12);
+    assert_false(store_size_is_proven(reader, 1, 1, CONTENT_DECODED, "4"));
+}
+
 static void test_meta(void **state)
 {
     Fixture *fixture = *state;
@@ -346,12 +373,13 @@ static void test_rollback(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        STORE_TEST(test_put_get),    STORE_TEST(test_extreme_values),
-        STORE_TEST(test_put_again),  STORE_TEST(test_set_flags),
-        STORE_TEST(test_each),       STORE_TEST(test_each_nested),
-        STORE_TEST(test_remove),     STORE_TEST(test_remove_takes_all_with_it),
-        STORE_TEST(test_structures), STORE_TEST(test_sizes),
-        STORE_TEST(test_meta),       STORE_TEST(test_rollback),
+        STORE_TEST(test_put_get),        STORE_TEST(test_extreme_values),
+        STORE_TEST(test_put_again),      STORE_TEST(test_set_flags),
+        STORE_TEST(test_each),           STORE_TEST(test_each_nested),
+        STORE_TEST(test_remove),         STORE_TEST(test_remove_takes_all_with_it),
+        STORE_TEST(test_structures),     STORE_TEST(test_sizes),
+        STORE_TEST(test_computed_sizes), STORE_TEST(test_meta),
+        STORE_TEST(test_rollback),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

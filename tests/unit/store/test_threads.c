@@ -74,9 +74,11 @@ static gpointer read_loop(gpointer data)
 {
     Shared *shared = data;
     const char *wrong = NULL;
-    g_atomic_int_inc(&shared->started);
+    if (g_atomic_int_add(&shared->started, 1) % 2 == 0)
+        store_reader_keep(store_reader(shared->store));
     for (guint i = 0; wrong == NULL && g_atomic_int_get(&shared->stop) == 0; i++) {
         wrong = read_once(shared->store, i);
+        store_reader_rest(store_reader(shared->store), i % 2 == 0);
         g_atomic_int_inc(&shared->reads);
     }
     return (gpointer)wrong;

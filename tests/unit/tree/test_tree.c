@@ -4,6 +4,7 @@
 #include <unistd.h>
 
 #include "fake_engine.h"
+#include "imapfs/mime/layout.h"
 #include "world.h"
 
 #define A "/INBOX/2025-11-20 Alice Doe - Quarterly report.7"
@@ -549,7 +550,8 @@ static void put_size(World *world, guint32 uid, const char *section, guint64 siz
     StoreTxn *txn = store_begin(world->store, false, NULL);
 
     assert_non_null(txn);
-    assert_true(store_size_put(txn, world->inbox, uid, CONTENT_DECODED, section, size, NULL));
+    assert_true(
+        store_size_put_computed(txn, world->inbox, uid, CONTENT_DECODED, section, size, NULL));
     assert_true(store_commit(txn, NULL));
 }
 
@@ -598,6 +600,88 @@ static void test_needs_sizes(void **state)
     assert_int_equal(tree_lookup(world->tree, &ask, dir.ino, "report.pdf", &entry), TREE_OK);
     assert_int_equal(entry.st.st_size, 4);
     assert_true(entry.attr_ttl > 0);
+    tree_ask_clear(&ask);
+}
+
+static void make_exact(World *world)
+{
+    tree_free(world->tree);
+    world->tree = tree_new(&(TreeConfig){.store = world->store,
+                                         .engine = world->engine,
+                                         .account = "test",
+                                         .mounted_ns = WORLD_NOW,
+                                         .read_only = true,
+                                         .exact = true});
+}
+
+static void check_needs_content(TreeStatus status, TreeAsk *ask, ContentKind kind)
+{
+    assert_int_equal(status, TREE_NEED);
+    assert_int_equal(ask->need.kind, NEED_CONTENT);
+    assert_int_equal(ask->need.content, kind);
+    tree_ask_clear(ask);
+}
+
+static guint count_told(World *world, guint64 dir)
+{
+    TreeAsk ask = {0};
+    guint n = 0;
+
+    assert_int_equal(tree_readdir(world->tree, &ask, dir, 0, true, count_complete, &n), TREE_OK);
+    tree_ask_clear(&ask);
+    return n;
+}
+
+/* Where files are not opened, attributes wait for what makes them final, and listings leave them
+ * out. */
+static void test_final_attributes(void **state)
+{
+    World *world = *state;
+    TreeAsk ask = {0};
+    TreeEntry dir = {0}, entry = {0};
+
+    make_exact(world);
+    assert_int_equal(world_walk(world, &ask, A, &dir), TREE_OK);
+    check_needs_content(tree_lookup(world->tree, &ask, dir.ino, "body.txt", &entry), &ask,
+                        CONTENT_TEXT);
+    check_needs_content(tree_getattr(world->tree, &ask, dir.ino + LAYOUT_INDEX_HEADERS, &entry),
+                        &ask, CONTENT_HEADERS);
+    check_needs_content(world_walk(world, &ask, RAW "/INBOX/7.eml", &entry), &ask, CONTENT_RAW);
+    assert_int_equal(count_told(world, dir.ino), 2); /* flags, message.eml */
+
+    /* it came, and who comes to it first is to be seen */
+    world_content(world, world->inbox, 7, CONTENT_TEXT, "1", "hello\n", 6);
+    assert_int_equal(count_told(world, dir.ino), 2);
+    assert_int_equal(tree_lookup(world->tree, &ask, dir.ino, "body.txt", &entry), TREE_OK);
+    assert_int_equal(entry.st.st_size, 6);
+    assert_true(entry.attr_ttl > 0);
+    assert_int_equal(count_told(world, dir.ino), 3);
+
+    /* what was computed may be wrong */
+    assert_int_equal(world_walk(world, &ask, B "/attachments", &dir), TREE_OK);
+    put_size(world, 9, "2", 5698);
+    check_needs_content(tree_lookup(world->tree, &ask, dir.ino, "report.pdf", &entry), &ask,
+                        CONTENT_DECODED);
+    assert_int_equal(count_told(world, dir.ino), 1); /* part-4.message */
+}
+
+static void test_made_numbers(void **state)
+{
+    World *world = *state;
+    TreeAsk ask = {0};
+    TreeEntry entry = {0};
+
+    assert_int_equal(world_walk(world, &ask, "/.imapfs/status", &entry), TREE_OK);
+    assert_true(tree_ino_is_made(entry.ino));
+    assert_false(tree_ino_is_content(entry.ino));
+    assert_int_equal(world_walk(world, &ask, "/.imapfs/events", &entry), TREE_OK);
+    assert_false(tree_ino_is_made(entry.ino));
+    assert_int_equal(world_walk(world, &ask, A "/flags", &entry), TREE_OK);
+    assert_false(tree_ino_is_content(entry.ino));
+    assert_int_equal(world_walk(world, &ask, A "/body.txt", &entry), TREE_OK);
+    assert_true(tree_ino_is_content(entry.ino));
+    assert_int_equal(tree_getattr(world->tree, &ask, tree_ino_of_made(1), &entry), TREE_ERROR);
+    assert_int_equal(ask.err, ESTALE);
     tree_ask_clear(&ask);
 }
 
@@ -1008,15 +1092,20 @@ static void test_large_mailbox(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        TEST(test_lookup),          TEST(test_names_too_long),  TEST(test_stale_numbers),
-        TEST(test_freshness),       TEST(test_never_listed),    TEST(test_noselect),
-        TEST(test_listings),        TEST(test_listing_resumes), TEST(test_links),
-        TEST(test_sizes),           TEST(test_exact_size),      TEST(test_needs_sizes),
-        TEST(test_comes_meanwhile), TEST(test_times),           TEST(test_open_needs),
-        TEST(test_open_reads),      TEST(test_open_refused),    TEST(test_expunged),
-        TEST(test_flags_live),      TEST(test_getxattr),        TEST(test_cached_xattr),
-        TEST(test_listxattr),       TEST(test_statfs),          TEST(test_numbers),
-        TEST(test_large_mailbox),
+        TEST(test_lookup),          TEST(test_names_too_long),
+        TEST(test_stale_numbers),   TEST(test_freshness),
+        TEST(test_never_listed),    TEST(test_noselect),
+        TEST(test_listings),        TEST(test_listing_resumes),
+        TEST(test_links),           TEST(test_sizes),
+        TEST(test_exact_size),      TEST(test_needs_sizes),
+        TEST(test_comes_meanwhile), TEST(test_times),
+        TEST(test_open_needs),      TEST(test_open_reads),
+        TEST(test_open_refused),    TEST(test_expunged),
+        TEST(test_flags_live),      TEST(test_getxattr),
+        TEST(test_cached_xattr),    TEST(test_listxattr),
+        TEST(test_statfs),          TEST(test_numbers),
+        TEST(test_large_mailbox),   TEST(test_final_attributes),
+        TEST(test_made_numbers),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -158,8 +158,8 @@ static Made *made_new(const TreeEntry *entry, TreeFile *file)
     tree_file_entry(file, &opened);
     made->origin = entry->ino;
     made->file = file;
-    made->entry =
-        *entry; /* with the node's own number in st_ino: it is the same file to programs */
+    /* With the node's own number in st_ino: to programs it is the same file. */
+    made->entry = *entry;
     made->entry.st.st_size = opened.st.st_size;
     made->entry.st.st_blocks = opened.st.st_blocks;
     made->entry.entry_ttl = 0;
@@ -281,39 +281,18 @@ static TreeStatus open_by_inode(Request *r)
 static TreeStatus read_ask(Request *r)
 {
     TreeStatus status = open_by_inode(r);
-    gsize length = 0;
-    gssize n;
 
     if (status != TREE_OK)
         return status;
     r->ask.err = check_told(r->front, r->ino, r->file);
-    if (r->ask.err)
-        return TREE_ERROR;
-    if (tree_file_bytes(r->file, &length))
-        return TREE_OK; /* they are replied from where they are */
-    r->buffer = g_malloc(r->size);
-    n = tree_file_read(r->file, r->buffer, r->size, r->offset, &r->ask.err);
-    if (n < 0)
-        return TREE_ERROR;
-    r->used = (gsize)n;
-    return TREE_OK;
+    return r->ask.err ? TREE_ERROR : files_read_ask(r);
 }
 
 static void read_reply(Request *r)
 {
-    gsize length = 0, used = r->used;
-    const char *bytes = r->buffer;
-
-    if (!bytes) {
-        const char *all = tree_file_bytes(r->file, &length);
-        gsize begin = (gsize)MIN(r->offset, length);
-
-        bytes = all + begin;
-        used = MIN(r->size, length - begin);
-    }
     note_recent(r->front->exact, r->file,
-                used == r->size && r->offset + used < tree_file_size(r->file));
-    fuse_reply_buf(r->req, bytes, used);
+                r->used == r->size && r->offset + r->used < tree_file_size(r->file));
+    fuse_reply_buf(r->req, r->buffer, r->used);
 }
 
 static const RequestKind read_kind = {"read", read_ask, read_reply, NULL};

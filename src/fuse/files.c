@@ -287,7 +287,7 @@ static int check_size(Front *front, guint64 ino, TreeFile *file, gsize size, gui
     return now || waited || size > (gsize)sysconf(_SC_PAGESIZE) ? EIO : 0;
 }
 
-static TreeStatus read_ask(Request *r)
+TreeStatus files_read_ask(Request *r)
 {
     int err = EIO;
     gssize n;
@@ -318,7 +318,7 @@ static void read_reply(Request *r)
         fuse_reply_buf(r->req, r->buffer, r->used);
 }
 
-static const RequestKind read_kind = {"read", read_ask, read_reply, NULL};
+static const RequestKind read_kind = {"read", files_read_ask, read_reply, NULL};
 
 static void wait_and_read(fuse_req_t req, fuse_ino_t ino, TreeFile *file, size_t size,
                           guint64 offset)

@@ -160,6 +160,7 @@ void files_end(Front *front);   /* when the mount is gone: closes what nobody wi
 /* The attributes of an open file of this number. */
 bool files_find(Front *front, guint64 ino, TreeEntry *out);
 void files_op_open(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi);
+TreeStatus files_read_ask(Request *request); /* of request->file */
 void files_op_read(fuse_req_t req, fuse_ino_t ino, size_t size, off_t offset,
                    struct fuse_file_info *fi);
 void files_op_release(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi);

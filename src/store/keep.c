@@ -7,13 +7,12 @@
  * whoever is told of it sees it. */
 #include "private.h"
 
-static bool run(Db *db, const char *sql)
+/* What fails is told by the next query. */
+static void run(Db *db, const char *sql)
 {
     Query query;
     query_open(&query, db, sql);
-    while (query_step(&query))
-        ;
-    return query_close(&query, NULL); /* the next query says what is wrong */
+    query_run(&query, NULL);
 }
 
 void keep_end(Db *db, bool stale)
@@ -43,13 +42,13 @@ void keep_open(Db *db)
     db->open++;
 }
 
-bool keep_is_current(const Db *db, gint seen)
-{
-    return db != NULL && db->commits != NULL && g_atomic_int_get(db->commits) == seen;
-}
-
 void keep_close(Db *db)
 {
     if (db->commits != NULL)
         db->open--;
+}
+
+bool keep_is_current(const Db *db, gint seen)
+{
+    return db != NULL && db->commits != NULL && g_atomic_int_get(db->commits) == seen;
 }

@@ -39,6 +39,8 @@ static GPrivate thread_readers = G_PRIVATE_INIT(free_readers); /* GPtrArray of S
 static void set_keeping(StoreReader *reader)
 {
     Store *store = reader->store;
+    if (!reader->keeps)
+        return;
     if (reader->index != NULL)
         reader->index->commits = &store->index_commits;
     if (reader->content != NULL)
@@ -52,8 +54,7 @@ static void open_index(StoreReader *reader)
                             &reader->store->index_damaged, &reader->failure);
     if (reader->index == NULL)
         log_error("store", "%s", reader->failure->message);
-    if (reader->keeps)
-        set_keeping(reader);
+    set_keeping(reader);
 }
 
 static StoreReader *make_reader(Store *store)
@@ -154,8 +155,7 @@ bool reader_open_content_query(StoreReader *reader, Query *query, const char *sq
             reader_fail(reader, failure);
             return false;
         }
-        if (reader->keeps)
-            set_keeping(reader);
+        set_keeping(reader);
     }
     keep_open(reader->content);
     query_open(query, reader->content, sql);

@@ -18,18 +18,13 @@ char *store_structure_get(StoreReader *reader, guint32 box, guint32 uid)
     return reader_close_query(reader, &query) ? g_steal_pointer(&text) : NULL;
 }
 
-typedef struct {
-    gint64 bytes; /* -1: not known */
-    bool proven;
-} Size;
-
-static Size get_size(StoreReader *reader, guint32 box, guint32 uid, ContentKind kind,
-                     const char *section)
+StoreSize store_size_find(StoreReader *reader, guint32 box, guint32 uid, ContentKind kind,
+                          const char *section)
 {
     static const char sql[] =
         "SELECT size, proven FROM size WHERE box = ? AND uid = ? AND kind = ? AND section = ?";
-    const Size unknown = {-1, false};
-    Size size = unknown;
+    const StoreSize unknown = {-1, false};
+    StoreSize size = unknown;
     Query query;
     store_origin(reader, box, uid, &box, &uid);
     if (!reader_open_query(reader, &query, sql))
@@ -39,20 +34,14 @@ static Size get_size(StoreReader *reader, guint32 box, guint32 uid, ContentKind 
     query_int(&query, kind);
     query_text(&query, section);
     if (query_step(&query))
-        size = (Size){query_get_int(&query, 0), query_get_int(&query, 1) != 0};
+        size = (StoreSize){query_get_int(&query, 0), query_get_int(&query, 1) != 0};
     return reader_close_query(reader, &query) ? size : unknown;
 }
 
 gint64 store_size_get(StoreReader *reader, guint32 box, guint32 uid, ContentKind kind,
                       const char *section)
 {
-    return get_size(reader, box, uid, kind, section).bytes;
-}
-
-bool store_size_is_proven(StoreReader *reader, guint32 box, guint32 uid, ContentKind kind,
-                          const char *section)
-{
-    return get_size(reader, box, uid, kind, section).proven;
+    return store_size_find(reader, box, uid, kind, section).bytes;
 }
 
 static bool mark_message(StoreTxn *txn, guint32 box, guint32 uid, bool *known_out, GError **error)
@@ -88,7 +77,7 @@ bool store_structure_put(StoreTxn *txn, guint32 box, guint32 uid, const char *te
 }
 
 static bool put_size(StoreTxn *txn, guint32 box, guint32 uid, ContentKind kind, const char *section,
-                     const Size *size, GError **error)
+                     const StoreSize *size, GError **error)
 {
     static const char sql[] =
         "INSERT INTO size(box, uid, kind, section, size, proven) SELECT ?1, ?2, ?3, ?4, ?5, ?6"
@@ -109,9 +98,9 @@ static bool put_size(StoreTxn *txn, guint32 box, guint32 uid, ContentKind kind, 
 bool store_size_put(StoreTxn *txn, guint32 box, guint32 uid, ContentKind kind, const char *section,
                     guint64 size, GError **error)
 {
-    const Size put = {(gint64)size, true};
+    const StoreSize put = {(gint64)size, true};
     store_origin(&txn->reader, box, uid, &box, &uid);
-    Size known = get_size(&txn->reader, box, uid, kind, section);
+    StoreSize known = store_size_find(&txn->reader, box, uid, kind, section);
     if (known.proven && known.bytes == put.bytes)
         return true;
     if (known.bytes >= 0 && known.bytes != put.bytes)
@@ -125,8 +114,8 @@ bool store_size_put(StoreTxn *txn, guint32 box, guint32 uid, ContentKind kind, c
 bool store_size_put_computed(StoreTxn *txn, guint32 box, guint32 uid, ContentKind kind,
                              const char *section, guint64 size, GError **error)
 {
-    const Size put = {(gint64)size, false};
+    const StoreSize put = {(gint64)size, false};
     store_origin(&txn->reader, box, uid, &box, &uid);
-    return get_size(&txn->reader, box, uid, kind, section).bytes >= 0 ||
+    return store_size_find(&txn->reader, box, uid, kind, section).bytes >= 0 ||
            put_size(txn, box, uid, kind, section, &put, error);
 }

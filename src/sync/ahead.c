@@ -48,13 +48,6 @@ static Coming *coming_new(const Need *need, guint64 weight)
     return coming;
 }
 
-static Coming *coming_copy(const Coming *coming)
-{
-    Coming *copy = g_memdup2(coming, sizeof(*coming));
-    copy->section = g_strdup(coming->section);
-    return copy;
-}
-
 static void coming_free(gpointer data)
 {
     g_free(((Coming *)data)->section);
@@ -78,13 +71,19 @@ void ahead_stream_clear(AheadStream *stream)
     *stream = (AheadStream){0};
 }
 
-static void stream_drop(AheadStream *stream, GList *link)
+/* The caller frees it. */
+static Coming *stream_remove(AheadStream *stream, GList *link)
 {
-    const Coming *coming = link->data;
+    Coming *coming = link->data;
     stream->weight -= coming->weight;
     stream->n_large -= coming->large > 0;
-    coming_free(link->data);
     g_queue_delete_link(&stream->coming, link);
+    return coming;
+}
+
+static void stream_drop(AheadStream *stream, GList *link)
+{
+    coming_free(stream_remove(stream, link));
 }
 
 /* It is read no more, or was never read to its end. */
@@ -127,18 +126,19 @@ static guint64 stream_pass(AheadStream *stream, guint32 uid)
 static bool stream_meet(AheadStream *stream, const Need *need, guint64 most)
 {
     for (GList *link = stream->coming.head; link; link = link->next) {
-        const Coming *coming = link->data;
+        Coming *coming = link->data;
         if (coming->uid != need->uid || strcmp(coming->section, need->section) != 0)
             continue;
         guint64 read = coming->weight;
         bool late = read == 0;
-        Coming *large = coming->large ? coming_copy(coming) : NULL;
-        stream_drop(stream, link);
+        stream_remove(stream, link);
         guint64 budget = stream_pass(stream, need->uid) > read && !late ? stream->budget / 2
                                                                         : stream->budget * 2;
         stream->budget = CLAMP(budget, MIN(AHEAD_BUDGET_MIN, most), most);
-        if (large)
-            stream_set_current(stream, large);
+        if (coming->large)
+            stream_set_current(stream, coming);
+        else
+            coming_free(coming);
         return true;
     }
     stream_pass(stream, need->uid);

@@ -253,6 +253,11 @@ GError *mailbox_command_error(const Mailbox *mailbox, CommandResult result, cons
                : error_from_result(result, tagged, what);
 }
 
+bool mailbox_is_behind(const Mailbox *mailbox)
+{
+    return mailbox->placed_uid && mailbox->placed_uid >= mailbox->view_uidnext;
+}
+
 void mailbox_ask_for_news(Session *session, CommandDone done, gpointer data)
 {
     Command *command = command_new(LANE_FOREGROUND, done, data);

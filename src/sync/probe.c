@@ -96,11 +96,6 @@ static void ask_for_news(Mailbox *mailbox)
 
 /* --- what is not in view --- */
 
-static bool is_behind(const Mailbox *mailbox)
-{
-    return mailbox->placed_uid && mailbox->placed_uid >= mailbox->view_uidnext;
-}
-
 static void on_caught_up(Command *command, CommandResult result, const Response *tagged,
                          gpointer data)
 {
@@ -118,7 +113,7 @@ static void on_caught_up(Command *command, CommandResult result, const Response 
 bool probe_catch_up(Mailbox *mailbox)
 {
     MailboxReplay *replay = &mailbox->replay;
-    if (!is_behind(mailbox)) {
+    if (!mailbox_is_behind(mailbox)) {
         replay->n_caught = 0;
         return false;
     }

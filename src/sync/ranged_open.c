@@ -15,7 +15,6 @@
 #define END BASE64_ENDS_WIDE
 
 typedef struct {
-    Engine *engine;
     char *name;    /* in the engine's table of these */
     Job *job;      /* a reference; NULL: nobody waits for it yet */
     guint64 ahead; /* encoded bytes to fetch when it is open: somebody is expected to read them */
@@ -34,8 +33,8 @@ typedef struct {
 /* A size that is known from when all of it was here is the right one. */
 static bool is_known_otherwise(Ends *ends, const ContentKey *key, guint64 size)
 {
-    gint64 known = store_size_get(store_reader(ends->engine->store), key->box, key->uid, key->kind,
-                                  key->section);
+    gint64 known = store_size_get(store_reader(ends->mailbox->engine->store), key->box, key->uid,
+                                  key->kind, key->section);
     return known >= 0 && (guint64)known != size;
 }
 
@@ -72,7 +71,7 @@ static bool find_last(Ends *ends, const Base64Map *map, guint8 *out)
 /* NULL, and no error: fetch it whole. Borrowed. */
 static Ranged *make_ranged(Ends *ends, GError **error)
 {
-    Engine *engine = ends->engine;
+    Engine *engine = ends->mailbox->engine;
     ContentKey key = need_content_key(&ends->need);
     Base64Map map = {.decoded = ends->encoded};
     guint8 last;
@@ -130,8 +129,9 @@ static void ends_unref(Ends *ends)
 {
     if (--ends->refs > 0)
         return;
-    if (g_hash_table_lookup(ends->engine->opening, ends->name) == ends)
-        g_hash_table_remove(ends->engine->opening, ends->name);
+    GHashTable *opening = ends->mailbox->engine->opening;
+    if (g_hash_table_lookup(opening, ends->name) == ends)
+        g_hash_table_remove(opening, ends->name);
     ends_over(ends);
     g_clear_pointer(&ends->head, g_bytes_unref);
     g_clear_pointer(&ends->tail, g_bytes_unref);
@@ -229,7 +229,6 @@ static Ends *ends_new(Mailbox *mailbox, const Need *need)
     g_autofree Need *copy = need_copy(need);
     Ends *ends = g_new0(Ends, 1);
     ends->refs = 1;
-    ends->engine = mailbox->engine;
     ends->name = ranged_name(&key);
     ends->need = *copy;
     ends->mailbox = mailbox_ref(mailbox);
@@ -237,7 +236,7 @@ static Ends *ends_new(Mailbox *mailbox, const Need *need)
     ends->encoded = (guint64)need->encoded_size;
     ends->base64 =
         need->content == CONTENT_DECODED && transfer_kind(need->encoding) == TRANSFER_BASE64;
-    g_hash_table_replace(ends->engine->opening, ends->name, ends);
+    g_hash_table_replace(mailbox->engine->opening, ends->name, ends);
     return ends;
 }
 

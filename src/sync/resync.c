@@ -147,9 +147,8 @@ static void note_in_view(Mailbox *mailbox, guint32 uid)
 static void drop_absent(Mailbox *mailbox, const UidSet *there)
 {
     g_autoptr(UidSet) rows = store_msg_uids(store_reader(mailbox->engine->store), mailbox->box);
-    bool placed = mailbox->placed_uid && mailbox->placed_uid >= mailbox->view_uidnext;
     uidset_remove_set(rows, there);
-    if (mailbox->view_is_told || placed)
+    if (mailbox->view_is_told || mailbox_is_behind(mailbox))
         uidset_remove_range(rows, MAX(mailbox->view_uidnext, 1), G_MAXUINT32);
     uidset_add_set(mailbox->vanished, rows);
 }

@@ -292,6 +292,8 @@ bool mailbox_serves(Mailbox *mailbox, Session *session, const GError *error, Job
 GError *mailbox_command_error(const Mailbox *mailbox, CommandResult result, const Response *tagged,
                               const char *what);
 
+/* Something was placed in it of which its session has not been told yet. */
+bool mailbox_is_behind(const Mailbox *mailbox);
 /* NOOP: what the session shows of its mailbox may be what it last saw. done may be NULL. */
 void mailbox_ask_for_news(Session *session, CommandDone done, gpointer data);
 

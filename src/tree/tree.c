@@ -362,12 +362,10 @@ void entry_set_ns(TreeEntry *entry, gint64 ns)
 void entry_set_content_size(const Call *call, const ContentKey *key, guint64 estimate, bool proven,
                             TreeEntry *entry)
 {
-    gint64 exact = store_size_get(call->reader, key->box, key->uid, key->kind, key->section);
+    StoreSize exact = store_size_find(call->reader, key->box, key->uid, key->kind, key->section);
 
-    entry_set_size(entry, exact >= 0 ? (guint64)exact : estimate);
-    proven =
-        proven || store_size_is_proven(call->reader, key->box, key->uid, key->kind, key->section);
-    if (exact < 0 || !(proven || content_exists(call->reader, key)))
+    entry_set_size(entry, exact.bytes >= 0 ? (guint64)exact.bytes : estimate);
+    if (exact.bytes < 0 || !(proven || exact.proven || content_exists(call->reader, key)))
         entry->attr_ttl = 0;
 }
 

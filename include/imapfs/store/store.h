@@ -140,8 +140,11 @@ typedef enum {
 } ContentKind;
 gint64 store_size_get(StoreReader *reader, guint32 box, guint32 uid, ContentKind kind,
                       const char *section);
-/* It is known from when all of it was here, and not from what its ends look like. */
-bool store_size_is_proven(StoreReader *reader, guint32 box, guint32 uid, ContentKind kind,
+typedef struct {
+    gint64 bytes; /* -1: not known */
+    bool proven;  /* known from when all of it was here, and not from what its ends look like */
+} StoreSize;
+StoreSize store_size_find(StoreReader *reader, guint32 box, guint32 uid, ContentKind kind,
                           const char *section);
 
 /* --- twins: messages that have the same EMAILID and size ---

@@ -320,16 +320,16 @@ static void test_computed_sizes(void **state)
     assert_int_equal(store_size_get(reader, 1, 1, CONTENT_DECODED, "2"), 77);
     assert_int_equal(store_size_get(reader, 1, 1, CONTENT_DECODED, "3"), 10);
     assert_int_equal(store_size_get(reader, 1, 9, CONTENT_DECODED, "3"), -1);
-    assert_false(store_size_is_proven(reader, 1, 1, CONTENT_DECODED, "2"));
+    assert_false(store_size_find(reader, 1, 1, CONTENT_DECODED, "2").proven);
     txn = begin(store);
     assert_true(store_size_put(txn, 1, 1, CONTENT_DECODED, "2", 77, &error)); /* it was right */
     assert_true(store_size_put(txn, 1, 1, CONTENT_DECODED, "3", 12, &error));
     assert_true(store_size_put_computed(txn, 1, 1, CONTENT_DECODED, "3", 11, &error));
     commit(txn);
-    assert_true(store_size_is_proven(reader, 1, 1, CONTENT_DECODED, "2"));
-    assert_true(store_size_is_proven(reader, 1, 1, CONTENT_DECODED, "3"));
+    assert_true(store_size_find(reader, 1, 1, CONTENT_DECODED, "2").proven);
+    assert_true(store_size_find(reader, 1, 1, CONTENT_DECODED, "3").proven);
     assert_int_equal(store_size_get(reader, 1, 1, CONTENT_DECODED, "3"), 12);
-    assert_false(store_size_is_proven(reader, 1, 1, CONTENT_DECODED, "4"));
+    assert_false(store_size_find(reader, 1, 1, CONTENT_DECODED, "4").proven);
 }
 
 static void test_meta(void **state)

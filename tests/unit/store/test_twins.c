@@ -135,7 +135,7 @@ static void test_copy(void **state)
         assert_true(copy(store, &second));
         check(store, &first, i, sizes[i]);
         check(store, &second, i, sizes[i]);
-        assert_true(store_size_is_proven(store_reader(store), 2, 7, CONTENT_DECODED, "1"));
+        assert_true(store_size_find(store_reader(store), 2, 7, CONTENT_DECODED, "1").proven);
         guint64 bytes, count;
         content_stats(store, &bytes, &count);
         assert_int_equal(bytes, 2 * sizes[i]);
@@ -144,6 +144,14 @@ static void test_copy(void **state)
     fixture_close(*state);
     store = fixture_open(*state);
     check(store, &second, G_N_ELEMENTS(sizes) - 1, LARGE);
+}
+
+static void remove_first(Store *store)
+{
+    StoreTxn *txn = begin(store);
+    g_autoptr(UidSet) uids = parse_uids("1");
+    assert_true(store_msg_remove(txn, 1, uids, NULL, NULL));
+    commit(txn);
 }
 
 static void test_one_file(void **state)
@@ -156,10 +164,7 @@ static void test_one_file(void **state)
     assert_true(copy(store, &second));
     assert_int_equal(files(fixture, &nodes), 2);
     assert_int_equal(nodes, 1);
-    StoreTxn *txn = begin(store);
-    g_autoptr(UidSet) uids = parse_uids("1");
-    assert_true(store_msg_remove(txn, 1, uids, NULL, NULL));
-    commit(txn);
+    remove_first(store);
     assert_int_equal(files(fixture, &nodes), 1);
     check(store, &second, 3, LARGE);
 }
@@ -175,10 +180,7 @@ static void test_without_link(void **state)
     put_content(store, &first, 3, LARGE);
     g_autoptr(Content) twin = content_open_twin(store_reader(store), &second);
     assert_non_null(twin);
-    StoreTxn *txn = begin(store);
-    g_autoptr(UidSet) uids = parse_uids("1");
-    assert_true(store_msg_remove(txn, 1, uids, NULL, NULL));
-    commit(txn);
+    remove_first(store);
     assert_int_equal(files(fixture, &nodes), 0);
     assert_true(content_copy(store, twin, &second, &error));
     assert_int_equal(files(fixture, &nodes), 1);
@@ -363,7 +365,7 @@ static void test_sizes(void **state)
     copy_sizes(store);
     assert_int_equal(store_size_get(reader, 2, 7, CONTENT_DECODED, "1"), 101); /* its own */
     assert_int_equal(store_size_get(reader, 2, 7, CONTENT_DECODED, "2"), 200);
-    assert_false(store_size_is_proven(reader, 2, 7, CONTENT_DECODED, "2"));
+    assert_false(store_size_find(reader, 2, 7, CONTENT_DECODED, "2").proven);
     assert_false(store_twin_has_sizes(reader, 2, 7));
     copy_sizes(store);
 }

@@ -21,8 +21,9 @@ bool notifier_start(Notifier *notifier); /* false: no thread could be made */
 /* Asks it to end; front->wake_fd is written when it did. */
 void notifier_stop(Notifier *notifier);
 bool notifier_is_running(Notifier *notifier);
-/* The kernel keeps a listing of this directory: it is taken back when nobody watches over it. */
-void notifier_note_listing(Notifier *notifier, guint64 ino);
+/* The kernel is about to get a piece of a directory's listing, or the word that it has ended; it
+ * keeps the listing, which is taken back when something in it changes or nobody watches over it. */
+void notifier_note_listing(Notifier *notifier, guint64 ino, guint64 offset, bool ended);
 /* Has the notifier run a request that is counted in front->answering, when all that it was told
  * before is done. False: it ends, run it yourself. */
 bool notifier_answer(Notifier *notifier, Request *request);

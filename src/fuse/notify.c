@@ -10,6 +10,7 @@
 
 #define QUEUE_MAX 4096 /* single events kept */
 #define LISTING_CHECK_US (5 * G_TIME_SPAN_SECOND)
+#define READING_US G_TIME_SPAN_SECOND /* from one READDIR of a listing to the next */
 
 typedef enum {
     BOX_ADDED,
@@ -31,6 +32,15 @@ typedef struct {
     Request *request;
 } Event;
 
+/* A listing of which the kernel has a beginning. It gives that to nobody; but when its pages go
+ * then, it keeps this listing no more, however often it is read (Linux 6.18: fuse_readdir_cached
+ * and fuse_add_dirent_to_cache). So a beginning is taken back when the end is there. */
+typedef struct {
+    gint64 ino;   /* what a hash table of 64-bit numbers needs, first */
+    gint64 until; /* monotonic; later nobody reads on */
+    bool forget;
+} Reading;
+
 struct Notifier {
     Front *front;
     pthread_t thread;
@@ -41,6 +51,8 @@ struct Notifier {
     GQueue events;        /* of Event */
     GHashTable *changed;  /* boxes to forget as a whole */
     GHashTable *listings; /* inode (gint64) of directories whose listing the kernel may keep */
+    GHashTable *readings; /* of Reading */
+    gint64 check_at;      /* monotonic; of the thread */
 
     /* of the thread, for one batch */
     GHashTable *dirs; /* inode (gint64) -> whether the kernel knows it */
@@ -72,6 +84,7 @@ Notifier *notifier_new(Front *front)
     pthread_condattr_destroy(&monotonic);
     notifier->changed = g_hash_table_new(NULL, NULL);
     notifier->listings = inode_set();
+    notifier->readings = inode_set();
     notifier->dirs = inode_set();
     return notifier;
 }
@@ -86,13 +99,63 @@ void notifier_free(Notifier *notifier)
     g_queue_clear_full(&notifier->events, event_free);
     g_hash_table_unref(notifier->changed);
     g_hash_table_unref(notifier->listings);
+    g_hash_table_unref(notifier->readings);
     g_hash_table_unref(notifier->dirs);
     pthread_mutex_destroy(&notifier->lock);
     pthread_cond_destroy(&notifier->cond);
     g_free(notifier);
 }
 
+/* --- listings that are being read --- */
+
+/* Under the lock. */
+static void note_listing(Notifier *notifier, gint64 ino)
+{
+    if (!g_hash_table_contains(notifier->listings, &ino))
+        g_hash_table_add(notifier->listings, g_memdup2(&ino, sizeof(ino)));
+}
+
+/* True: not now, but when its end is read, or nobody reads on. */
+static bool put_off(Notifier *notifier, gint64 ino)
+{
+    Reading *reading;
+    bool off;
+
+    pthread_mutex_lock(&notifier->lock);
+    reading = g_hash_table_lookup(notifier->readings, &ino);
+    off = reading && g_get_monotonic_time() < reading->until;
+    if (off) {
+        reading->forget = true;
+        notifier->check_at = MIN(notifier->check_at, reading->until);
+    } else if (reading) {
+        g_hash_table_remove(notifier->readings, &ino);
+    }
+    pthread_mutex_unlock(&notifier->lock);
+    return off;
+}
+
+/* Under the lock. */
+static void note_reading(Notifier *notifier, gint64 ino, bool begins)
+{
+    const gint64 until = g_get_monotonic_time() + READING_US;
+    Reading *reading = g_hash_table_lookup(notifier->readings, &ino);
+
+    if (reading) {
+        reading->until = until;
+    } else if (begins) {
+        const Reading new = {.ino = ino, .until = until};
+
+        g_hash_table_add(notifier->readings, g_memdup2(&new, sizeof(new)));
+    }
+}
+
 /* --- what the kernel is told --- */
+
+/* Offset 0, not -1: the listing goes whatever the directory's mtime was. Waits for nobody. */
+static int notify_listing(struct fuse_session *session, guint64 ino)
+{
+    return fuse_lowlevel_notify_inval_inode(session, ino, 0, 0);
+}
 
 /* Forgets a directory's listing and attributes, once a batch. False: the kernel does not know the
  * directory, so it knows no name in it either. */
@@ -102,10 +165,8 @@ static bool forget_listing(Notifier *notifier, guint64 ino)
     gpointer known = NULL;
 
     if (!g_hash_table_lookup_extended(notifier->dirs, &key, NULL, &known)) {
-        /* Offset 0, not -1: the listing goes whatever the directory's mtime was. */
-        int status = fuse_lowlevel_notify_inval_inode(notifier->front->session, ino, 0, 0);
-
-        known = GINT_TO_POINTER(status == 0);
+        known = GINT_TO_POINTER(put_off(notifier, key) ||
+                                notify_listing(notifier->front->session, ino) == 0);
         g_hash_table_insert(notifier->dirs, g_memdup2(&key, sizeof(key)), known);
     }
     return GPOINTER_TO_INT(known);
@@ -253,12 +314,37 @@ static void check_listings(Notifier *notifier, GHashTable *listings)
 
     g_hash_table_iter_init(&iter, listings);
     while (g_hash_table_iter_next(&iter, &key, NULL)) {
-        if (is_watched(notifier, *(gint64 *)key))
-            notifier_note_listing(notifier, *(guint64 *)key);
-        else
-            fuse_lowlevel_notify_inval_inode(notifier->front->session, *(guint64 *)key, 0, 0);
+        if (!is_watched(notifier, *(gint64 *)key)) {
+            forget_listing(notifier, *(guint64 *)key);
+            continue;
+        }
+        pthread_mutex_lock(&notifier->lock);
+        note_listing(notifier, *(gint64 *)key);
+        pthread_mutex_unlock(&notifier->lock);
     }
     g_hash_table_unref(listings);
+}
+
+/* Those that nobody reads on. */
+static void end_readings(Notifier *notifier)
+{
+    const gint64 now = g_get_monotonic_time();
+    g_autoptr(GArray) inodes = g_array_new(FALSE, FALSE, sizeof(gint64));
+    GHashTableIter iter;
+    Reading *reading;
+
+    pthread_mutex_lock(&notifier->lock);
+    g_hash_table_iter_init(&iter, notifier->readings);
+    while (g_hash_table_iter_next(&iter, (gpointer *)&reading, NULL)) {
+        if (now < reading->until)
+            continue;
+        if (reading->forget)
+            g_array_append_val(inodes, reading->ino);
+        g_hash_table_iter_remove(&iter);
+    }
+    pthread_mutex_unlock(&notifier->lock);
+    for (guint i = 0; i < inodes->len; i++)
+        notify_listing(notifier->front->session, (guint64)g_array_index(inodes, gint64, i));
 }
 
 typedef struct {
@@ -268,14 +354,15 @@ typedef struct {
 } Batch;
 
 /* Waits for something to do. False: stop. */
-static bool take_batch(Notifier *notifier, gint64 *check_at, Batch *out)
+static bool take_batch(Notifier *notifier, Batch *out)
 {
-    const struct timespec until = {.tv_sec = *check_at / G_USEC_PER_SEC,
-                                   .tv_nsec = *check_at % G_USEC_PER_SEC * 1000};
+    const struct timespec until = {.tv_sec = notifier->check_at / G_USEC_PER_SEC,
+                                   .tv_nsec = notifier->check_at % G_USEC_PER_SEC * 1000};
 
     pthread_mutex_lock(&notifier->lock);
     while (!notifier->stopping && notifier->events.length == 0 &&
-           g_hash_table_size(notifier->changed) == 0 && g_get_monotonic_time() < *check_at)
+           g_hash_table_size(notifier->changed) == 0 &&
+           g_get_monotonic_time() < notifier->check_at)
         pthread_cond_timedwait(&notifier->cond, &notifier->lock, &until);
     if (notifier->stopping) {
         pthread_mutex_unlock(&notifier->lock);
@@ -284,10 +371,10 @@ static bool take_batch(Notifier *notifier, gint64 *check_at, Batch *out)
     *out = (Batch){.events = notifier->events, .changed = notifier->changed};
     g_queue_init(&notifier->events);
     notifier->changed = g_hash_table_new(NULL, NULL);
-    if (g_get_monotonic_time() >= *check_at) {
+    if (g_get_monotonic_time() >= notifier->check_at) {
         out->listings = notifier->listings;
         notifier->listings = inode_set();
-        *check_at = g_get_monotonic_time() + LISTING_CHECK_US;
+        notifier->check_at = g_get_monotonic_time() + LISTING_CHECK_US;
     }
     pthread_mutex_unlock(&notifier->lock);
     return true;
@@ -310,8 +397,10 @@ static void tell_batch(Notifier *notifier, Batch *batch)
     while (g_hash_table_iter_next(&iter, &box, NULL))
         tell_changed(notifier, GPOINTER_TO_UINT(box));
     g_hash_table_unref(batch->changed);
-    if (batch->listings)
+    if (batch->listings) {
         check_listings(notifier, batch->listings);
+        end_readings(notifier);
+    }
 }
 
 /* At the end: the kernel need not be told any more, but who waits does. Nothing new comes. */
@@ -329,10 +418,10 @@ static void answer_all(Notifier *notifier)
 static void *notifier_thread(void *data)
 {
     Notifier *notifier = data;
-    gint64 check_at = g_get_monotonic_time() + LISTING_CHECK_US;
     Batch batch;
 
-    while (take_batch(notifier, &check_at, &batch))
+    notifier->check_at = g_get_monotonic_time() + LISTING_CHECK_US;
+    while (take_batch(notifier, &batch))
         tell_batch(notifier, &batch);
     answer_all(notifier);
     pthread_mutex_lock(&notifier->lock);
@@ -372,16 +461,27 @@ bool notifier_is_running(Notifier *notifier)
     return running;
 }
 
-void notifier_note_listing(Notifier *notifier, guint64 ino)
+void notifier_note_listing(Notifier *notifier, guint64 ino, guint64 offset, bool ended)
 {
     gint64 key = (gint64)ino;
+    const Reading *reading;
+    bool forget = false;
 
     if (tree_ino_listed_box(ino) < 0)
         return;
     pthread_mutex_lock(&notifier->lock);
-    if (notifier->accepting && !g_hash_table_contains(notifier->listings, &key))
-        g_hash_table_add(notifier->listings, g_memdup2(&key, sizeof(key)));
+    if (notifier->accepting && offset == 0)
+        note_listing(notifier, key);
+    if (!ended) {
+        note_reading(notifier, key, offset == 0);
+    } else {
+        reading = g_hash_table_lookup(notifier->readings, &key);
+        forget = reading && reading->forget;
+        g_hash_table_remove(notifier->readings, &key);
+    }
     pthread_mutex_unlock(&notifier->lock);
+    if (forget)
+        notify_listing(notifier->front->session, ino);
 }
 
 /* --- events, on the loop --- */

@@ -213,8 +213,7 @@ static TreeStatus readdirplus_ask(Request *r)
 
 static void readdir_reply(Request *r)
 {
-    if (r->offset == 0)
-        notifier_note_listing(r->front->notifier, r->ino);
+    notifier_note_listing(r->front->notifier, r->ino, r->offset, r->used == 0);
     fuse_reply_buf(r->req, r->buffer, r->used);
 }
 

@@ -4,6 +4,7 @@
 #include <sys/mman.h>
 #include <sys/sendfile.h>
 #include <sys/statvfs.h>
+#include <sys/syscall.h>
 #include <sys/xattr.h>
 
 #include "mounted.h"
@@ -593,6 +594,69 @@ static void test_listing_lapses(void **state)
     assert_true(count_wants(engine) > wants);
 }
 
+/* A directory's entries by getdents64, which takes no more than asked for. */
+static bool some_entries(int fd, gsize size)
+{
+    char buffer[4096];
+
+    return syscall(SYS_getdents64, fd, buffer, MIN(size, sizeof(buffer))) > 0;
+}
+
+/* Whether a message that nobody is told of is not seen, so that the kernel lists by itself. It is
+ * gone again afterwards. */
+static bool kernel_lists(Mount *mount)
+{
+    World *world = mount->world;
+    StoreTxn *txn = store_begin(world->store, false, NULL);
+    g_autoptr(UidSet) uids = uidset_new(), removed = uidset_new();
+    bool seen;
+
+    world_put(world, txn, world->inbox, 77, "Nobody", "Secret", "", 100);
+    assert_true(store_commit(txn, NULL));
+    seen = lists(mount, "INBOX", "2025-11-20 Nobody - Secret.77");
+    uidset_add(uids, 77);
+    txn = store_begin(world->store, false, NULL);
+    assert_true(store_msg_remove(txn, world->inbox, uids, removed, NULL));
+    assert_true(store_commit(txn, NULL));
+    return !seen;
+}
+
+/* News amid a listing. A kernel that loses the first half of what it has begun to keep never keeps
+ * that listing again, and asks for it each time. */
+static void test_news_amid_a_listing(void **state)
+{
+    Mount *mount = *state;
+    g_autofree char *path = path_of(mount, "INBOX");
+    int fd = open(path, O_RDONLY | O_DIRECTORY);
+
+    assert_int_equal(errno_of_stat(mount, "INBOX/" NEW), ENOENT);
+    assert_true(some_entries(fd, 80));
+    add_message(mount, 20, "Hello");
+    eventually(errno_of_stat(mount, "INBOX/" NEW) == 0); /* they have come */
+    while (some_entries(fd, 4096)) {}
+    close(fd);
+    eventually(lists(mount, "INBOX", NEW));
+    for (guint i = 0; i < 3; i++)
+        lists(mount, "INBOX", "no such name");
+    assert_true(kernel_lists(mount));
+}
+
+/* A listing that its reader leaves amid news: what comes is seen all the same. */
+static void test_listing_left_amid(void **state)
+{
+    Mount *mount = *state;
+    g_autofree char *path = path_of(mount, "INBOX");
+    int fd = open(path, O_RDONLY | O_DIRECTORY);
+
+    assert_true(some_entries(fd, 80));
+    close(fd);
+    add_message(mount, 20, "Hello");
+    eventually(lists(mount, "INBOX", NEW));
+    assert_true(lists(mount, "INBOX", NEW));
+    remove_messages(mount, 20, "2025-11-20 New - Hello", false);
+    eventually(!lists(mount, "INBOX", NEW));
+}
+
 /* --- mounting --- */
 
 static void test_mount_options(void **state)
@@ -707,6 +771,8 @@ int main(int argc, char **argv)
         TEST(test_mailboxes_change),
         TEST(test_burst),
         TEST(test_listing_lapses),
+        TEST(test_news_amid_a_listing),
+        TEST(test_listing_left_amid),
         TEST(test_mount_options),
         TEST(test_mount_refused),
     };

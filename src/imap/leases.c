@@ -7,8 +7,6 @@
 
 #include <string.h>
 
-#define FRESH_FAILURE_US (5 * G_USEC_PER_SEC)
-
 /* --- which session --- */
 
 static guint load_of(const Member *member)
@@ -171,22 +169,12 @@ void leases_orphan(Pool *pool)
 
 /* --- the calls --- */
 
-/* Nobody is online, and nobody is trying: try, or say at once what came of it a moment ago. */
 static void wake_offline(PoolLease *lease)
 {
-    Pool *pool = lease->pool;
-    bool just_failed = pool->failed_us && clock_mono_us() - pool->failed_us < FRESH_FAILURE_US;
-    if (pool->state == POOL_STOPPED) {
-        g_autoptr(GError) error = G_ERRORF(OFFLINE, "offline, as wished");
-        fail(lease, error);
-    } else if (pool_count_ready(pool) > 0 || pool_is_connecting(pool)) {
+    if (pool_reach(lease->pool, false))
         return;
-    } else if (pool->error && (pool_waits_for_kick(pool) || just_failed)) {
-        g_autoptr(GError) error = g_error_copy(pool->error);
-        fail(lease, error);
-    } else {
-        pool_attempt(pool);
-    }
+    g_autoptr(GError) error = g_error_copy(lease->pool->error);
+    fail(lease, error);
 }
 
 static void lease_free(PoolLease *lease)

@@ -12,6 +12,7 @@
 #define REFUSALS 2u
 #define TICK_US (5 * G_USEC_PER_SEC)
 #define SLEPT_US (2 * G_USEC_PER_SEC)
+#define FRESH_FAILURE_US (5 * G_USEC_PER_SEC)
 #define AFTER_RESUME_US (60 * G_USEC_PER_SEC)
 
 static const SessionEvents session_events;
@@ -460,6 +461,19 @@ void pool_kick(Pool *pool)
     for (guint i = 0; i < pool->members->len; i++)
         session_check(((Member *)pool->members->pdata[i])->session);
     pool_attempt(pool);
+}
+
+bool pool_reach(Pool *pool, bool insist)
+{
+    bool just_failed = pool->failed_us && clock_mono_us() - pool->failed_us < FRESH_FAILURE_US;
+    if (pool->state == POOL_STOPPED)
+        return false;
+    if (pool_count_ready(pool) > 0 || pool_is_connecting(pool))
+        return true;
+    if (pool->error && (pool_waits_for_kick(pool) || (just_failed && !insist)))
+        return false;
+    pool_attempt(pool);
+    return true;
 }
 
 static void stop(Pool *pool)

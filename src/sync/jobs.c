@@ -223,10 +223,17 @@ static gint64 fresh_limit_us(const Engine *engine)
     return MAX(0, engine->connecting_us + fresh_us - clock_mono_us());
 }
 
+/* How long to wait for a connection by which changes can be sent. */
+static gint64 replayed_limit_us(const Job *job)
+{
+    guint fresh_ms = job->engine->config.fresh_ms;
+    return 1000 * (gint64)(replayed_job_insists(job) ? fresh_ms : MIN(fresh_ms, RETRY_WAIT_MS));
+}
+
 static gint64 waiter_deadline(const Waiter *waiter)
 {
     if (waiter->job->need.kind == NEED_REPLAYED && !is_online(waiter->job->engine))
-        return waiter->since_us + fresh_limit_us(waiter->job->engine);
+        return waiter->since_us + replayed_limit_us(waiter->job);
     gint64 from = waiter->since_us;
     for (const Job *job = waiter->job; job && !waiter->fixed; job = job->awaits)
         from = MAX(from, job->progress_us);

@@ -87,11 +87,14 @@ void replay_fail_waiters(Engine *engine, const GError *error)
     jobs_each(engine, NEED_REPLAYED, fail_any, copy);
 }
 
+bool replayed_job_insists(const Job *job)
+{
+    return job->need.box == 0;
+}
+
 void replayed_job_start(Job *job)
 {
     Engine *engine = job->engine;
-    gint64 next;
-    const GError *why = pool_error(engine->pool, &next);
     g_autoptr(GError) error = NULL;
     if (replay_count(engine, job->need.box, job->need.uid) == 0) {
         job_finish(job, NULL);
@@ -99,9 +102,9 @@ void replayed_job_start(Job *job)
     }
     if (engine->config.read_only)
         error = g_error_new(IMAPFS_ERROR, IMAPFS_ERROR_READONLY, "the mount is read-only");
-    else if (why &&
-             (pool_state(engine->pool) == POOL_OFFLINE || pool_state(engine->pool) == POOL_STOPPED))
-        error = g_error_new(IMAPFS_ERROR, IMAPFS_ERROR_OFFLINE, "%s", why->message);
+    else if (!pool_reach(engine->pool, replayed_job_insists(job)))
+        error = g_error_new(IMAPFS_ERROR, IMAPFS_ERROR_OFFLINE, "%s",
+                            pool_error(engine->pool, NULL)->message);
     if (error) {
         job_finish(job, error); /* while an attempt is under way it waits, but not for long */
     } else {

@@ -329,6 +329,8 @@ void replay_mailbox(Mailbox *mailbox, CommandLane lane);
 bool replay_may_send(Engine *engine); /* anything that changes something */
 bool replay_wants_select(Engine *engine, guint32 box);
 void replayed_job_start(Job *job); /* NEED_REPLAYED */
+/* Who waits for everything is a person at a shell, who may know that the server is back. */
+bool replayed_job_insists(const Job *job);
 
 /* What happened to a mailbox that replay may be waiting for. */
 void replay_on_synced(Mailbox *mailbox);

@@ -10,6 +10,7 @@ import time
 import fakeimap
 import mail
 import mount as mounts
+import proxy
 from case import Case
 
 
@@ -27,8 +28,8 @@ class ControlCase(Case):
         self.go = threading.Event()  # STORE is held up while this is not set
         self.go.set()
 
-    def up(self, *options):
-        source, given = self.server.source()
+    def up(self, *options, **more):
+        source, given = self.server.source(**more)
         self.server.on_command = self.on_command
         return self.mount(source, [*given, *options], self.home)
 
@@ -127,6 +128,22 @@ class TestQueue(ControlCase):
         self.go.set()
         self.assertEqual(other.communicate(timeout=30)[0], "")
         self.assertEqual(other.returncode, 0)
+
+    def test_sync_when_the_server_is_back(self):
+        """It does not go by an attempt of a moment ago."""
+        link = proxy.Proxy(self.server.port).start()
+        self.addCleanup(link.stop)
+        mounted = self.up(port=link.port)
+        message = mounted.message("INBOX", 1)
+        for number in range(3):
+            link.refuse()
+            self.soon(lambda: "connection: offline" in mounted.status(), what="that it is gone")
+            self.control("flag", message, f"+flag{number}")
+            self.assertIn("cannot be reached", self.control("sync", mounted.mountpoint, code=3))
+            link.resume()
+            self.control("sync", mounted.mountpoint)
+            self.assertEqual(mounted.list(".imapfs", "queue"), [])
+            self.assertIn(f"flag{number}", self.server.client().flags("INBOX")[1])
 
     def test_ctl(self):
         """The file itself, from a shell."""

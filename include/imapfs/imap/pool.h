@@ -69,6 +69,10 @@ void pool_forget(Pool *pool, const char *mailbox);
 
 /* Tries at once. */
 void pool_kick(Pool *pool);
+/* Somebody asks for the server now: tries at once, unless it was refused (the account might be
+ * locked) or is to be offline; with insist also when an attempt failed a moment ago. False: there
+ * is no connection and no attempt is under way; pool_error() says why. */
+bool pool_reach(Pool *pool, bool insist);
 /* Offline: every session logs out (within 1 s), and waiting leases end with OFFLINE. */
 void pool_set_offline(Pool *pool, bool offline);
 /* Those that are logging out as well. */

@@ -628,9 +628,31 @@ static void test_offline_leases(void **state)
     assert_string_equal(world->log->str, "got(INBOX):OFFLINE");
     assert_log(world, "got(INBOX):OFFLINE");
     give(&three);
+    assert_false(pool_reach(world->pool, false));
+    assert_log(world, "");
     world->manner = LET_IN;
     pool_kick(world->pool);
     assert_log(world, "connecting online session");
+    world_free(world);
+}
+
+static void test_reach(void **state)
+{
+    World *world = world_new(1);
+    world->manner = CLOSED;
+    assert_true(pool_reach(world->pool, false)); /* nothing has failed yet */
+    assert_true(pool_reach(world->pool, true));  /* one at a time */
+    assert_log(world, "connecting offline:OFFLINE");
+    assert_true(pool_reach(world->pool, true));
+    assert_log(world, "connecting offline:OFFLINE");
+    world->manner = LET_IN;
+    assert_false(pool_reach(world->pool, false));
+    assert_true(pool_reach(world->pool, true));
+    assert_log(world, "connecting online session");
+    assert_true(pool_reach(world->pool, true));
+    pool_set_offline(world->pool, true);
+    assert_false(pool_reach(world->pool, true));
+    assert_string_equal(pool_error(world->pool, NULL)->message, "offline, as wished");
     world_free(world);
 }
 
@@ -690,6 +712,7 @@ static void test_refused(void **state)
     take(world, &held, "INBOX");
     assert_log(world, "got(INBOX):AUTH");
     give(&held);
+    assert_false(pool_reach(world->pool, true));
     assert_int_equal(world->asked, 2); /* more would lock the account */
     world->manner = LET_IN;
     pool_kick(world->pool);
@@ -895,6 +918,7 @@ int main(void)
         cmocka_unit_test(test_loss_with_waiting),
         cmocka_unit_test(test_one_of_two_lost),
         cmocka_unit_test(test_offline_leases),
+        cmocka_unit_test(test_reach),
         cmocka_unit_test(test_offline_lease_later),
         cmocka_unit_test(test_backoff),
         cmocka_unit_test(test_refused),

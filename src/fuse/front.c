@@ -1,8 +1,8 @@
 /* front.c - the session with the kernel: mount, loop, signals, end.
  *
- * A signal, whichever thread gets it, always ends the loop (device.c). On the way out it goes on answering until
- * the notifier and the loop thread are through with the kernel: only then is nobody left who could
- * hang. */
+ * A signal, whichever thread gets it, always ends the loop (device.c). On the way out it goes on
+ * answering until the notifier and the loop thread are through with the kernel: only then is nobody
+ * left who could hang. */
 #include "impl.h"
 
 #include <errno.h>

@@ -61,7 +61,7 @@ static void stream_restart(AheadStream *stream)
     stream->weight = 0;
     stream->n_large = 0;
     stream->budget = 0;
-    stream->scanned = 0;
+    stream->scanned = stream->opened = 0;
 }
 
 void ahead_stream_clear(AheadStream *stream)
@@ -254,6 +254,22 @@ static void fill_structures(Mailbox *mailbox, guint32 after, guint most)
         structure_ahead(mailbox, ranges[0].lo, most);
 }
 
+/* Nothing of a large one can be asked for before its ends are here: these are, by the time when
+ * there is room for it. Of one message at a time. */
+static void open_next_large(Mailbox *mailbox, guint32 after)
+{
+    AheadStream *stream = ahead_stream(mailbox, CONTENT_DECODED);
+    Scan scan = {.mailbox = mailbox, .soon = true};
+    if (stream->opened > after || after == G_MAXUINT32)
+        return;
+    scan_want(&scan, CONTENT_DECODED, after + 1, G_MAXINT64, NEXT_FEW);
+    scan_run(&scan);
+    if (scan.items->len)
+        stream->opened = ((const AheadItem *)scan.items->pdata[0])->need.uid;
+    ahead_fetch(mailbox, scan.items);
+    g_ptr_array_unref(scan.items);
+}
+
 /* Of this kind, and of those that are read along with it. */
 static void fill(Mailbox *mailbox, ContentKind kind, guint32 uid)
 {
@@ -265,6 +281,7 @@ static void fill(Mailbox *mailbox, ContentKind kind, guint32 uid)
             continue;
         if (stream->current && stream->current->uid < uid)
             stream_drop_current(stream);
+        stream_top_up(mailbox, stream, k); /* it is read before what is found now */
         if (stream_first(stream) <= first && has_enough(stream))
             return;
         scan_want(&scan, k, stream_first(stream), (gint64)(stream->budget - stream->weight),
@@ -281,6 +298,8 @@ static void fill(Mailbox *mailbox, ContentKind kind, guint32 uid)
             ahead_stream(mailbox, k)->scanned = MAX(ahead_stream(mailbox, k)->scanned, scan.last);
     ahead_fetch(mailbox, scan.items);
     g_ptr_array_unref(scan.items);
+    if (scan.wishes[CONTENT_DECODED].wanted && scan.last)
+        open_next_large(mailbox, scan.last);
     if (scan.unknown)
         structure_ahead(mailbox, scan.unknown, STRUCTURES_AHEAD);
     else if (scan.last && scan.needs_parts)
@@ -393,7 +412,6 @@ void ahead_note(Mailbox *mailbox, const Need *need)
     }
     if (!stream->current && ranged_suits(mailbox->engine, need))
         stream_set_current(stream, coming_new(need, 0));
-    stream_top_up(mailbox, stream, need->content);
     fill(mailbox, need->content, need->uid);
 }
 
@@ -410,6 +428,5 @@ void ahead_went_on(Mailbox *mailbox, const ContentKey *key, guint64 encoded)
     stream->weight -= current->weight - MIN(left, current->weight);
     current->weight = MIN(left, current->weight);
     stream->budget = MIN(stream->budget * 2, most);
-    stream_top_up(mailbox, stream, key->kind);
     fill(mailbox, key->kind, key->uid);
 }

@@ -360,7 +360,9 @@ static void open_large(Mailbox *mailbox, GPtrArray *items)
             i++;
             continue;
         }
-        ranged_open_ahead(mailbox, &item->need, item->weight);
+        ContentKey key = need_content_key(&item->need);
+        if (!ranged_ask_ahead(mailbox->engine, &key, item->weight))
+            ranged_open_ahead(mailbox, &item->need, item->weight);
         g_ptr_array_remove_index(items, i);
     }
 }

@@ -13,6 +13,7 @@ typedef struct Mailbox Mailbox;
 typedef struct Job Job;
 typedef struct LocalMessage LocalMessage;
 typedef struct Ahead Ahead;
+typedef struct Listing Listing;
 
 /* --- what sends the log (replay.c): the account's side, and a mailbox's --- */
 
@@ -232,6 +233,7 @@ struct Mailbox {
     /* resync */
     guint dirty;
     bool syncing;
+    Listing *early; /* a first listing that was begun before SELECT is answered, until that is */
     bool must_sync; /* not yet resynced since it was selected */
     guint verify_rounds;
     guint32 exists;
@@ -310,6 +312,8 @@ void mailbox_on_selected(Engine *engine, const char *name, Session *session,
 void mailbox_on_untagged(Engine *engine, const char *name, Response *response);
 void mailbox_on_unselected(Engine *engine, const char *name);
 
+/* A session is about to select it: sends what will be wanted in any case. */
+void resync_begin(Mailbox *mailbox);
 /* Decides what SELECT's answer leaves to do. */
 void resync_on_selected(Mailbox *mailbox, const SelectResult *result);
 void resync_soon(Mailbox *mailbox); /* runs after a moment, for many events at once */

@@ -45,13 +45,14 @@ static Wish *scan_wish(Scan *scan, ContentKind kind, guint32 uid)
 /* Whether it is to be asked for before anybody wants it. */
 static bool is_to_ask(const Scan *scan, const Wish *wish, const Need *need)
 {
+    Engine *engine = scan->mailbox->engine;
     ContentKey key = need_content_key(need);
     if (ahead_is_asked(scan->mailbox, &key))
         return false;
     if (need->encoded_size <= AHEAD_ITEM_MAX)
         return !scan->soon;
-    return ranged_suits(scan->mailbox->engine, need) && wish->n_large < LARGE_MAX &&
-           !(scan->soon && ranged_ask_ahead(scan->mailbox->engine, &key, 0));
+    return ranged_suits(engine, need) && wish->n_large < LARGE_MAX &&
+           !(scan->soon ? ranged_ask_ahead(engine, &key, 0) : ranged_is_met(engine, &key));
 }
 
 static void scan_add(Scan *scan, guint32 uid, ContentKind kind, const LayoutNode *node)

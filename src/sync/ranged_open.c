@@ -302,6 +302,19 @@ bool ranged_ask_ahead(Engine *engine, const ContentKey *key, guint64 encoded)
     return ranged || ends;
 }
 
+bool ranged_is_met(Engine *engine, const ContentKey *key)
+{
+    g_autofree char *name = ranged_name(key);
+    Ranged *ranged = ranged_find(engine, name);
+    const Ends *ends = g_hash_table_lookup(engine->opening, name);
+    if (!ranged)
+        return ends && ends->job;
+    pthread_mutex_lock(&ranged->lock);
+    bool met = ranged->met;
+    pthread_mutex_unlock(&ranged->lock);
+    return met;
+}
+
 void ranged_open_ahead(Mailbox *mailbox, const Need *need, guint64 encoded)
 {
     Ends *ends = ends_new(mailbox, need);

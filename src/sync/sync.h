@@ -385,6 +385,10 @@ bool ranged_suits(const Engine *engine, const Need *need);
 void ranged_open_ahead(Mailbox *mailbox, const Need *need, guint64 encoded);
 /* Of one of which that was begun, or done: so many bytes. False: it was not. */
 bool ranged_ask_ahead(Engine *engine, const ContentKey *key, guint64 encoded);
+/* Whether somebody has opened it, or waits for that. */
+bool ranged_is_met(Engine *engine, const ContentKey *key);
+/* As sent; -1: it is not ranged. */
+gint64 ranged_encoded_size(Engine *engine, const Need *need);
 /* A content is wanted, or was opened for the first time since it came: brings what is likely to be
  * read next (ahead.c). */
 void ahead_note(Mailbox *mailbox, const Need *need);

@@ -1,7 +1,6 @@
 /* front.c - the session with the kernel: mount, loop, signals, end.
  *
- * The loop reads /dev/fuse without blocking and then polls it together with an eventfd, so that a
- * signal, whichever thread gets it, always ends the loop. On the way out it goes on answering until
+ * A signal, whichever thread gets it, always ends the loop (device.c). On the way out it goes on answering until
  * the notifier and the loop thread are through with the kernel: only then is nobody left who could
  * hang. */
 #include "impl.h"
@@ -16,8 +15,6 @@
 
 #include "imapfs/base/error.h"
 #include "imapfs/base/log.h"
-
-#define REST_MS 50 /* without a request: what was kept for the next is let go */
 
 void front_wake(Front *front)
 {
@@ -71,52 +68,6 @@ static void signals_restore(Front *front)
     sigaction(SIGPIPE, &old->pipe, NULL);
     g_atomic_pointer_set(&signalled, NULL);
 }
-
-/* --- the device --- */
-
-static ssize_t device_read(int fd, void *buffer, size_t size, void *data)
-{
-    Front *front = data;
-    struct pollfd fds[] = {{.fd = fd, .events = POLLIN}, {.fd = front->wake_fd, .events = POLLIN}};
-    bool rests = false;
-    eventfd_t count;
-    int ready;
-
-    for (;;) {
-        ssize_t n = read(fd, buffer, size);
-
-        if (n >= 0)
-            init_patch_request(&front->init, buffer, (gsize)n);
-        if (n >= 0 || errno != EAGAIN)
-            return n;
-        ready = poll(fds, G_N_ELEMENTS(fds), rests ? -1 : REST_MS);
-        if (ready < 0 && errno != EINTR)
-            return -1;
-        if (ready == 0) {
-            tree_rest(front->tree, false);
-            rests = true;
-        }
-        if (ready > 0 && fds[1].revents & POLLIN &&
-            read(front->wake_fd, &count, sizeof(count)) > 0) {
-            errno = EINTR; /* let the loop look whether it shall end */
-            return -1;
-        }
-    }
-}
-
-/* libfuse prints every error but ENOENT. These are no news: the mount is gone, or the kernel cannot
- * forget a directory that is in use (notify.c then does with less). */
-static ssize_t device_writev(int fd, struct iovec *iov, int count, void *data)
-{
-    Front *front = data;
-    ssize_t n = init_patch_writev(&front->init, fd, iov, count);
-
-    if (n < 0 && (errno == ENODEV || errno == ENOTCONN || errno == ENOTEMPTY))
-        errno = ENOENT;
-    return n;
-}
-
-static const struct fuse_custom_io device_io = {.read = device_read, .writev = device_writev};
 
 /* --- the loop --- */
 
@@ -224,8 +175,7 @@ static bool start_session(Front *front, const FrontConfig *config, GError **erro
     if (fuse_session_mount(front->session, config->mountpoint) != 0)
         return fail(error, config->mountpoint, "cannot be mounted");
     fd = fuse_session_fd(front->session);
-    if (fcntl(fd, F_SETFL, fcntl(fd, F_GETFL) | O_NONBLOCK) != 0 ||
-        fuse_session_custom_io(front->session, &device_io, fd) != 0)
+    if (!device_set_up(front, fd))
         return fail(error, config->mountpoint, "the FUSE device cannot be set up");
     return true;
 }

@@ -248,6 +248,7 @@ struct Front {
     InitPatch init;
     Estimates estimates;
     int wake_fd; /* eventfd: look up from /dev/fuse */
+    bool brisk;  /* of the front thread: requests come one soon after the other */
     gint signal; /* atomic: the signal that ends the mount, or 0 */
     OldSignals old_signals;
     char *read_buffer; /* of the front thread */
@@ -267,3 +268,8 @@ struct Front {
     guint answering; /* requests being replied to by other threads than the front's */
 };
 void front_wake(Front *front);
+
+/* --- device.c --- */
+
+/* libfuse reads and writes fd, the device, by our calls. False: errno. */
+bool device_set_up(Front *front, int fd);

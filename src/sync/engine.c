@@ -391,6 +391,8 @@ void engine_free(Engine *engine)
 static void kick_run(Engine *engine, gpointer data)
 {
     pool_kick(engine->pool);
+    if (engine->shared.state == POOL_ONLINE)
+        mailboxes_refresh(engine); /* and not by every n-th poll alone: somebody asks */
     mailboxes_poll(engine);
     replay_hurry(engine);
 }

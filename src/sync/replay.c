@@ -15,7 +15,9 @@
 #include "imapfs/base/log.h"
 
 #define WRITTEN_WITHIN_US (10 * 60 * G_USEC_PER_SEC) /* SELECT at once what was written lately */
-#define ODD_US (60 * G_USEC_PER_SEC)
+#define ODD_SOON_US (10 * G_GINT64_CONSTANT(1000))
+#define ODD_MOST_US (60 * G_USEC_PER_SEC)
+#define ODD_OFTEN 3
 #define LOST_FREELY 2 /* connections lost over the same batch before it is slowed down */
 #define TARGET_MOVES_US (200 * G_GINT64_CONSTANT(1000))
 #define APPENDS_CLAIMED 50 /* each is UNSURE when the connection goes */
@@ -135,6 +137,19 @@ static void back_off(Mailbox *mailbox)
     replay_put_off(mailbox, outcome_backoff_us(mailbox->replay.level++));
 }
 
+/* What was due cannot be had. A person may have taken it back just then, or logged more: it is
+ * looked at again soon. If that goes on it is an error of ours, and no loop. */
+static void look_again(Mailbox *mailbox)
+{
+    MailboxReplay *replay = &mailbox->replay;
+    gint64 wait_us = ODD_SOON_US;
+    for (guint i = 0; i < replay->n_odd && wait_us < ODD_MOST_US; i++)
+        wait_us *= 8;
+    if (++replay->n_odd >= ODD_OFTEN)
+        log_warn("replay", "%s: what is to be sent cannot be taken up", mailbox->name);
+    replay_put_off(mailbox, MIN(wait_us, ODD_MOST_US));
+}
+
 static bool keeps_no_flags(Mailbox *mailbox)
 {
     StoreBox box = {0};
@@ -196,11 +211,11 @@ static void send_batch(Mailbox *mailbox, LogKind kind)
     if (!ops) {
         log_error("replay", "%s: %s", mailbox->name, error->message);
         back_off(mailbox);
-    } else if (ops->len == 0) { /* it was due, but cannot be had: not to be asked for in a loop */
+    } else if (ops->len == 0) {
         g_ptr_array_unref(ops);
-        log_warn("replay", "%s: what is to be sent cannot be taken up", mailbox->name);
-        replay_put_off(mailbox, ODD_US);
+        look_again(mailbox);
     } else {
+        mailbox->replay.n_odd = 0;
         mailbox->replay.phase = REPLAY_SENDING;
         mailbox->replay.written_us = clock_mono_us();
         batch_start(mailbox, ops);
@@ -336,14 +351,16 @@ void replay_step(Mailbox *mailbox)
         return;
     if (gather_is_open(mailbox->engine, mailbox->box))
         return; /* its end comes here */
-    if (log_next(store_reader(mailbox->engine->store), mailbox->box, clock_real_ns(), &next))
+    if (log_next(store_reader(mailbox->engine->store), mailbox->box, clock_real_ns(), &next)) {
         go_on(mailbox, &next);
-    else if (!is_due(mailbox))
+    } else if (!is_due(mailbox)) {
+        mailbox->replay.n_odd = 0;
         replay_end(mailbox);
-    else if (!probe_look(mailbox)) /* neither to be sent nor to be looked for */
-        replay_put_off(mailbox, ODD_US);
-    else
+    } else if (!probe_look(mailbox)) { /* neither to be sent nor to be looked for */
+        look_again(mailbox);
+    } else {
         replay_step(mailbox);
+    }
 }
 
 static void on_session(Mailbox *mailbox, Session *session, const GError *error, gpointer data)

@@ -64,6 +64,7 @@ typedef struct {
     gint64 probe_us;      /* not before */
     Batch *batch;         /* while SENDING */
     guint level, n_lost;  /* of back-off: refusals for now; connections lost over a batch */
+    guint n_odd;          /* what was due could not be had so often */
     gint64 not_before_us; /* no attempt before this */
     gint64 written_us;    /* when something was last sent */
 } MailboxReplay;

@@ -269,7 +269,8 @@ def less(name, profile, marked):
                    shown={"INBOX": "b:S", "Work": "a c:F n:S"},
                    sends={**sends, COPY: 3, APPEND: 1},
                    hidden=[("INBOX", 1), ("INBOX", 3), ("Work", 1)]
-                   if marked and MOVE not in moves else [], never=(EXPUNGE,) if marked else ())
+                   if marked and MOVE not in moves else [], never=(EXPUNGE,) if marked else (),
+                   slow=marked and MOVE not in moves)
     yield Scenario(f"delete, without {name}", TWO, ["expunge INBOX a"],
                    {"INBOX": ("a:T " if marked else "") + "b:S c:F", "Work": "w:S"},
                    profile=profile, stores=1, shown={"INBOX": "b:S c:F"},
@@ -394,7 +395,7 @@ MEANWHILE = rows(
              {**TWO, "Board": "m n"}, {"theirs": acl("Board", "owner lrsi")},
              {**ACL, "acl": {"INBOX": ALL_RIGHTS, "Work": ALL_RIGHTS, "Board": ALL_RIGHTS}},
              stores=2, sends={MOVE: 1, EXPUNGE: 2},
-             failed=[Failed("Board", kind="expunge"), Failed("Board", kind="move")]),
+             failed=[Failed("Board", kind="expunge"), Failed("Board", kind="move")], slow=True),
     Scenario("over quota, taken back", TWO,
              ["offline", "append Work n", "copy INBOX a Work", "flag INBOX a +\\Seen", "other full",
               "online", "sync *", "offline", "cancel Work append", "cancel INBOX copy", "online"],

@@ -46,6 +46,7 @@ class Scenario:
     may_fail: tuple = ()         # kinds that may be parked, or not
     whole_only: bool = False     # its steps depend on what was sent: not interrupted
     heavy: bool = False          # too long for every step of it: a slice
+    slow: bool = False           # each run waits for a pause of the program's own: a thinner slice
 
     def script(self, uids):
         """Keys become UIDs ({(box, key): uid} of the beginning); and the end is the same for all."""

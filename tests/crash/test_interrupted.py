@@ -35,7 +35,7 @@ def kills(runner):
     if runner.scenario.whole_only:
         return
     number = sum(map(ord, runner.scenario.name))
-    stride = 60 if runner.scenario.heavy else 4
+    stride = 60 if runner.scenario.heavy else 12 if runner.scenario.slow else 4
     runner.each("*", ("kill", "kill", "kill", "power")[number % 4], 1 + number % stride, stride)
     if number % 2:
         runner.some("wire.out", out_before + 1, out, 3)

@@ -88,6 +88,16 @@ class Case(unittest.TestCase):
         """Polls for what must become true; returns its value."""
         return proc.wait_for(condition, seconds * self.patience(), 0.01, what)
 
+    def asked(self, mounted, condition, what=""):
+        """As soon(), of what only a poll would show: asks for it. That polls come by themselves is
+        shown in tests/unit/sync."""
+        def ask():
+            value = condition()
+            if not value:
+                mounted.kick()
+            return value
+        return proc.wait_for(ask, 60 * self.patience(), 0.05, what)
+
     def note(self, text):
         """A measured figure, shown beside the test's name."""
         self.notes = [*getattr(self, "notes", []), text]

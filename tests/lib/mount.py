@@ -144,6 +144,10 @@ class Mount:
     def output(self):
         return self.process.output()
 
+    def kick(self):
+        """Has it look for changes now, not when the next poll is due."""
+        self.process.kill(signal.SIGUSR1)
+
     # --- ending it ---
 
     def unmount(self, seconds=20):

@@ -236,6 +236,7 @@ class TestCuts(FaultCase):
                         wrong.append(uid)
             errors += failed
             if failed:
+                mounted.kick()  # that it comes back by itself is shown by comes_back()
                 time.sleep(0.2)  # as offline as a person would notice
         self.note(f"{self.link.cuts} cuts, {errors} errors, {self.link.connects} connections")
         self.assertEqual(wrong, [])

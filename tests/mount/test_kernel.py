@@ -230,7 +230,7 @@ class TestTree(KernelCase):
             self.soon(lambda: mtime() > before, 5, "a new mtime")
             before = mtime()
             client.create("Times/Child")
-            self.soon(lambda: os.path.isdir(os.path.join(box, "Child")), 30, "the child")
+            self.asked(mounted, lambda: os.path.isdir(os.path.join(box, "Child")), "the child")
             self.soon(lambda: mtime() > before, 5, "a new mtime")
             client.delete("Times/Child")
         self.assertEqual(os.stat(mounted.mountpoint).st_mtime_ns, root)

@@ -398,7 +398,7 @@ class TestNames(LieCase):
 class TestSlowServer(LieCase):
     def test_slow_but_alive(self):
         """What comes slowly is not stalled, however long it takes: 64 KB in a second."""
-        made = mail.big(3, 400_000)
+        made = mail.big(3, 280_000)  # six seconds, twice the timeout
         self.server.fill("Slow", [made])
         mounted = self.up()
 

@@ -412,12 +412,12 @@ class TestControl(ProgramCase):
             done = subprocess.run([mounts.CONTROL, "list"], env=self.home.env, timeout=10,
                                   capture_output=True, check=False)
             self.assertEqual(done.returncode, 0)
-            status = self.control("status", self.mountpoint)
-            self.assertEqual(status.returncode, 1)
-            self.assertIn("does not answer", status.stderr)
-            offline = self.control("offline", self.mountpoint)
-            self.assertEqual(offline.returncode, 1)
-            self.assertIn("does not answer", offline.stderr)
+            asked = [subprocess.Popen([mounts.CONTROL, word, self.mountpoint], env=self.home.env,
+                                      stderr=subprocess.PIPE, text=True)
+                     for word in ("status", "offline")]
+            for process in asked:
+                self.assertIn("does not answer", process.communicate(timeout=30)[1])
+                self.assertEqual(process.returncode, 1)
         finally:
             os.kill(mount.process.pid, signal.SIGCONT)
 

@@ -588,6 +588,8 @@ class TestRefused(VerbsCase):
         os.rename(message, os.path.join(other, stem + ".10"))
         self.assertTrue(os.path.isdir(os.path.join(other, stem + ".10")))
         self.assertEqual(len(mounted.list("Archive")), 1)
+        # a link to its own name, as soon as the kernel asks for what it has moved itself
+        self.soon(lambda: os.path.islink(os.path.join(other, stem + ".10")), what="the link")
         self.assert_fails((errno.ENOTDIR,), os.rmdir, os.path.join(other, stem + ".10"))
 
     def test_others(self):

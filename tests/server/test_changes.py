@@ -99,11 +99,8 @@ class Changes:
 
     def empty(self):
         with self.server.client() as client:
-            for name in sorted(self.names(client), reverse=True):
-                if name != "INBOX":
-                    client.delete(name)
-                elif client.flags(name):
-                    client.expunge(name, list(client.flags(name)))
+            names = self.names(client)
+        self.server.clear(names)
 
     def up(self, *options):
         source, given = self.server.source(port=self.link.port)

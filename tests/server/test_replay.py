@@ -40,19 +40,10 @@ class Replay:
                     client.create(name)
                 for number in range(self.COUNT):
                     client.append(name, mail.quick(number, 800))
-        self.addCleanup(self.empty)
+        self.addCleanup(lambda: self.server.clear(self.names))
         self.link = proxy.Proxy(self.server.port).start()
         self.addCleanup(self.link.stop)
         self.home = mounts.Home()
-
-    def empty(self):
-        with self.server.client() as client:
-            for name in self.names:
-                left = list(client.flags(name))
-                if left:
-                    client.expunge(name, left)
-                if name != "INBOX":
-                    client.delete(name)
 
     def up(self, *options):
         source, given = self.server.source(port=self.link.port)

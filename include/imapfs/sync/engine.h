@@ -127,7 +127,8 @@ void engine_progress(Engine *engine, EngineProgress *out); /* [any] */
  */
 void engine_want_quota(Engine *engine);
 
-/* [any] Try to connect now; stop and start using the network. */
+/* [any] Try to connect now, or look for changes, of the list of mailboxes, too; stop and start
+ * using the network. */
 void engine_kick(Engine *engine);
 /* Offline: connections end, changes are logged and wait. */
 void engine_set_offline(Engine *engine, bool offline);

@@ -226,6 +226,13 @@ static void say_message(Connection *connection, guint seq, const FakeMessage *me
     say(connection, ")");
 }
 
+/* How many messages of its box there are for this session. */
+static guint in_view(const Connection *connection)
+{
+    guint n = connection->box->messages->len;
+    return connection->fake->lags ? MIN(connection->told, n) : n;
+}
+
 static UidSet *set_of(const FakeBox *box, const char *text)
 {
     UidSet *set = uidset_new();
@@ -242,7 +249,7 @@ static UidSet *set_of(const FakeBox *box, const char *text)
 static void do_fetch(Connection *connection, const char *set, const char *items)
 {
     g_autoptr(UidSet) uids = set_of(connection->box, set);
-    for (guint i = 0; i < connection->box->messages->len; i++) {
+    for (guint i = 0; i < in_view(connection); i++) {
         const FakeMessage *message = connection->box->messages->pdata[i];
         if (uidset_contains(uids, message->uid))
             say_message(connection, i + 1, message, strstr(items, "INTERNALDATE") != NULL);
@@ -261,7 +268,7 @@ static void do_store(Connection *connection, const char *set, const char *what)
     flags_parse(&flags, words);
     flags_parse(&lost, box->loses ? box->loses : "");
     flags_remove_all(&flags, &lost);
-    for (guint i = 0; i < box->messages->len; i++) {
+    for (guint i = 0; i < in_view(connection); i++) {
         FakeMessage *message = box->messages->pdata[i];
         if (!uidset_contains(uids, message->uid))
             continue;
@@ -281,7 +288,7 @@ static void do_store(Connection *connection, const char *set, const char *what)
 static void do_search(Connection *connection)
 {
     g_string_append(connection->out, "* SEARCH");
-    for (guint i = 0; i < connection->box->messages->len; i++)
+    for (guint i = 0; i < in_view(connection); i++)
         g_string_append_printf(connection->out, " %u",
                                ((const FakeMessage *)connection->box->messages->pdata[i])->uid);
     say(connection, "%s", "");
@@ -305,7 +312,8 @@ static void do_select(Connection *connection, const char *tag, const char *argum
     }
     say(connection, "* %u EXISTS", box->messages->len);
     say(connection, "* OK [UIDVALIDITY %u] .", box->uidvalidity);
-    say(connection, "* OK [UIDNEXT %u] .", box->uidnext);
+    if (!connection->fake->no_uidnext)
+        say(connection, "* OK [UIDNEXT %u] .", box->uidnext);
     if (examine)
         say(connection, "* OK [PERMANENTFLAGS ()] .");
     else if (box->permanent)
@@ -346,7 +354,7 @@ static void do_expunge(Connection *connection, const char *set)
 {
     FakeBox *box = connection->box;
     g_autoptr(UidSet) uids = set_of(box, set);
-    for (guint i = box->messages->len; i-- > 0;) {
+    for (guint i = in_view(connection); i-- > 0;) {
         const FakeMessage *message = box->messages->pdata[i];
         if (uidset_contains(uids, message->uid) && strstr(message->flags, "\\Deleted"))
             expunge_at(connection, i);
@@ -373,7 +381,7 @@ static void copy_all(Connection *connection, FakeBox *to, const UidSet *uids, gu
                      Copied *out)
 {
     FakeBox *box = connection->box;
-    guint n = box->messages->len; /* it may be a copy into itself */
+    guint n = in_view(connection); /* it may be a copy into itself */
     for (guint i = 0; i < n && out->from->len < most; i++) {
         const FakeMessage *message = box->messages->pdata[i];
         if (!uidset_contains(uids, message->uid))

@@ -62,6 +62,8 @@ typedef struct {
     FakeRule rules[FAKE_MAX_RULES];
     FakeCopyUid copyuid;
     bool keeps_sources; /* hostile: a MOVE that leaves them */
+    bool no_uidnext;    /* SELECT does not tell it */
+    bool lags;          /* what others bring is there for a session from its next NOOP on */
     guint n_messages;   /* made so far */
     int listener;
     char *path;

@@ -687,6 +687,36 @@ static void test_refused_when_looked_at(void **state)
     ask_ok(world, &(Need){.kind = NEED_MAILBOX, .box = work});
 }
 
+#define SOON_US (300 * 1000) /* it has come there; if not, nothing is shown and nothing fails */
+
+/* A person takes it back between the look at what is due and its being taken up, which waits for
+ * that person's transaction. What is changed next does not wait for long. */
+static void test_taken_back_at_the_last_moment(void **state)
+{
+    World *world = *state;
+    GError *error = NULL;
+    guint32 seq = 0, inbox = open_listed(world);
+    g_auto(Flags) set = {0};
+    g_auto(Flags) clear = {0};
+    flags_parse(&set, "\\Seen");
+    world_change(world, inbox, 1, "\\Seen", "");
+    settled(world); /* it is selected for writing */
+    StoreTxn *txn = store_begin(world->store, true, &error);
+    assert_true(log_flags(txn, inbox, 2, &set, &clear, clock_real_ns(), &seq, &error));
+    assert_true(store_commit(txn, &error));
+    txn = store_begin(world->store, true, &error);
+    engine_logged(world->engine, inbox, 2);
+    g_usleep(SOON_US);
+    assert_true(log_cancel(txn, seq, &error));
+    assert_true(store_commit(txn, &error));
+    g_usleep(SOON_US);
+    world_change(world, inbox, 3, "\\Flagged", "");
+    settled(world);
+    check_counts(world, 0, 0);
+    check_flags(world, "INBOX", 2, "");
+    check_flags(world, "INBOX", 3, "\\Flagged");
+}
+
 static const struct CMUnitTest plain_tests[] = {
     CELL("FLAGS", cell_expunged),
     CELL("FLAGS", cell_expunged_unsaid),
@@ -720,6 +750,7 @@ static const struct CMUnitTest plain_tests[] = {
     TEST(test_only_in_sync),
     TEST(test_no_answer_to_the_question),
     TEST(test_ten_thousand),
+    TEST(test_taken_back_at_the_last_moment),
 };
 
 int main(int argc, char **argv)

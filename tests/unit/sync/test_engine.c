@@ -189,6 +189,53 @@ static void test_mailboxes_come_and_go(void **state)
     assert_true(g_error_matches(error, IMAPFS_ERROR, IMAPFS_ERROR_GONE));
 }
 
+/* A mailbox that another client makes when all are known. */
+static void make_another(World *world)
+{
+    g_autofree char *work = g_build_filename(world->maildir, "Work", NULL);
+    open_engine(world);
+    ask_ok(world, &(Need){.kind = NEED_MAILBOXES});
+    world->told.boxes_added = 0;
+    make_maildir(world, work);
+}
+
+static void test_another_mailbox_is_polled_for(void **state)
+{
+    World *world = *state;
+    world->poll_s = 1;
+    make_another(world);
+    wait_told(&world->told, &world->told.boxes_added, 1);
+    assert_int_not_equal(box_id(world, "Work"), 0);
+}
+
+/* The only session has another one selected: STATUS tells. */
+static void test_a_mailbox_nobody_watches_is_polled_for(void **state)
+{
+    World *world = *state;
+    world->account.max_connections = 1;
+    world->poll_s = 1;
+    make_another(world);
+    wait_told(&world->told, &world->told.boxes_added, 1);
+    guint32 work = box_id(world, "Work");
+    ask_ok(world, &(Need){.kind = NEED_MAILBOX, .box = work});
+    guint32 inbox = list_inbox(world);
+    world->told.added = 0;
+    g_free(deliver(world, "Work", ""));
+    wait_told(&world->told, &world->told.added, 1);
+    assert_int_equal(store_msg_count(store_reader(world->store), work), 1);
+    assert_int_equal(store_msg_count(store_reader(world->store), inbox), 3);
+}
+
+/* Long before the next poll. */
+static void test_another_mailbox_is_asked_for(void **state)
+{
+    World *world = *state;
+    make_another(world);
+    engine_kick(world->engine);
+    wait_told(&world->told, &world->told.boxes_added, 1);
+    assert_int_not_equal(box_id(world, "Work"), 0);
+}
+
 static void test_uidvalidity_changes(void **state)
 {
     World *world = *state;
@@ -279,6 +326,10 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_away_condstore, setup, teardown),
         cmocka_unit_test_setup_teardown(test_away_plain, setup, teardown),
         cmocka_unit_test_setup_teardown(test_mailboxes_come_and_go, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_another_mailbox_is_polled_for, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_a_mailbox_nobody_watches_is_polled_for, setup,
+                                        teardown),
+        cmocka_unit_test_setup_teardown(test_another_mailbox_is_asked_for, setup, teardown),
         cmocka_unit_test_setup_teardown(test_uidvalidity_changes, setup, teardown),
         cmocka_unit_test_setup_teardown(test_no_server, setup, teardown),
         cmocka_unit_test_setup_teardown(test_cancel_and_end, setup, teardown),

@@ -162,7 +162,7 @@ void open_engine(World *world)
                            .store = world->store,
                            .timeout_ms = WAIT_S * 1000,
                            .fresh_ms = 10000,
-                           .poll_s = 60,
+                           .poll_s = world->poll_s ? world->poll_s : 60,
                            .read_only = world->read_only,
                            .events = told_events,
                            .events_data = &world->told};

@@ -31,6 +31,7 @@ typedef struct {
     Told told;
     char *disable[8];
     bool read_only;
+    guint poll_s;  /* 0: so seldom that no test sees it */
     gpointer fake; /* fake.h: in place of the Dovecot */
     void (*on_open)(gpointer fake);
 } World;

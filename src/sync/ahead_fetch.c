@@ -311,7 +311,7 @@ static Bunch *bunch_for(Mailbox *mailbox, GPtrArray *bunches, const char *sectio
 }
 
 /* The items of one message, from the front, as many as a command has room for: moves them into a
- * bunch. What is large comes by itself, as nothing of an answer is there before all of it is. */
+ * bunch. Also what is large of it: by the time when the message is listed, its sizes are known. */
 static void take_message(Mailbox *mailbox, GPtrArray *items, GPtrArray *bunches)
 {
     g_autoptr(GString) sections = g_string_new(NULL);
@@ -320,7 +320,7 @@ static void take_message(Mailbox *mailbox, GPtrArray *items, GPtrArray *bunches)
     guint n = 0;
     for (; n < items->len && n < BUNCH_ITEMS && sections->len < LIMIT_COMMAND_LINE / 2; n++) {
         AheadItem *item = g_ptr_array_index(items, n);
-        if (item->need.uid != uid || (n > 0 && weight + item->weight > BUNCH_WEIGHT))
+        if (item->need.uid != uid)
             break;
         item->section = need_wire_section(&item->need);
         g_string_append_printf(sections, " BODY.PEEK[%s]", item->section);

@@ -215,8 +215,7 @@ bool queue_is_quiet(const Session *session)
 
 #define SHALLOW_PIPELINE 2u
 #define KEPT_FREE 2u        /* places for what somebody waits for, ... */
-#define BACKGROUND_LARGE 2u /* ... and all but so many when much is to come for what nobody does \
-                             */
+#define BACKGROUND_LARGE 2u /* ... and all but so many while much is to come for nobody yet */
 #define BACKGROUND_BYTES (768u * 1024)
 #define FOREGROUND_FEW 2u /* with more in flight, the background waits */
 

@@ -164,6 +164,23 @@ const UidRange *uidset_ranges(const UidSet *set, guint *n_out)
     return (const UidRange *)(const void *)set->ranges->data;
 }
 
+void uid_iter_init(UidIter *iter, const UidSet *set)
+{
+    *iter = (UidIter){.set = set};
+}
+
+bool uid_iter_next(UidIter *iter, guint32 *uid_out)
+{
+    if (iter->range < iter->set->ranges->len && iter->last == range_at(iter->set, iter->range)->hi)
+        iter->range++;
+    if (iter->range >= iter->set->ranges->len)
+        return false;
+    guint32 lo = range_at(iter->set, iter->range)->lo;
+    iter->last = iter->last < lo ? lo : iter->last + 1;
+    *uid_out = iter->last;
+    return true;
+}
+
 /* nz-number of 32 bits at *at; 0 when there is none. */
 static guint32 parse_uid(const char **at, const char *end)
 {

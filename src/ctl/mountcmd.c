@@ -132,7 +132,7 @@ static bool start_engine(Mounted *mounted, GError **error)
         .prefetch = settings->prefetch,
         .offline = settings->offline,
         .read_only = settings->read_only,
-        .no_ranges = settings->exact,
+        .exact = settings->exact,
         .events = {.box_added = relay_box_added,
                    .box_removed = relay_box_removed,
                    .msg_added = relay_msg_added,

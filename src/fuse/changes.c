@@ -126,8 +126,7 @@ static void tell(Front *front, const TreeChange *change)
     for (guint i = 0; change->places && i < change->places->len; i++) {
         const TreePlace *place = &g_array_index(change->places, TreePlace, i);
 
-        /* What a listing shows must be right at once; this waits for nobody. */
-        fuse_lowlevel_notify_inval_inode(front->session, place->dir, 0, 0);
+        notifier_forget_listing(front->notifier, place->dir);
         if (tree_ino_listed_box(place->dir) > 0)
             front_forget_maildir(front, (guint32)tree_ino_listed_box(place->dir));
         notifier_note_name(front->notifier, place->dir, place->name);

@@ -10,7 +10,7 @@
 
 #define QUEUE_MAX 4096 /* single events kept */
 #define LISTING_CHECK_US (5 * G_TIME_SPAN_SECOND)
-#define READING_US G_TIME_SPAN_SECOND /* from one READDIR of a listing to the next */
+#define LATE_US G_TIME_SPAN_SECOND /* a READDIR that was on its way when another met the end */
 
 typedef enum {
     BOX_ADDED,
@@ -32,14 +32,16 @@ typedef struct {
     Request *request;
 } Event;
 
-/* A listing of which the kernel has a beginning. It gives that to nobody; but when its pages go
- * then, it keeps this listing no more, however often it is read (Linux 6.18: fuse_readdir_cached
- * and fuse_add_dirent_to_cache). So a beginning is taken back when the end is there. */
+/* What the kernel has of the listing of a directory. While that is but a beginning it gives it to
+ * nobody; but when the pages of a beginning go, it keeps this listing no more, however often it is
+ * read (Linux 6.18: fuse_readdir_cached and fuse_add_dirent_to_cache). So they go when the end is
+ * there. */
 typedef struct {
-    gint64 ino;   /* what a hash table of 64-bit numbers needs, first */
-    gint64 until; /* monotonic; later nobody reads on */
-    bool forget;
-} Reading;
+    gint64 ino;     /* what a hash table of 64-bit numbers needs, first */
+    gint64 all_at;  /* monotonic: since when it has all; 0: it does not */
+    gint64 old_at;  /* monotonic: since when its beginning is out of date; 0: it is not */
+    bool beginning; /* it has a beginning, perhaps all but the end */
+} Kept;
 
 struct Notifier {
     Front *front;
@@ -51,8 +53,7 @@ struct Notifier {
     GQueue events;        /* of Event */
     GHashTable *changed;  /* boxes to forget as a whole */
     GHashTable *listings; /* inode (gint64) of directories whose listing the kernel may keep */
-    GHashTable *readings; /* of Reading */
-    gint64 check_at;      /* monotonic; of the thread */
+    GHashTable *kept;     /* of Kept: one for each directory of a mailbox that was ever listed */
 
     /* of the thread, for one batch */
     GHashTable *dirs; /* inode (gint64) -> whether the kernel knows it */
@@ -84,7 +85,7 @@ Notifier *notifier_new(Front *front)
     pthread_condattr_destroy(&monotonic);
     notifier->changed = g_hash_table_new(NULL, NULL);
     notifier->listings = inode_set();
-    notifier->readings = inode_set();
+    notifier->kept = inode_set();
     notifier->dirs = inode_set();
     return notifier;
 }
@@ -99,14 +100,14 @@ void notifier_free(Notifier *notifier)
     g_queue_clear_full(&notifier->events, event_free);
     g_hash_table_unref(notifier->changed);
     g_hash_table_unref(notifier->listings);
-    g_hash_table_unref(notifier->readings);
+    g_hash_table_unref(notifier->kept);
     g_hash_table_unref(notifier->dirs);
     pthread_mutex_destroy(&notifier->lock);
     pthread_cond_destroy(&notifier->cond);
     g_free(notifier);
 }
 
-/* --- listings that are being read --- */
+/* --- what the kernel has of a listing --- */
 
 /* Under the lock. */
 static void note_listing(Notifier *notifier, gint64 ino)
@@ -115,46 +116,71 @@ static void note_listing(Notifier *notifier, gint64 ino)
         g_hash_table_add(notifier->listings, g_memdup2(&ino, sizeof(ino)));
 }
 
-/* True: not now, but when its end is read, or nobody reads on. */
-static bool put_off(Notifier *notifier, gint64 ino)
+/* Under the lock. A reader that was on its way while another one met the end makes no beginning. */
+static void note_beginning(Notifier *notifier, gint64 ino)
 {
-    Reading *reading;
-    bool off;
+    const gint64 now = g_get_monotonic_time();
+    Kept *kept = g_hash_table_lookup(notifier->kept, &ino);
 
-    pthread_mutex_lock(&notifier->lock);
-    reading = g_hash_table_lookup(notifier->readings, &ino);
-    off = reading && g_get_monotonic_time() < reading->until;
-    if (off) {
-        reading->forget = true;
-        notifier->check_at = MIN(notifier->check_at, reading->until);
-    } else if (reading) {
-        g_hash_table_remove(notifier->readings, &ino);
+    if (!kept) {
+        const Kept none = {.ino = ino};
+
+        kept = g_memdup2(&none, sizeof(none));
+        g_hash_table_add(notifier->kept, kept);
     }
-    pthread_mutex_unlock(&notifier->lock);
-    return off;
+    if (kept->all_at && now - kept->all_at < LATE_US)
+        return;
+    kept->beginning = true;
+    kept->all_at = 0;
 }
 
-/* Under the lock. */
-static void note_reading(Notifier *notifier, gint64 ino, bool begins)
+/* Under the lock. True: it is out of date. */
+static bool note_end(Notifier *notifier, gint64 ino)
 {
-    const gint64 until = g_get_monotonic_time() + READING_US;
-    Reading *reading = g_hash_table_lookup(notifier->readings, &ino);
+    Kept *kept = g_hash_table_lookup(notifier->kept, &ino);
+    bool old = kept && kept->old_at;
 
-    if (reading) {
-        reading->until = until;
-    } else if (begins) {
-        const Reading new = {.ino = ino, .until = until};
+    if (!kept)
+        return false;
+    kept->beginning = false;
+    kept->old_at = 0;
+    kept->all_at = old ? 0 : g_get_monotonic_time();
+    return old;
+}
 
-        g_hash_table_add(notifier->readings, g_memdup2(&new, sizeof(new)));
+/* False: not now, but when the end is there; or some seconds later, if nobody reads on. */
+static bool may_forget(Notifier *notifier, gint64 ino)
+{
+    Kept *kept;
+    bool now;
+
+    pthread_mutex_lock(&notifier->lock);
+    kept = g_hash_table_lookup(notifier->kept, &ino);
+    now = !kept || !kept->beginning;
+    if (kept) {
+        kept->all_at = 0;
+        if (kept->beginning && !kept->old_at)
+            kept->old_at = g_get_monotonic_time();
     }
+    pthread_mutex_unlock(&notifier->lock);
+    return now;
 }
 
 /* --- what the kernel is told --- */
 
-/* Offset 0, not -1: the listing goes whatever the directory's mtime was. Waits for nobody. */
-static int notify_listing(struct fuse_session *session, guint64 ino)
+/* The attributes, and the pages of the listing: offset 0, as it goes whatever the directory's mtime
+ * was. Waits for nobody. */
+static int notify_directory(struct fuse_session *session, guint64 ino, bool listing)
 {
-    return fuse_lowlevel_notify_inval_inode(session, ino, 0, 0);
+    return fuse_lowlevel_notify_inval_inode(session, ino, listing ? 0 : -1, 0);
+}
+
+/* False: the kernel does not know it. */
+static bool forget_directory(Notifier *notifier, guint64 ino)
+{
+    bool listing = may_forget(notifier, (gint64)ino);
+
+    return notify_directory(notifier->front->session, ino, listing) == 0;
 }
 
 /* Forgets a directory's listing and attributes, once a batch. False: the kernel does not know the
@@ -165,8 +191,7 @@ static bool forget_listing(Notifier *notifier, guint64 ino)
     gpointer known = NULL;
 
     if (!g_hash_table_lookup_extended(notifier->dirs, &key, NULL, &known)) {
-        known = GINT_TO_POINTER(put_off(notifier, key) ||
-                                notify_listing(notifier->front->session, ino) == 0);
+        known = GINT_TO_POINTER(forget_directory(notifier, ino));
         g_hash_table_insert(notifier->dirs, g_memdup2(&key, sizeof(key)), known);
     }
     return GPOINTER_TO_INT(known);
@@ -220,7 +245,7 @@ static void tell_message(Notifier *notifier, const Event *event)
 
 void front_forget_maildir(Front *front, guint32 box)
 {
-    fuse_lowlevel_notify_inval_inode(front->session, tree_ino_maildir_cur(box), 0, 0);
+    notifier_forget_listing(front->notifier, tree_ino_maildir_cur(box));
 }
 
 void front_forget_flags(Front *front, guint32 box, guint32 uid)
@@ -305,6 +330,28 @@ static bool is_watched(Notifier *notifier, gint64 ino)
     return engine_boxes_fresh(engine) && (box == 0 || engine_box_fresh(engine, (guint32)box));
 }
 
+/* Beginnings that nobody has read on from. */
+static void end_beginnings(Notifier *notifier)
+{
+    const gint64 now = g_get_monotonic_time();
+    g_autoptr(GArray) inodes = g_array_new(FALSE, FALSE, sizeof(gint64));
+    GHashTableIter iter;
+    Kept *kept;
+
+    pthread_mutex_lock(&notifier->lock);
+    g_hash_table_iter_init(&iter, notifier->kept);
+    while (g_hash_table_iter_next(&iter, (gpointer *)&kept, NULL)) {
+        if (!kept->old_at || now - kept->old_at < LISTING_CHECK_US)
+            continue;
+        kept->old_at = 0;
+        kept->beginning = false;
+        g_array_append_val(inodes, kept->ino);
+    }
+    pthread_mutex_unlock(&notifier->lock);
+    for (guint i = 0; i < inodes->len; i++)
+        notify_directory(notifier->front->session, (guint64)g_array_index(inodes, gint64, i), true);
+}
+
 /* A listing that nobody keeps up to date must not be the kernel's for long: the next ls has to ask
  * for it, and so to confirm it. */
 static void check_listings(Notifier *notifier, GHashTable *listings)
@@ -325,28 +372,6 @@ static void check_listings(Notifier *notifier, GHashTable *listings)
     g_hash_table_unref(listings);
 }
 
-/* Those that nobody reads on. */
-static void end_readings(Notifier *notifier)
-{
-    const gint64 now = g_get_monotonic_time();
-    g_autoptr(GArray) inodes = g_array_new(FALSE, FALSE, sizeof(gint64));
-    GHashTableIter iter;
-    Reading *reading;
-
-    pthread_mutex_lock(&notifier->lock);
-    g_hash_table_iter_init(&iter, notifier->readings);
-    while (g_hash_table_iter_next(&iter, (gpointer *)&reading, NULL)) {
-        if (now < reading->until)
-            continue;
-        if (reading->forget)
-            g_array_append_val(inodes, reading->ino);
-        g_hash_table_iter_remove(&iter);
-    }
-    pthread_mutex_unlock(&notifier->lock);
-    for (guint i = 0; i < inodes->len; i++)
-        notify_listing(notifier->front->session, (guint64)g_array_index(inodes, gint64, i));
-}
-
 typedef struct {
     GQueue events;
     GHashTable *changed;
@@ -354,15 +379,14 @@ typedef struct {
 } Batch;
 
 /* Waits for something to do. False: stop. */
-static bool take_batch(Notifier *notifier, Batch *out)
+static bool take_batch(Notifier *notifier, gint64 *check_at, Batch *out)
 {
-    const struct timespec until = {.tv_sec = notifier->check_at / G_USEC_PER_SEC,
-                                   .tv_nsec = notifier->check_at % G_USEC_PER_SEC * 1000};
+    const struct timespec until = {.tv_sec = *check_at / G_USEC_PER_SEC,
+                                   .tv_nsec = *check_at % G_USEC_PER_SEC * 1000};
 
     pthread_mutex_lock(&notifier->lock);
     while (!notifier->stopping && notifier->events.length == 0 &&
-           g_hash_table_size(notifier->changed) == 0 &&
-           g_get_monotonic_time() < notifier->check_at)
+           g_hash_table_size(notifier->changed) == 0 && g_get_monotonic_time() < *check_at)
         pthread_cond_timedwait(&notifier->cond, &notifier->lock, &until);
     if (notifier->stopping) {
         pthread_mutex_unlock(&notifier->lock);
@@ -371,10 +395,10 @@ static bool take_batch(Notifier *notifier, Batch *out)
     *out = (Batch){.events = notifier->events, .changed = notifier->changed};
     g_queue_init(&notifier->events);
     notifier->changed = g_hash_table_new(NULL, NULL);
-    if (g_get_monotonic_time() >= notifier->check_at) {
+    if (g_get_monotonic_time() >= *check_at) {
         out->listings = notifier->listings;
         notifier->listings = inode_set();
-        notifier->check_at = g_get_monotonic_time() + LISTING_CHECK_US;
+        *check_at = g_get_monotonic_time() + LISTING_CHECK_US;
     }
     pthread_mutex_unlock(&notifier->lock);
     return true;
@@ -399,7 +423,7 @@ static void tell_batch(Notifier *notifier, Batch *batch)
     g_hash_table_unref(batch->changed);
     if (batch->listings) {
         check_listings(notifier, batch->listings);
-        end_readings(notifier);
+        end_beginnings(notifier);
     }
 }
 
@@ -418,10 +442,10 @@ static void answer_all(Notifier *notifier)
 static void *notifier_thread(void *data)
 {
     Notifier *notifier = data;
+    gint64 check_at = g_get_monotonic_time() + LISTING_CHECK_US;
     Batch batch;
 
-    notifier->check_at = g_get_monotonic_time() + LISTING_CHECK_US;
-    while (take_batch(notifier, &batch))
+    while (take_batch(notifier, &check_at, &batch))
         tell_batch(notifier, &batch);
     answer_all(notifier);
     pthread_mutex_lock(&notifier->lock);
@@ -464,7 +488,6 @@ bool notifier_is_running(Notifier *notifier)
 void notifier_note_listing(Notifier *notifier, guint64 ino, guint64 offset, bool ended)
 {
     gint64 key = (gint64)ino;
-    const Reading *reading;
     bool forget = false;
 
     if (tree_ino_listed_box(ino) < 0)
@@ -472,16 +495,13 @@ void notifier_note_listing(Notifier *notifier, guint64 ino, guint64 offset, bool
     pthread_mutex_lock(&notifier->lock);
     if (notifier->accepting && offset == 0)
         note_listing(notifier, key);
-    if (!ended) {
-        note_reading(notifier, key, offset == 0);
-    } else {
-        reading = g_hash_table_lookup(notifier->readings, &key);
-        forget = reading && reading->forget;
-        g_hash_table_remove(notifier->readings, &key);
-    }
+    if (ended)
+        forget = note_end(notifier, key);
+    else if (offset == 0)
+        note_beginning(notifier, key);
     pthread_mutex_unlock(&notifier->lock);
     if (forget)
-        notify_listing(notifier->front->session, ino);
+        notify_directory(notifier->front->session, ino, true);
 }
 
 /* --- events, on the loop --- */
@@ -507,6 +527,11 @@ static void push(Front *front, EventKind kind, guint32 box, guint32 id, const ch
     }
     pthread_cond_signal(&notifier->cond);
     pthread_mutex_unlock(&notifier->lock);
+}
+
+void notifier_forget_listing(Notifier *notifier, guint64 dir)
+{
+    forget_directory(notifier, dir);
 }
 
 void notifier_note_name(Notifier *notifier, guint64 dir, const char *name)

@@ -390,15 +390,20 @@ static void mailbox_left(Mailbox *mailbox, const GError *refused)
     replay_on_unselected(mailbox, refused);
 }
 
-/* What was begun is answered; a resync begins anew when it is selected again. */
+/* What was begun is answered; a resync begins anew when it is selected again, for which who waits
+ * for it asks again. */
 void mailbox_freeze(Mailbox *mailbox)
 {
+    bool begun = mailbox->lease;
     if (mailbox->frozen)
         return;
     mailbox->frozen = true;
     pool_forget(mailbox->engine->pool, mailbox->name);
     if (mailbox->lease)
         mailbox_left(mailbox, NULL);
+    Job *job = job_find(mailbox->engine, NEED_MAILBOX, mailbox->box, 0, 0, NULL);
+    if (begun && job && !job->awaits)
+        mailbox_job_start(job);
 }
 
 void mailbox_thaw(Mailbox *mailbox, const char *name)

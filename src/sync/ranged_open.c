@@ -245,7 +245,7 @@ static Ends *ends_new(Mailbox *mailbox, const Need *need)
 bool ranged_suits(const Engine *engine, const Need *need)
 {
     TransferKind kind = transfer_kind(need->encoding);
-    return !engine->config.no_ranges && !need->whole && need->encoded_size > RANGED_MIN &&
+    return !engine->config.exact && !need->whole && need->encoded_size > RANGED_MIN &&
            (need->content == CONTENT_RAW ||
             (need->content == CONTENT_DECODED &&
              (kind == TRANSFER_BASE64 || kind == TRANSFER_IDENTITY)));

@@ -701,7 +701,10 @@ static void start_phase(Mailbox *mailbox, Session *session, const GError *error,
         return;
     }
     guint generation = mailbox->generation;
-    if (mailbox->dirty & DIRTY_FLAGS) {
+    if (!mailbox->selected) { /* left in between; the answer of the next SELECT begins anew */
+        mailbox->syncing = false;
+        mailbox_release(mailbox, generation);
+    } else if (mailbox->dirty & DIRTY_FLAGS) {
         mailbox->dirty &= ~(guint)DIRTY_FLAGS; /* what comes meanwhile sets it again */
         phase_flags(mailbox);
     } else if (mailbox->dirty & DIRTY_NEW) {

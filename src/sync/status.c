@@ -25,9 +25,9 @@ static void add_mode(Engine *engine, GString *out)
 {
     LogCounts counts = {0};
     log_count(store_reader(engine->store), 0, 0, &counts);
-    g_string_append_printf(out, "mode: %s%s\n",
-                           engine_is_offline(engine) ? "offline" : "disconnected",
-                           engine->config.read_only ? ", read-only" : "");
+    g_string_append_printf(
+        out, "mode: %s%s%s\n", engine_is_offline(engine) ? "offline" : "disconnected",
+        engine->config.read_only ? ", read-only" : "", engine->config.exact ? ", exact" : "");
     g_string_append_printf(out, "pending: %" G_GUINT64_FORMAT "\n", counts.pending);
     g_string_append_printf(out, "failed: %" G_GUINT64_FORMAT "\n", counts.failed);
 }

@@ -21,25 +21,24 @@ static bool take_structure(StoreTxn *txn, guint32 box, guint32 uid, UidSet *take
 static bool take_structures(StoreTxn *txn, guint32 box, const UidSet *uids, UidSet *taken,
                             GError **error)
 {
-    guint n;
-    const UidRange *ranges = uidset_ranges(uids, &n);
-    for (guint i = 0; i < n; i++)
-        for (guint64 uid = ranges[i].lo; uid <= ranges[i].hi; uid++)
-            if (!take_structure(txn, box, (guint32)uid, taken, error))
-                return false;
+    UidIter iter;
+    guint32 uid;
+    uid_iter_init(&iter, uids);
+    while (uid_iter_next(&iter, &uid))
+        if (!take_structure(txn, box, uid, taken, error))
+            return false;
     return true;
 }
 
 static void finish_jobs(Engine *engine, guint32 box, const UidSet *uids)
 {
-    guint n;
-    const UidRange *ranges = uidset_ranges(uids, &n);
-    for (guint i = 0; i < n; i++) {
-        for (guint64 uid = ranges[i].lo; uid <= ranges[i].hi; uid++) {
-            Job *job = job_find(engine, NEED_STRUCTURE, box, (guint32)uid, 0, NULL);
-            if (job)
-                job_finish(job, NULL);
-        }
+    UidIter iter;
+    guint32 uid;
+    uid_iter_init(&iter, uids);
+    while (uid_iter_next(&iter, &uid)) {
+        Job *job = job_find(engine, NEED_STRUCTURE, box, uid, 0, NULL);
+        if (job)
+            job_finish(job, NULL);
     }
 }
 
@@ -47,14 +46,13 @@ static void finish_jobs(Engine *engine, guint32 box, const UidSet *uids)
 static UidSet *with_twin(StoreReader *reader, guint32 box, const UidSet *uids)
 {
     UidSet *found = uidset_new();
-    guint n;
-    const UidRange *ranges = uidset_ranges(uids, &n);
-    for (guint i = 0; i < n; i++) {
-        for (guint64 uid = ranges[i].lo; uid <= ranges[i].hi; uid++) {
-            g_autofree char *text = store_twin_structure(reader, box, (guint32)uid);
-            if (text)
-                uidset_add(found, (guint32)uid);
-        }
+    UidIter iter;
+    guint32 uid;
+    uid_iter_init(&iter, uids);
+    while (uid_iter_next(&iter, &uid)) {
+        g_autofree char *text = store_twin_structure(reader, box, uid);
+        if (text)
+            uidset_add(found, uid);
     }
     return found;
 }

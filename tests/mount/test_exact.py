@@ -122,6 +122,7 @@ class TestExact(ExactCase):
         message = mounted.message("INBOX", 1)
         flags = os.path.join(message, "flags")
         before = mounted.read(flags)
+        self.assertIn("mode: disconnected, read-only, exact\n", mounted.status())
         self.assert_fails((errno.EROFS,), open, flags, "w")
         self.assert_fails((errno.EROFS,), open, mounted.path(".imapfs", "ctl"), "w")
         self.assert_fails((errno.EROFS,), os.rmdir, message)

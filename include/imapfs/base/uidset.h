@@ -29,6 +29,16 @@ bool uidset_is_empty(const UidSet *set);
 guint64 uidset_count(const UidSet *set);
 const UidRange *uidset_ranges(const UidSet *set, guint *n_out); /* borrowed until changed */
 
+/* One after the other, ascending: while (uid_iter_next(&iter, &uid)). The set stays as it is until
+ * then. */
+typedef struct {
+    const UidSet *set;
+    guint range;
+    guint32 last; /* that was told; 0: none yet */
+} UidIter;
+void uid_iter_init(UidIter *iter, const UidSet *set);
+bool uid_iter_next(UidIter *iter, guint32 *uid_out);
+
 /* Parses an IMAP sequence-set without '*' ("1:4,7,12:10"; RFC 9051 sequence-set). At most
  * LIMIT_SET_RANGES ranges. false on bad syntax; set then holds what came before. */
 bool uidset_parse(UidSet *set, const char *text, gsize length);

@@ -70,7 +70,7 @@ typedef struct {
     guint poll_s;           /* STATUS of listed mailboxes that no session watches (60) */
     guint64 prefetch;       /* bytes that may be brought ahead of a reader; 0: none */
     bool offline;           /* begins so, as engine_set_offline() makes it: connects to nothing */
-    bool no_ranges;         /* every content comes whole, however large it is */
+    bool exact;             /* every content comes whole, however large it is */
     bool read_only;         /* send nothing that changes anything: the log stays as it is */
     EngineEvents events;
     gpointer events_data;

@@ -122,6 +122,29 @@ static void test_take(void **state)
     assert_true(uidset_is_empty(set));
 }
 
+static void check_each(const char *text, const guint32 *want, guint n)
+{
+    g_autoptr(UidSet) set = uidset_new();
+    assert_true(!*text || uidset_parse(set, text, strlen(text)));
+    UidIter iter;
+    guint32 uid = 0;
+    uid_iter_init(&iter, set);
+    for (guint i = 0; i < n; i++) {
+        assert_true(uid_iter_next(&iter, &uid));
+        assert_int_equal(uid, want[i]);
+    }
+    assert_false(uid_iter_next(&iter, &uid));
+    assert_false(uid_iter_next(&iter, &uid)); /* and it stays so */
+}
+
+static void test_each(void **state)
+{
+    check_each("", NULL, 0);
+    check_each("1", (guint32[]){1}, 1);
+    check_each("3:5,9,11:12", (guint32[]){3, 4, 5, 9, 11, 12}, 6);
+    check_each("1,4294967294:4294967295", (guint32[]){1, 4294967294u, 4294967295u}, 3);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -129,6 +152,7 @@ int main(void)
         cmocka_unit_test(test_range_limit),
         cmocka_unit_test(test_random_against_bitmap),
         cmocka_unit_test(test_take),
+        cmocka_unit_test(test_each),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -422,8 +422,8 @@ static bool lists(Mount *mount, const char *dir, const char *name)
     bool found = false;
 
     assert_non_null(listing);
-    while (!found && (entry = g_dir_read_name(listing)))
-        found = strcmp(entry, name) == 0;
+    while ((entry = g_dir_read_name(listing))) /* to the end: only then the kernel may keep it */
+        found |= strcmp(entry, name) == 0;
     g_dir_close(listing);
     return found;
 }
@@ -604,17 +604,18 @@ static bool some_entries(int fd, gsize size)
 
 /* Whether a message that nobody is told of is not seen, so that the kernel lists by itself. It is
  * gone again afterwards. */
-static bool kernel_lists(Mount *mount)
+static bool kernel_lists(Mount *mount, guint32 uid)
 {
+    g_autofree char *name = g_strdup_printf("2025-11-20 Nobody - Secret.%u", uid);
     World *world = mount->world;
     StoreTxn *txn = store_begin(world->store, false, NULL);
     g_autoptr(UidSet) uids = uidset_new(), removed = uidset_new();
     bool seen;
 
-    world_put(world, txn, world->inbox, 77, "Nobody", "Secret", "", 100);
+    world_put(world, txn, world->inbox, uid, "Nobody", "Secret", "", 100);
     assert_true(store_commit(txn, NULL));
-    seen = lists(mount, "INBOX", "2025-11-20 Nobody - Secret.77");
-    uidset_add(uids, 77);
+    seen = lists(mount, "INBOX", name);
+    uidset_add(uids, uid);
     txn = store_begin(world->store, false, NULL);
     assert_true(store_msg_remove(txn, world->inbox, uids, removed, NULL));
     assert_true(store_commit(txn, NULL));
@@ -628,17 +629,35 @@ static void test_news_amid_a_listing(void **state)
     Mount *mount = *state;
     g_autofree char *path = path_of(mount, "INBOX");
     int fd = open(path, O_RDONLY | O_DIRECTORY);
+    guint32 uid = 77;
 
     assert_int_equal(errno_of_stat(mount, "INBOX/" NEW), ENOENT);
     assert_true(some_entries(fd, 80));
     add_message(mount, 20, "Hello");
     eventually(errno_of_stat(mount, "INBOX/" NEW) == 0); /* they have come */
-    while (some_entries(fd, 4096)) {}
+    while (some_entries(fd, 4096))
+        ;
     close(fd);
     eventually(lists(mount, "INBOX", NEW));
-    for (guint i = 0; i < 3; i++)
-        lists(mount, "INBOX", "no such name");
-    assert_true(kernel_lists(mount));
+    eventually(kernel_lists(mount, ++uid));
+}
+
+/* The same of a change that is made here, which every listing that begins later has in it. */
+static void test_change_amid_a_listing(void **state)
+{
+    Mount *mount = *state;
+    g_autofree char *path = path_of(mount, "INBOX"), *new = path_of(mount, "INBOX/New one");
+    int fd = open(path, O_RDONLY | O_DIRECTORY);
+    guint32 uid = 77;
+
+    assert_true(some_entries(fd, 80));
+    assert_int_equal(mkdir(new, 0700), 0);
+    assert_true(lists(mount, "INBOX", "New one"));
+    while (some_entries(fd, 4096))
+        ;
+    close(fd);
+    assert_true(lists(mount, "INBOX", "New one"));
+    eventually(kernel_lists(mount, ++uid));
 }
 
 /* A listing that its reader leaves amid news: what comes is seen all the same. */
@@ -772,6 +791,7 @@ int main(int argc, char **argv)
         TEST(test_burst),
         TEST(test_listing_lapses),
         TEST(test_news_amid_a_listing),
+        TEST(test_change_amid_a_listing),
         TEST(test_listing_left_amid),
         TEST(test_mount_options),
         TEST(test_mount_refused),

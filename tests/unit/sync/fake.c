@@ -656,6 +656,13 @@ static void serve_line(Connection *connection, const char *line, const char *lit
     const char *rest = space ? space + 1 : line;
     g_ptr_array_add(fake->commands, g_strdup(rest));
     const FakeRule *rule = find_rule(fake, connection->box, rest);
+    if (rule && rule->after_ms) {
+        guint after_ms = rule->after_ms;
+        pthread_cond_broadcast(&fake->changed);
+        fake_unlock(fake);
+        g_usleep(after_ms * 1000ul);
+        fake_lock(fake);
+    }
     if (rule && rule->partly)
         run_partly(connection, tag, rest, rule);
     else if (rule && rule->answer)

@@ -34,6 +34,7 @@ typedef struct {
     guint times;        /* 0: always */
     bool cut;           /* the connection is closed in place of the answer */
     guint32 only_uid;   /* not 0: only if this is in its set */
+    guint after_ms;     /* waits so long before it is done or answered */
     guint partly;       /* not 0: of a MOVE do so many first, with their COPYUID, then answer */
 } FakeRule;
 

@@ -56,6 +56,29 @@ static void test_each(void **state)
     assert_int_equal(box_id(world, "Made"), 0);
 }
 
+/* Renamed while it is listed for the first time: who waits for that has it under the new name. */
+static void test_renamed_while_listed(void **state)
+{
+    World *world = *state;
+    Fake *fake = world_fake(world);
+    begin(world);
+    fake_lock(fake);
+    fake_add(fake, "Slow", 3, "");
+    fake_unlock(fake);
+    fake_rule(fake, (FakeRule){.words = "UID FETCH 1:*", .after_ms = 300, .times = 1});
+    ask_ok(world, &(Need){.kind = NEED_MAILBOXES});
+    guint32 box = box_id(world, "Slow");
+    guint listings = fake_count(fake, "UID FETCH 1:*");
+    Answer answer = {.over = false};
+    engine_want(world->engine, &(Need){.kind = NEED_MAILBOX, .box = box}, on_answer, &answer);
+    fake_wait(fake, "UID FETCH 1:*", listings + 1);
+    change(world, LOG_RENBOX, "Slow", "Slower");
+    g_autoptr(GError) error = await_answer(&answer);
+    if (error)
+        fail_msg("%s", error->message);
+    check_uids(world, box, "Slower", "3");
+}
+
 static void test_renamed_so_by_another(void **state)
 {
     World *world = *state;
@@ -192,6 +215,7 @@ int main(int argc, char **argv)
 {
     const struct CMUnitTest tests[] = {
         TEST(test_each),
+        TEST(test_renamed_while_listed),
         TEST(test_renamed_so_by_another),
         TEST(test_another_has_the_name),
         TEST(test_renamed_otherwise),

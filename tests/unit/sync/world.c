@@ -248,16 +248,21 @@ void on_answer(const GError *error, gpointer data)
     pthread_mutex_unlock(&answer->lock);
 }
 
+GError *await_answer(Answer *answer)
+{
+    gint64 until = g_get_monotonic_time() + 2 * WAIT_S * G_USEC_PER_SEC;
+    pthread_mutex_lock(&answer->lock);
+    while (!answer->over)
+        assert_true(world_cond_wait(&answer->done, &answer->lock, until));
+    pthread_mutex_unlock(&answer->lock);
+    return answer->error;
+}
+
 GError *ask(World *world, const Need *need)
 {
     Answer answer = {.over = false};
-    gint64 until = g_get_monotonic_time() + 2 * WAIT_S * G_USEC_PER_SEC;
     engine_want(world->engine, need, on_answer, &answer);
-    pthread_mutex_lock(&answer.lock);
-    while (!answer.over)
-        assert_true(world_cond_wait(&answer.done, &answer.lock, until));
-    pthread_mutex_unlock(&answer.lock);
-    return answer.error;
+    return await_answer(&answer);
 }
 
 void ask_ok(World *world, const Need *need)

@@ -59,6 +59,7 @@ typedef struct {
 } Answer;
 
 void on_answer(const GError *error, gpointer data);
+GError *await_answer(Answer *answer);        /* after engine_want() with on_answer; caller frees */
 GError *ask(World *world, const Need *need); /* caller frees */
 void ask_ok(World *world, const Need *need);
 

@@ -214,8 +214,8 @@ bool queue_is_quiet(const Session *session)
 /* --- the policy --- */
 
 #define SHALLOW_PIPELINE 2u
-#define BACKGROUND_PIPELINE 6u /* of all places, so many are for what nobody waits for, ... */
-#define BACKGROUND_LARGE 2u    /* ... and fewer when their answers are large together */
+#define KEPT_FREE 2u        /* places for what somebody waits for, ... */
+#define BACKGROUND_LARGE 2u /* ... and all but so many while much is to come for nobody yet */
 #define BACKGROUND_BYTES (768u * 1024)
 #define FOREGROUND_FEW 2u /* with more in flight, the background waits */
 
@@ -243,7 +243,7 @@ static bool background_has_room(const Session *session, guint depth)
         n++;
         weight += command->weight;
     }
-    guint most = weight < BACKGROUND_BYTES ? BACKGROUND_PIPELINE : BACKGROUND_LARGE;
+    guint most = weight < BACKGROUND_BYTES ? depth - MIN(depth - 1, KEPT_FREE) : BACKGROUND_LARGE;
     return n < MIN(most, depth - 1);
 }
 

@@ -7,8 +7,10 @@
  * passed over than is read, and ends with the first read that was not foreseen. So one `cat` never
  * pays for neighbours it does not want. Kinds that are read together are asked for together, all of
  * a message at once: it comes in the order in which it is read, and a text and its html beside each
- * other are compressed better. Of files over AHEAD_ITEM_MAX the first bytes are asked for, as many
- * as the budget has room for, and more of them when there is more; the rest when they are read.
+ * other are compressed better. Who reads two kinds of the first message of all is taken to go on at
+ * once, and who walks so has the ends of the next large file, by which it is opened. Of files over
+ * AHEAD_ITEM_MAX the first bytes are asked for, as many as the budget has room for, and more of
+ * them when there is more; the rest when they are read.
  *
  * The rule: it only ever decides what to ask for. What comes is taken by ahead_fetch.c, and a read
  * that is waited for is answered whatever becomes of the guess. */
@@ -61,7 +63,7 @@ static void stream_restart(AheadStream *stream)
     stream->weight = 0;
     stream->n_large = 0;
     stream->budget = 0;
-    stream->scanned = 0;
+    stream->scanned = stream->opened = 0;
 }
 
 void ahead_stream_clear(AheadStream *stream)
@@ -254,17 +256,59 @@ static void fill_structures(Mailbox *mailbox, guint32 after, guint most)
         structure_ahead(mailbox, ranges[0].lo, most);
 }
 
+static bool is_text(ContentKind kind)
+{
+    return kind == CONTENT_HEADERS || kind == CONTENT_TEXT || kind == CONTENT_HTML;
+}
+
+/* Nothing of a large one can be asked for before its ends are here: these are, by the time when
+ * there is room for it. Of one message at a time. */
+static void open_next_large(Mailbox *mailbox, guint32 after)
+{
+    AheadStream *stream = ahead_stream(mailbox, CONTENT_DECODED);
+    Scan scan = {.mailbox = mailbox, .soon = true};
+    if (stream->opened > after || after == G_MAXUINT32)
+        return;
+    scan_want(&scan, CONTENT_DECODED, after + 1, G_MAXINT64, NEXT_FEW);
+    scan_run(&scan);
+    if (scan.items->len)
+        stream->opened = ((const AheadItem *)scan.items->pdata[0])->need.uid;
+    ahead_fetch(mailbox, scan.items);
+    g_ptr_array_unref(scan.items);
+}
+
+/* Before it is clear that somebody goes on, few. */
+static guint structures_wanted(const AheadStream *stream)
+{
+    return stream->budget > AHEAD_BUDGET_MIN ? STRUCTURES_AHEAD : STRUCTURES_FEW;
+}
+
+/* Who reads the headers and the text of a message reads its page, too, where there is one; if not,
+ * what a small budget has room for was asked for in vain, once. */
+static void expect_pages(Mailbox *mailbox, guint32 uid)
+{
+    AheadStream *stream = ahead_stream(mailbox, CONTENT_HTML);
+    if (stream->last_uid != 0 || !is_in_step(ahead_stream(mailbox, CONTENT_HEADERS), uid) ||
+        !is_in_step(ahead_stream(mailbox, CONTENT_TEXT), uid))
+        return;
+    stream->last_uid = uid;
+    stream->budget = MIN(AHEAD_BUDGET_MIN, mailbox->engine->config.prefetch);
+}
+
 /* Of this kind, and of those that are read along with it. */
 static void fill(Mailbox *mailbox, ContentKind kind, guint32 uid)
 {
     Scan scan = {.mailbox = mailbox};
     guint32 first = stream_first(ahead_stream(mailbox, kind));
+    guint n_wanted = 0;
+    expect_pages(mailbox, uid);
     for (ContentKind k = 0; k < AHEAD_KINDS; k++) {
         AheadStream *stream = ahead_stream(mailbox, k);
         if (k != kind && (ahead_is_whole(k) || ahead_is_whole(kind) || !is_in_step(stream, uid)))
             continue;
         if (stream->current && stream->current->uid < uid)
             stream_drop_current(stream);
+        stream_top_up(mailbox, stream, k); /* it is read before what is found now */
         if (stream_first(stream) <= first && has_enough(stream))
             return;
         scan_want(&scan, k, stream_first(stream), (gint64)(stream->budget - stream->weight),
@@ -276,15 +320,21 @@ static void fill(Mailbox *mailbox, ContentKind kind, guint32 uid)
         const AheadItem *item = g_ptr_array_index(scan.items, i);
         stream_take(ahead_stream(mailbox, item->need.content), item);
     }
-    for (ContentKind k = 0; k < AHEAD_KINDS; k++)
+    for (ContentKind k = 0; k < AHEAD_KINDS; k++) {
+        AheadStream *stream = ahead_stream(mailbox, k);
         if (scan.wishes[k].wanted)
-            ahead_stream(mailbox, k)->scanned = MAX(ahead_stream(mailbox, k)->scanned, scan.last);
+            stream->scanned = MAX(stream->scanned, scan.last);
+        n_wanted += scan.wishes[k].wanted;
+    }
     ahead_fetch(mailbox, scan.items);
     g_ptr_array_unref(scan.items);
+    if (n_wanted >= 2 && scan.last)
+        open_next_large(mailbox, scan.wishes[CONTENT_DECODED].wanted ? scan.last : uid);
+    guint n_structures = structures_wanted(ahead_stream(mailbox, kind));
     if (scan.unknown)
-        structure_ahead(mailbox, scan.unknown, STRUCTURES_AHEAD);
+        structure_ahead(mailbox, scan.unknown, n_structures);
     else if (scan.last && scan.needs_parts)
-        fill_structures(mailbox, scan.last, STRUCTURES_AHEAD);
+        fill_structures(mailbox, scan.last, n_structures);
 }
 
 /* As many bytes as two of the kind that is read have, or more. */
@@ -295,16 +345,46 @@ static guint64 first_budget(const Need *need)
 
 /* --- several kinds --- */
 
+/* How many are read along with this message. */
+static guint count_in_step(Mailbox *mailbox, guint32 uid)
+{
+    guint n = 0;
+    for (ContentKind k = 0; k < AHEAD_KINDS; k++)
+        n += !ahead_is_whole(k) && is_in_step(ahead_stream(mailbox, k), uid);
+    return n;
+}
+
 /* Who reads several kinds of each message in turn, and one of this kind for the first time, reads
  * all that there is. */
 static bool is_in_walk(Mailbox *mailbox, const Need *need)
 {
-    guint n = 0;
-    if (ahead_stream(mailbox, need->content)->last_uid != 0 || ahead_is_whole(need->content))
-        return false;
+    return ahead_stream(mailbox, need->content)->last_uid == 0 && !ahead_is_whole(need->content) &&
+           count_in_step(mailbox, need->uid) >= 2;
+}
+
+static bool is_second_kind(Mailbox *mailbox, const Need *need)
+{
     for (ContentKind k = 0; k < AHEAD_KINDS; k++)
-        n += !ahead_is_whole(k) && is_in_step(ahead_stream(mailbox, k), need->uid);
-    return n >= 2;
+        if (k != need->content && ahead_stream(mailbox, k)->last_uid == need->uid)
+            return true;
+    return false;
+}
+
+static bool note_first(const StoreMsg *msg, gpointer data)
+{
+    *(guint32 *)data = msg->uid;
+    return false;
+}
+
+/* Who reads a second kind of the first message of all is likely to walk through all. */
+static bool is_beginning(Mailbox *mailbox, const Need *need)
+{
+    guint32 first = 0;
+    if (ahead_stream(mailbox, need->content)->last_uid != 0 || !is_text(need->content) ||
+        !is_second_kind(mailbox, need))
+        return false;
+    store_msg_each(store_reader(mailbox->engine->store), mailbox->box, 0, note_first, &first);
+    return need->uid == first;
 }
 
 /* A second message is being read: what was read of the first is wanted of this one, too. */
@@ -321,10 +401,7 @@ static void begin_others(Mailbox *mailbox, ContentKind kind, guint32 first_uid, 
 /* A second kind of a message is being read: somebody may go on to the next messages. */
 static void expect_walk(Mailbox *mailbox, const Need *need)
 {
-    bool second = false;
-    for (ContentKind k = 0; k < AHEAD_KINDS; k++)
-        second = second || (k != need->content && ahead_stream(mailbox, k)->last_uid == need->uid);
-    if (second)
+    if (is_second_kind(mailbox, need))
         fill_structures(mailbox, need->uid, STRUCTURES_FEW);
 }
 
@@ -372,9 +449,12 @@ void ahead_note(Mailbox *mailbox, const Need *need)
     stream_drop_current(stream);
     if (!stream_meet(stream, need, most)) {
         bool next = is_next(mailbox, stream, need);
-        if (next && stream->budget == 0)
-            begin_others(mailbox, need->content, stream->last_uid, most);
-        if (next || is_in_walk(mailbox, need))
+        bool begins = is_beginning(mailbox, need);
+        if (begins || (next && stream->budget == 0))
+            begin_others(mailbox, need->content, begins ? need->uid : stream->last_uid, most);
+        if (begins)
+            stream->budget = MIN(AHEAD_BUDGET_MIN, most);
+        else if (next || is_in_walk(mailbox, need))
             stream->budget = MIN(MAX(stream->budget * 2, first_budget(need)), most);
         else if (is_straggler(mailbox, stream, need))
             return;
@@ -393,7 +473,6 @@ void ahead_note(Mailbox *mailbox, const Need *need)
     }
     if (!stream->current && ranged_suits(mailbox->engine, need))
         stream_set_current(stream, coming_new(need, 0));
-    stream_top_up(mailbox, stream, need->content);
     fill(mailbox, need->content, need->uid);
 }
 
@@ -410,6 +489,5 @@ void ahead_went_on(Mailbox *mailbox, const ContentKey *key, guint64 encoded)
     stream->weight -= current->weight - MIN(left, current->weight);
     current->weight = MIN(left, current->weight);
     stream->budget = MIN(stream->budget * 2, most);
-    stream_top_up(mailbox, stream, key->kind);
     fill(mailbox, key->kind, key->uid);
 }

@@ -13,7 +13,7 @@ typedef struct {
     Need need;
     char *section;           /* as asked for */
     guint64 weight;          /* bytes, about */
-    bool large;              /* to be read by ranges: so many bytes are asked for at first */
+    bool large;              /* to be read by ranges: so many bytes are asked for at first, or 0 */
     GBytes *bytes;           /* came, and is not in the store yet */
     Command *const *command; /* of its bunch: NULL before it has a session */
 } AheadItem;
@@ -24,6 +24,7 @@ typedef struct {
     guint32 last_uid;       /* read last; 0: nothing yet */
     char *section;          /* of it */
     guint32 scanned;        /* of the messages up to this one all was asked for that is missing */
+    guint32 opened;         /* up to this one, the large ones were opened */
     guint64 budget;         /* bytes that may be ahead of the reader; 0: none */
     GQueue coming;          /* of Coming: asked for, not read yet */
     guint64 weight;         /* of these */
@@ -57,6 +58,7 @@ typedef struct {
     bool whole;       /* it is a kind of whole messages that is looked for */
     bool needs_parts; /* ... or any but headers */
     bool wanted_too;  /* also what somebody waits for */
+    bool soon; /* only the next large ones that are not open yet, of which nothing is asked */
     GPtrArray *items; /* of AheadItem: found */
     guint n_scanned;
     guint32 last;    /* message that was looked at */

@@ -311,7 +311,7 @@ static Bunch *bunch_for(Mailbox *mailbox, GPtrArray *bunches, const char *sectio
 }
 
 /* The items of one message, from the front, as many as a command has room for: moves them into a
- * bunch. */
+ * bunch. Also what is large of it: by the time when the message is listed, its sizes are known. */
 static void take_message(Mailbox *mailbox, GPtrArray *items, GPtrArray *bunches)
 {
     g_autoptr(GString) sections = g_string_new(NULL);
@@ -360,7 +360,9 @@ static void open_large(Mailbox *mailbox, GPtrArray *items)
             i++;
             continue;
         }
-        ranged_open_ahead(mailbox, &item->need, item->weight);
+        ContentKey key = need_content_key(&item->need);
+        if (!ranged_ask_ahead(mailbox->engine, &key, item->weight))
+            ranged_open_ahead(mailbox, &item->need, item->weight);
         g_ptr_array_remove_index(items, i);
     }
 }

@@ -10,6 +10,7 @@
 #define LARGE_MAX 6        /* ahead of the reader, of what is over AHEAD_ITEM_MAX */
 #define STRUCTURE_MAX 16384
 #define SCAN_MAX 128 /* messages looked at in one go */
+#define SOON_MAX 32  /* after these, to find the next large one */
 
 static const LayoutKind layout_kind_of[] = {
     [CONTENT_DECODED] = LAYOUT_PART,
@@ -44,12 +45,14 @@ static Wish *scan_wish(Scan *scan, ContentKind kind, guint32 uid)
 /* Whether it is to be asked for before anybody wants it. */
 static bool is_to_ask(const Scan *scan, const Wish *wish, const Need *need)
 {
+    Engine *engine = scan->mailbox->engine;
     ContentKey key = need_content_key(need);
     if (ahead_is_asked(scan->mailbox, &key))
         return false;
-    return need->encoded_size <= AHEAD_ITEM_MAX ||
-           (ranged_suits(scan->mailbox->engine, need) && wish->n_large < LARGE_MAX &&
-            !ranged_ask_ahead(scan->mailbox->engine, &key, 0));
+    if (need->encoded_size <= AHEAD_ITEM_MAX)
+        return !scan->soon;
+    return ranged_suits(engine, need) && wish->n_large < LARGE_MAX &&
+           !(scan->soon ? ranged_ask_ahead(engine, &key, 0) : ranged_is_met(engine, &key));
 }
 
 static void scan_add(Scan *scan, guint32 uid, ContentKind kind, const LayoutNode *node)
@@ -76,6 +79,8 @@ static void scan_add(Scan *scan, guint32 uid, ContentKind kind, const LayoutNode
     item->weight = header ? HEADER_WEIGHT : node->encoded_size;
     if (item->large && !scan->wanted_too)
         item->weight = MIN(item->weight, (guint64)MAX(wish->bytes, (gint64)AHEAD_BUDGET_MIN));
+    if (scan->soon)
+        item->weight = 0;
     wish->bytes -= (gint64)item->weight;
     wish->items--;
     wish->n_large += item->large;
@@ -121,6 +126,13 @@ static bool scan_is_full(Scan *scan, guint32 uid)
     return false;
 }
 
+static void scan_parts(Scan *scan, guint32 uid)
+{
+    StoreReader *reader = store_reader(scan->mailbox->engine->store);
+    g_autofree char *text = store_structure_get(reader, scan->mailbox->box, uid);
+    scan_structure(scan, uid, text ? text : "");
+}
+
 static bool scan_message(const StoreMsg *msg, gpointer data)
 {
     Scan *scan = data;
@@ -131,9 +143,7 @@ static bool scan_message(const StoreMsg *msg, gpointer data)
         scan_add(scan, msg->uid, CONTENT_LETTER, &whole);
         scan_add(scan, msg->uid, CONTENT_RAW, &whole);
     } else if (msg->has_structure) {
-        StoreReader *reader = store_reader(scan->mailbox->engine->store);
-        g_autofree char *text = store_structure_get(reader, scan->mailbox->box, msg->uid);
-        scan_structure(scan, msg->uid, text ? text : "");
+        scan_parts(scan, msg->uid);
     } else if (!scan->needs_parts) {
         scan_add(scan, msg->uid, CONTENT_HEADERS, &own_header);
     } else {
@@ -142,6 +152,15 @@ static bool scan_message(const StoreMsg *msg, gpointer data)
     }
     scan->last = msg->uid;
     return ++scan->n_scanned < SCAN_MAX;
+}
+
+/* To the first message that has any. */
+static bool scan_soon(const StoreMsg *msg, gpointer data)
+{
+    Scan *scan = data;
+    if (msg->size > AHEAD_ITEM_MAX && msg->has_structure)
+        scan_parts(scan, msg->uid);
+    return scan->items->len == 0 && ++scan->n_scanned < SOON_MAX;
 }
 
 /* By whole messages; of kinds that begin at different ones, the first comes first. */
@@ -153,6 +172,6 @@ void scan_run(Scan *scan)
         if (scan->wishes[kind].wanted)
             first = MIN(first, scan->wishes[kind].first);
     scan->items = g_ptr_array_new_with_free_func(ahead_item_free);
-    store_msg_each(store_reader(mailbox->engine->store), mailbox->box, first - 1, scan_message,
-                   scan);
+    store_msg_each(store_reader(mailbox->engine->store), mailbox->box, first - 1,
+                   scan->soon ? scan_soon : scan_message, scan);
 }

@@ -445,8 +445,9 @@ void engine_take_reads(Engine *engine)
     engine->shared.reads_posted = false;
     pthread_mutex_unlock(&engine->shared.lock);
     for (guint i = 0; reads && i < reads->len; i++) {
-        const Need *need = reads->pdata[i];
+        Need *need = reads->pdata[i];
         Mailbox *mailbox = mailbox_get(engine, need->box, NULL);
+        need->encoded_size = ranged_encoded_size(engine, need);
         if (mailbox)
             ahead_note(mailbox, need);
     }

@@ -382,6 +382,7 @@ static void mailbox_left(Mailbox *mailbox, const GError *refused)
 {
     mailbox->selected = false;
     mailbox->syncing = mailbox->kept = false;
+    mailbox->early = NULL; /* its commands are still to be answered: that ends it */
     mailbox->dirty = 0;
     engine_timer_clear(&mailbox->later);
     forget_news(mailbox);
@@ -740,7 +741,10 @@ static void keep(Mailbox *mailbox)
     } else {
         mailbox->kept = true;
         mailbox->kept_generation = mailbox->generation;
-        resync_run(mailbox); /* when it is selected; else its answer begins it */
+        if (mailbox->selected)
+            resync_run(mailbox);
+        else
+            resync_begin(mailbox); /* SELECT's answer does the rest */
     }
 }
 

@@ -74,7 +74,7 @@ void ranged_note_expected(Ranged *ranged, guint64 encoded)
 
     pthread_mutex_lock(&ranged->lock);
     ranged->expected = !ranged->met;
-    if (ranged->expected && ranged->run_start == 0)
+    if (ranged->run_start == 0)
         ranged->ahead_end = MAX(ranged->ahead_end, MIN(bytes, ranged->told));
     pthread_mutex_unlock(&ranged->lock);
 }

@@ -225,12 +225,17 @@ static void retry_jobs(Ranged *self)
     }
 }
 
+/* Whether the job waits for some of these blocks. */
+static bool wants_any(const Ranged *self, const Job *job, guint64 first, guint64 count)
+{
+    guint64 begin = first * self->block_size, end = (first + count) * self->block_size;
+    return job->need.offset < end && job->need.offset + job->need.length > begin;
+}
+
 /* Those who wait for it; what is streamed is one piece. */
 static void chunk_failed(Chunk *chunk)
 {
     Ranged *self = chunk->ranged;
-    guint64 begin = chunk->first * self->block_size;
-    guint64 end = (chunk->first + chunk->count) * self->block_size;
     log_info("sync", "%s: %s", chunk->mailbox->name, chunk->error->message);
     if (self->streamed) {
         fail_jobs(self, chunk->error);
@@ -239,7 +244,7 @@ static void chunk_failed(Chunk *chunk)
     ranged_stop_ahead(self);
     for (guint i = 0; i < self->jobs->len; i++) {
         Job *job = self->jobs->pdata[i];
-        if (job->need.offset < end && job->need.offset + job->need.length > begin)
+        if (wants_any(self, job, chunk->first, chunk->count))
             job_finish(job, chunk->error);
     }
 }
@@ -318,15 +323,23 @@ static bool has_room(const Ranged *self, CommandLane lane)
     return self->chunks->len < (self->in_turn ? QUEUED : IN_FLIGHT);
 }
 
-/* The blocks to ask for next; 0: none. */
+static bool is_waited_for(const Ranged *self, guint64 first, guint64 count)
+{
+    for (guint i = 0; i < self->jobs->len; i++)
+        if (wants_any(self, self->jobs->pdata[i], first, count))
+            return true;
+    return false;
+}
+
+/* The blocks to ask for next; 0: none. While those that somebody waits for have no room, what is
+ * read ahead in its turn is queued all the same: it is to come before what follows it. */
 static guint64 claim_blocks(Ranged *self, guint64 *first_out, CommandLane *lane_out)
 {
     guint64 ahead = 0, ahead_end = 0, n;
     bool more = ranged_ahead(self, &ahead, &ahead_end);
+    bool room = has_room(self, LANE_FOREGROUND);
     *lane_out = LANE_FOREGROUND;
-    if (self->jobs->len && !has_room(self, LANE_FOREGROUND))
-        return 0;
-    for (guint i = 0; i < self->jobs->len; i++) {
+    for (guint i = 0; i < self->jobs->len && room; i++) {
         const Need *need = &((Job *)self->jobs->pdata[i])->need;
         guint64 end = ranged_block_end(self, need->offset + need->length);
         *first_out = ranged_block_of(self, need->offset);
@@ -335,11 +348,13 @@ static guint64 claim_blocks(Ranged *self, guint64 *first_out, CommandLane *lane_
         if ((n = ranged_claim(self, first_out, end, RANGED_CHUNK_BLOCKS)))
             return n;
     }
-    *lane_out = LANE_BACKGROUND;
+    if (!more || !has_room(self, LANE_BACKGROUND) || (self->jobs->len && !room && !self->in_turn))
+        return 0;
     *first_out = ahead;
-    return more && has_room(self, LANE_BACKGROUND)
-               ? ranged_claim(self, first_out, ahead_end, RANGED_CHUNK_BLOCKS)
-               : 0;
+    n = ranged_claim(self, first_out, ahead_end, RANGED_CHUNK_BLOCKS);
+    if (!is_waited_for(self, *first_out, n))
+        *lane_out = LANE_BACKGROUND;
+    return n;
 }
 
 /* To its end while anybody has it open: its size is not known before. */

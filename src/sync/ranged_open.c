@@ -17,7 +17,8 @@
 typedef struct {
     char *name;    /* in the engine's table of these */
     Job *job;      /* a reference; NULL: nobody waits for it yet */
-    guint64 ahead; /* encoded bytes to fetch when it is open: somebody is expected to read them */
+    bool expected; /* somebody is expected to read it: */
+    guint64 ahead; /* so many bytes, as sent, are to be fetched when it is open */
     Need need;
     Mailbox *mailbox; /* a reference */
     guint generation;
@@ -112,7 +113,7 @@ static void ends_over(Ends *ends)
 {
     Ranged *ranged = NULL;
     bool waited = ends->job && !ends->job->finished;
-    if (!waited && !ends->ahead)
+    if (!waited && !ends->expected)
         return;
     if (!ends->error && ends->mailbox->box != ends->need.box)
         ends->error =
@@ -121,7 +122,7 @@ static void ends_over(Ends *ends)
         ranged = make_ranged(ends, &ends->error);
     if (waited)
         tell_job(ends, ends->job, ranged);
-    if (ranged && ends->ahead)
+    if (ranged && ends->expected)
         ranged_expect(ranged, ends->ahead);
 }
 
@@ -214,10 +215,10 @@ static void on_session(Mailbox *mailbox, Session *session, const GError *error, 
     ends->held = session != NULL;
     ends->generation = mailbox->generation;
     if (!session) {
-        ends->ahead = 0;
+        ends->expected = false;
         if (ends->job)
             job_finish(ends->job, error);
-    } else if (ends->ahead || !ends->job->finished) {
+    } else if (ends->expected || !ends->job->finished) {
         ends_ask(ends);
     }
     ends_unref(ends);
@@ -292,16 +293,32 @@ bool ranged_ask_ahead(Engine *engine, const ContentKey *key, guint64 encoded)
     g_autofree char *name = ranged_name(key);
     Ranged *ranged = ranged_find(engine, name);
     Ends *ends = g_hash_table_lookup(engine->opening, name);
-    if (ranged && encoded)
+    if (ranged && encoded) {
         ranged_expect(ranged, encoded);
-    else if (ends)
+    } else if (ends && encoded) {
+        ends->expected = true;
         ends->ahead = MAX(ends->ahead, encoded);
+    }
     return ranged || ends;
+}
+
+bool ranged_is_met(Engine *engine, const ContentKey *key)
+{
+    g_autofree char *name = ranged_name(key);
+    Ranged *ranged = ranged_find(engine, name);
+    const Ends *ends = g_hash_table_lookup(engine->opening, name);
+    if (!ranged)
+        return ends && ends->job;
+    pthread_mutex_lock(&ranged->lock);
+    bool met = ranged->met;
+    pthread_mutex_unlock(&ranged->lock);
+    return met;
 }
 
 void ranged_open_ahead(Mailbox *mailbox, const Need *need, guint64 encoded)
 {
     Ends *ends = ends_new(mailbox, need);
+    ends->expected = true;
     ends->ahead = encoded;
     mailbox_acquire(mailbox, LANE_BACKGROUND, on_session, ends);
 }

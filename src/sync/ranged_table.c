@@ -23,6 +23,14 @@ Ranged *ranged_find(Engine *engine, const char *name)
     return found;
 }
 
+gint64 ranged_encoded_size(Engine *engine, const Need *need)
+{
+    ContentKey key = need_content_key(need);
+    g_autofree char *name = ranged_name(&key);
+    const Ranged *ranged = ranged_find(engine, name);
+    return ranged ? (gint64)ranged->encoded : -1;
+}
+
 /* What is streamed has no size to be opened with before its end. */
 Ranged *engine_ranged(Engine *engine, const ContentKey *key)
 {

@@ -7,7 +7,11 @@
  * missing is fetched, what is gone is dropped 4 done    recorded, and whoever waited is told
  *
  * A first listing is phase 2 from UID 1; one that was cut short goes on where it ended, as phase 1
- * brings what is there up to date. Each phase leaves the rows true if nothing follows. */
+ * brings what is there up to date. Each phase leaves the rows true if nothing follows.
+ *
+ * Of a mailbox never seen, the beginning of phase 2 is sent behind SELECT, before that is answered.
+ * What comes of it counts when SELECT succeeded, and then it is that mailbox's: a server has the
+ * old one selected until SELECT's answer, and none after a refusal (RFC 9051 6.3.2). */
 #include "sync.h"
 
 #include <string.h>
@@ -26,25 +30,29 @@
 #define LISTING_STEP                                                              \
     1000 /* of a command; Dovecot works on four, and the others are to last for a \
             round trip */
+#define STRUCTURES_FIRST 8 /* are asked for while a first listing comes: it is seldom all */
 #define PROGRESS_EVERY 32
 #define PROGRESS_SHOWN_FROM 2000 /* messages: below it a listing is over before it can be seen */
 #define MAX_VERIFY_ROUNDS 2
 #define FEW_TOLD 10 /* messages that are named in events */
 
 /* FETCH of the metadata of many messages: a range that is cut into steps, or a set. */
-typedef struct {
+struct Listing {
     Mailbox *mailbox; /* a reference */
     guint generation;
+    bool early;   /* SELECT is not answered yet */
+    bool first;   /* it was never listed */
     guint64 next; /* of the range: the next UID to ask for; 0: none */
     guint64 last; /* G_MAXUINT64: "*" */
     guint64 step;
     guint32 floor; /* UIDs below are not ours ("n:*" past the end brings the last message) */
     UidSet *todo;  /* or this set */
+    guint32 known; /* up to it the messages came, and more is asked of them: that is not ours */
     guint in_flight;
     guint64 n_done, n_expected;
     GPtrArray *batch; /* of StoreMsg * */
     GError *error;
-} Listing;
+};
 
 /* --- helpers --- */
 
@@ -317,11 +325,21 @@ static StoreMsg *msg_from_fetch(const FetchData *fetch)
     return msg;
 }
 
+/* Who lists a mailbox for the first time looks into it next, from its first message on. */
+static void ask_structures(Listing *listing, guint32 uid)
+{
+    Mailbox *mailbox = listing->mailbox;
+    listing_flush(listing);
+    listing->known = uid;
+    if (!listing->error && mailbox->engine->config.prefetch)
+        structure_ahead(mailbox, 1, STRUCTURES_FIRST);
+}
+
 static bool on_listed(Command *command, Response *response, gpointer data)
 {
     Listing *listing = data;
     const FetchData *fetch = response->fetch;
-    if (!fetch || !(fetch->present & FETCH_UID) || fetch->uid == 0)
+    if (!fetch || !(fetch->present & FETCH_UID) || fetch->uid == 0 || fetch->uid <= listing->known)
         return false;
     if (!(fetch->present & (FETCH_INTERNALDATE | FETCH_BODY)) && !fetch->broken)
         return false; /* flags that changed meanwhile */
@@ -335,7 +353,11 @@ static bool on_listed(Command *command, Response *response, gpointer data)
     listing->n_done++;
     if (listing->n_done % PROGRESS_EVERY == 0)
         note_progress(listing->mailbox);
-    if (listing->batch->len >= LISTING_BATCH && listing->generation == listing->mailbox->generation)
+    if (listing->generation != listing->mailbox->generation)
+        return true;
+    if (listing->first && listing->n_done == MIN(listing->n_expected, STRUCTURES_FIRST))
+        ask_structures(listing, fetch->uid);
+    else if (listing->batch->len >= LISTING_BATCH)
         listing_flush(listing);
     return true;
 }
@@ -352,6 +374,38 @@ static void on_listing_done(Command *command, CommandResult result, const Respon
     if (listing->generation == listing->mailbox->generation)
         listing_flush(listing);
     listing_next(listing);
+}
+
+/* SELECT was refused, or is answered after this, which no server should do. Who waits has been told
+ * or will be: this listing was never begun. */
+static void listing_abandon(Listing *listing)
+{
+    Mailbox *mailbox = listing->mailbox;
+    guint generation = listing->generation;
+    if (mailbox->early == listing) {
+        mailbox->early = NULL;
+        mailbox->syncing = false;
+    }
+    listing_free(listing);
+    mailbox_release(mailbox, generation);
+    mailbox_unref(mailbox);
+}
+
+static void on_early_done(Command *command, CommandResult result, const Response *tagged,
+                          gpointer data)
+{
+    Listing *listing = data;
+    if (listing->early) {
+        listing_abandon(listing);
+        return;
+    }
+    /* What was asked for may have been more than this mailbox has. */
+    if ((result == COMMAND_NO || result == COMMAND_BAD) &&
+        listing->generation == listing->mailbox->generation) {
+        listing->mailbox->dirty |= DIRTY_NEW;
+        result = COMMAND_OK;
+    }
+    on_listing_done(command, result, tagged, listing);
 }
 
 static bool listing_has_more(const Listing *listing)
@@ -371,11 +425,19 @@ static void listing_add_range(Listing *listing, CommandText *text)
     }
 }
 
+/* In a mailbox without them, asking for them is BAD (RFC 7162 3.1.2.2). */
+static bool has_modseqs(const Listing *listing)
+{
+    const Mailbox *mailbox = listing->mailbox;
+    return session_condstore(mailbox->session) && (listing->early || mailbox->select_modseq);
+}
+
 static void listing_send(Listing *listing)
 {
     Mailbox *mailbox = listing->mailbox;
     const ServerInfo *server = session_server(mailbox->session);
-    Command *command = command_new(LANE_FOREGROUND, on_listing_done, listing);
+    Command *command =
+        command_new(LANE_FOREGROUND, listing->early ? on_early_done : on_listing_done, listing);
     command->expected = (guint)MIN(listing->n_expected, G_MAXUINT);
     if (listing->todo) {
         g_autoptr(UidSet) some =
@@ -388,7 +450,7 @@ static void listing_send(Listing *listing)
     command_text_add(command->text,
                      " (UID FLAGS INTERNALDATE RFC822.SIZE%s%s%s BODY.PEEK[HEADER.FIELDS (FROM "
                      "SUBJECT MESSAGE-ID)])",
-                     session_condstore(mailbox->session) ? " MODSEQ" : "",
+                     has_modseqs(listing) ? " MODSEQ" : "",
                      server_can(server, CAP_OBJECTID) ? " EMAILID" : "",
                      server_can(server, CAP_GMAIL) ? " X-GM-MSGID" : "");
     command->wants = 1ull << RESP_FETCH;
@@ -443,23 +505,51 @@ static guint32 floor_of(Mailbox *mailbox, guint32 known)
     return floor;
 }
 
+/* From the next one on: as many UIDs a command as hold LISTING_STEP messages if they are evenly
+ * spread. */
+static void listing_plan(Listing *listing, guint64 n_new)
+{
+    const Mailbox *mailbox = listing->mailbox;
+    listing->last = G_MAXUINT64;
+    listing->step = G_MAXUINT32;
+    listing->n_expected = n_new;
+    if (mailbox->uidnext > listing->next && n_new > LISTING_STEP) {
+        guint64 span = mailbox->uidnext - listing->next;
+        listing->last = mailbox->uidnext - 1;
+        listing->step = MAX(LISTING_STEP, span * LISTING_STEP / n_new);
+    }
+}
+
 static void phase_list_new(Mailbox *mailbox)
 {
     Listing *listing = listing_new(mailbox);
     guint32 known = last_uid(mailbox);
     guint64 rows = store_msg_count(store_reader(mailbox->engine->store), mailbox->box);
-    guint64 n_new = mailbox->exists > rows ? mailbox->exists - rows : 1;
-    listing->floor = floor_of(mailbox, known);
-    listing->next = listing->floor;
+    listing->next = listing->floor = floor_of(mailbox, known);
+    listing->first = known == 0 && !box_is_listed(mailbox);
+    listing_plan(listing, mailbox->exists > rows ? mailbox->exists - rows : 1);
+    listing_next(listing);
+}
+
+/* Phase 2 of a mailbox of which nothing is known: the UIDs that a small one has. */
+static void phase_list_early(Mailbox *mailbox, Session *session, const GError *error, gpointer data)
+{
+    Listing *listing = mailbox->early = listing_new(mailbox);
+    listing->early = listing->first = true;
+    listing->next = listing->floor = 1;
     listing->last = G_MAXUINT64;
-    listing->step = G_MAXUINT32;
-    listing->n_expected = n_new;
-    if (mailbox->uidnext > listing->floor && n_new > LISTING_STEP) {
-        /* as many UIDs a command as hold LISTING_STEP messages if they are evenly spread */
-        guint64 span = mailbox->uidnext - listing->floor;
-        listing->last = mailbox->uidnext - 1;
-        listing->step = MAX(LISTING_STEP, span * LISTING_STEP / n_new);
-    }
+    listing->step = listing->n_expected = LISTING_STEP;
+    listing_send(listing);
+}
+
+/* SELECT is answered: to the end, if there is more. */
+static void listing_go_on(Mailbox *mailbox)
+{
+    Listing *listing = g_steal_pointer(&mailbox->early);
+    listing->early = false;
+    listing_plan(listing, mailbox->exists);
+    if (mailbox->exists == 0 || (mailbox->uidnext && mailbox->uidnext <= listing->next))
+        listing->next = 0;
     listing_next(listing);
 }
 
@@ -630,6 +720,17 @@ static void start_phase(Mailbox *mailbox, Session *session, const GError *error,
     }
 }
 
+void resync_begin(Mailbox *mailbox)
+{
+    g_return_if_fail(mailbox->session);
+    if (mailbox->syncing || mailbox->selected || mailbox->gone || replay_holds_back(mailbox) ||
+        box_is_listed(mailbox) ||
+        store_msg_count(store_reader(mailbox->engine->store), mailbox->box) > 0)
+        return;
+    mailbox->syncing = true;
+    mailbox_acquire(mailbox, LANE_FOREGROUND, phase_list_early, NULL);
+}
+
 void resync_run(Mailbox *mailbox)
 {
     if (mailbox->syncing || !mailbox->selected || mailbox->gone || replay_holds_back(mailbox))
@@ -671,8 +772,11 @@ void resync_on_selected(Mailbox *mailbox, const SelectResult *result)
     if (rows > 0 && !delta_came && !unchanged)
         mailbox->dirty |= DIRTY_FLAGS;
     bool none_new = box.listed && result->uidnext && result->uidnext <= box.uidnext;
-    if (result->exists > 0 && !none_new)
+    if (result->exists > 0 && !none_new && !mailbox->early)
         mailbox->dirty |= DIRTY_NEW;
     store_box_clear(&box);
-    resync_run(mailbox);
+    if (mailbox->early)
+        listing_go_on(mailbox);
+    else
+        resync_run(mailbox);
 }

@@ -13,6 +13,7 @@ typedef struct Mailbox Mailbox;
 typedef struct Job Job;
 typedef struct LocalMessage LocalMessage;
 typedef struct Ahead Ahead;
+typedef struct Listing Listing;
 
 /* --- what sends the log (replay.c): the account's side, and a mailbox's --- */
 
@@ -233,6 +234,7 @@ struct Mailbox {
     /* resync */
     guint dirty;
     bool syncing;
+    Listing *early; /* a first listing that was begun before SELECT is answered, until that is */
     bool must_sync; /* not yet resynced since it was selected */
     guint verify_rounds;
     guint32 exists;
@@ -311,6 +313,8 @@ void mailbox_on_selected(Engine *engine, const char *name, Session *session,
 void mailbox_on_untagged(Engine *engine, const char *name, Response *response);
 void mailbox_on_unselected(Engine *engine, const char *name);
 
+/* A session is about to select it: sends what will be wanted in any case. */
+void resync_begin(Mailbox *mailbox);
 /* Decides what SELECT's answer leaves to do. */
 void resync_on_selected(Mailbox *mailbox, const SelectResult *result);
 void resync_soon(Mailbox *mailbox); /* runs after a moment, for many events at once */
@@ -382,6 +386,10 @@ bool ranged_suits(const Engine *engine, const Need *need);
 void ranged_open_ahead(Mailbox *mailbox, const Need *need, guint64 encoded);
 /* Of one of which that was begun, or done: so many bytes. False: it was not. */
 bool ranged_ask_ahead(Engine *engine, const ContentKey *key, guint64 encoded);
+/* Whether somebody has opened it, or waits for that. */
+bool ranged_is_met(Engine *engine, const ContentKey *key);
+/* As sent; -1: it is not ranged. */
+gint64 ranged_encoded_size(Engine *engine, const Need *need);
 /* A content is wanted, or was opened for the first time since it came: brings what is likely to be
  * read next (ahead.c). */
 void ahead_note(Mailbox *mailbox, const Need *need);

@@ -56,6 +56,18 @@ class TestAhead(Case):
         self.read_all(mounted, [7])
         self.assertEqual(self.fetched(), ([self.uids[7]], 1))
 
+    def test_the_first_message(self):
+        """Who reads two files of the first is likely to go on: a few of the next come along."""
+        mounted = self.up()
+        name = mounted.messages("INBOX")[self.uids[0]]
+        self.assertEqual(mounted.text("INBOX", name, "body.txt"), self.mails[0].text)
+        self.assertEqual(self.fetched(), ([self.uids[0]], 1))
+        self.assertIn("Subject: ", mounted.text("INBOX", name, "headers.txt"))
+        self.soon(lambda: len(self.fetched()[0]) > 1)
+        uids = self.fetched()[0]
+        self.assertEqual(uids, self.uids[:len(uids)])
+        self.assertLess(sum(len(made.raw) for made in self.mails[1:len(uids)]), 64 * 1024)
+
     def test_turned_off(self):
         mounted = self.up("prefetch=0")
         self.read_all(mounted, range(N))
@@ -288,6 +300,19 @@ class TestLargeAhead(Case):
             self.check_once(2, index)
         self.soon(lambda: self.pieces(3))
         self.read(3)
+
+    def test_opened_before_it_is_reached(self):
+        """In a walk the ends of the next large file are asked for in time, and nothing else of it."""
+        self.fill(0, 0, 0, 0, 1, 0, 1)
+        self.up()
+        for number in range(2):
+            message = os.path.dirname(os.path.dirname(self.path(number, 0)))
+            for name in ("headers.txt", "body.txt"):
+                with open(os.path.join(message, name), "rb") as file:
+                    self.assertTrue(file.read())
+        self.soon(lambda: len(self.pieces(4)) == 2)
+        self.assertLess(max(length for _, length in self.pieces(4)), 3000)
+        self.assertEqual(self.pieces(6), [])
 
     def test_one_is_alone(self):
         """Nobody pays for a neighbour of a single file; and no more than the budget is brought."""

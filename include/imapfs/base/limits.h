@@ -25,7 +25,7 @@
 #define LIMIT_FLAGS 1024         /* keywords on one message */
 #define LIMIT_COMMAND_LINE 8000  /* octets of a command we send (RFC 7162 4) */
 #define LIMIT_COMMAND_UIDS 500   /* messages of a metadata command */
-#define LIMIT_PIPELINE 8         /* commands in flight on a session */
+#define LIMIT_PIPELINE 12        /* commands in flight on a session */
 #define LIMIT_INFLATE_RATIO 1000 /* over windows of 1 MiB of output */
 #define LIMIT_GREETING_MS 30000
 #define LIMIT_IDLE_RENEW_S (9 * 60)

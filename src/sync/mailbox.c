@@ -104,13 +104,11 @@ Mailbox *mailbox_get(Engine *engine, guint32 id, GError **error)
     return mailbox;
 }
 
-static void answer_waiting(Mailbox *mailbox, Session *session, const GError *error)
+static void fail_waiting(Mailbox *mailbox, const GError *error)
 {
     Acquire *acquire;
     while ((acquire = g_queue_pop_head(&mailbox->waiting))) {
-        if (session)
-            mailbox->users++;
-        acquire->ready(mailbox, session, error, acquire->data);
+        acquire->ready(mailbox, NULL, error, acquire->data);
         g_free(acquire);
     }
 }
@@ -133,7 +131,7 @@ void mailbox_drop(Mailbox *mailbox)
     g_hash_table_remove(mailbox->engine->mailboxes, mailbox->name);
     mailbox->gone = true;
     replay_on_dropped(mailbox);
-    answer_waiting(mailbox, NULL, error);
+    fail_waiting(mailbox, error);
     jobs_fail_box(mailbox->engine, mailbox->box, error);
     lease_end(mailbox);
     engine_timer_clear(&mailbox->flush);
@@ -166,6 +164,23 @@ static bool is_outdated(const Asked *asked)
     return asked->mailbox->frozen || strcmp(asked->name, asked->mailbox->name) != 0;
 }
 
+/* It is held for all of them: the first may give it back at once. It may also be taken from them,
+ * and then the others go on waiting. */
+static void serve_waiting(Mailbox *mailbox, CommandLane lane)
+{
+    guint generation = mailbox->generation;
+    Acquire *acquire;
+    mailbox->users++;
+    while (generation == mailbox->generation && (acquire = g_queue_pop_head(&mailbox->waiting))) {
+        mailbox->users++;
+        acquire->ready(mailbox, mailbox->session, NULL, acquire->data);
+        g_free(acquire);
+    }
+    if (!g_queue_is_empty(&mailbox->waiting) && !mailbox->session)
+        ask_lease(mailbox, lane);
+    mailbox_release(mailbox, generation);
+}
+
 static void on_lease(PoolLease *lease, Session *session, const GError *error, gpointer data)
 {
     Asked *asked = data;
@@ -178,14 +193,12 @@ static void on_lease(PoolLease *lease, Session *session, const GError *error, gp
     } else {
         mailbox->lease = lease;
         mailbox->session = session;
-        if (session)
-            answer_waiting(mailbox, session, NULL);
-        else {
+        if (session) {
+            serve_waiting(mailbox, asked->lane);
+        } else {
             lease_end(mailbox);
-            answer_waiting(mailbox, NULL, error);
+            fail_waiting(mailbox, error);
         }
-        if (session && mailbox->users == 0 && mailbox->lease)
-            lease_end(mailbox);
     }
     mailbox_unref(mailbox);
     g_free(asked->name);

@@ -79,6 +79,50 @@ static void test_renamed_while_listed(void **state)
     check_uids(world, box, "Slower", "3");
 }
 
+typedef struct {
+    World *world;
+    guint32 box;
+    guint served, without; /* how many had it, and how many had nothing in its place */
+} Waiters;
+
+static void on_had(Mailbox *mailbox, Session *session, const GError *error, gpointer data)
+{
+    Waiters *waiters = data;
+    waiters->served++;
+    waiters->without += !session || mailbox->session != session;
+    mailbox_release(mailbox, mailbox->generation);
+}
+
+static void two_wait(Engine *engine, gpointer data)
+{
+    Waiters *waiters = data;
+    Mailbox *mailbox = mailbox_get(engine, waiters->box, NULL);
+    mailbox_acquire(mailbox, LANE_FOREGROUND, on_had, waiters);
+    mailbox_acquire(mailbox, LANE_FOREGROUND, on_had, waiters);
+}
+
+/* Two wait for the one connection, and the first gives it back as soon as he has it. */
+static void test_given_back_at_once(void **state)
+{
+    World *world = *state;
+    Fake *fake = world_fake(world);
+    world->account.max_connections = 1;
+    begin(world);
+    Waiters waiters = {world, box_id(world, "Old"), 0, 0};
+    Answer answer = {.over = false};
+    Need busy = {.kind = NEED_STRUCTURE, .box = box_id(world, "INBOX"), .uid = 1};
+    ask_ok(world, &(Need){.kind = NEED_MAILBOX, .box = busy.box});
+    fake_rule(fake, (FakeRule){.words = "BODYSTRUCTURE", .answer = "NO no", .after_ms = 300});
+    guint before = fake_count(fake, "BODYSTRUCTURE");
+    engine_want(world->engine, &busy, on_answer, &answer);
+    fake_wait(fake, "BODYSTRUCTURE", before + 1);
+    engine_post(world->engine, two_wait, &waiters, NULL);
+    g_clear_error(&(GError *){await_answer(&answer)});
+    ask_ok(world, &(Need){.kind = NEED_MAILBOX, .box = waiters.box}); /* behind these */
+    assert_int_equal(waiters.served, 2);
+    assert_int_equal(waiters.without, 0);
+}
+
 static void test_renamed_so_by_another(void **state)
 {
     World *world = *state;
@@ -216,6 +260,7 @@ int main(int argc, char **argv)
     const struct CMUnitTest tests[] = {
         TEST(test_each),
         TEST(test_renamed_while_listed),
+        TEST(test_given_back_at_once),
         TEST(test_renamed_so_by_another),
         TEST(test_another_has_the_name),
         TEST(test_renamed_otherwise),

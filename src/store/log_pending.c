@@ -246,12 +246,12 @@ bool pending_adopt_box(StoreTxn *txn, guint32 box, const UidSet *uids, GError **
     }
     if (!txn_close_query(txn, &query, error))
         return false;
-    guint n;
-    const UidRange *ranges = uidset_ranges(found, &n);
-    for (guint i = 0; i < n; i++)
-        for (guint64 uid = ranges[i].lo; uid <= ranges[i].hi; uid++)
-            if (!pending_adopt(txn, box, (guint32)uid, error))
-                return false;
+    UidIter iter;
+    guint32 uid;
+    uid_iter_init(&iter, found);
+    while (uid_iter_next(&iter, &uid))
+        if (!pending_adopt(txn, box, uid, error))
+            return false;
     return true;
 }
 

@@ -216,12 +216,12 @@ bool log_messages_removed(StoreTxn *txn, guint32 box, const UidSet *uids, GError
     g_autoptr(UidSet) logged = find_logged(txn, box, uids, error);
     if (logged == NULL || !pending_adopt_box(txn, box, uids, error))
         return false;
-    guint n;
-    const UidRange *ranges = uidset_ranges(logged, &n);
-    for (guint i = 0; i < n; i++)
-        for (guint64 uid = ranges[i].lo; uid <= ranges[i].hi; uid++)
-            if (!one_removed(txn, box, (guint32)uid, error))
-                return false;
+    UidIter iter;
+    guint32 uid;
+    uid_iter_init(&iter, logged);
+    while (uid_iter_next(&iter, &uid))
+        if (!one_removed(txn, box, uid, error))
+            return false;
     return true;
 }
 

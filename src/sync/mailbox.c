@@ -638,17 +638,16 @@ static GArray *names_of(Engine *engine, guint32 box, const UidSet *uids)
     GArray *out = g_array_new(FALSE, FALSE, sizeof(Gone));
     g_array_set_clear_func(out, gone_clear);
     StoreReader *reader = store_reader(engine->store);
-    guint n;
-    const UidRange *ranges = uidset_ranges(uids, &n);
-    for (guint i = 0; i < n; i++) {
-        for (guint64 uid = ranges[i].lo; uid <= ranges[i].hi; uid++) {
-            StoreMsg msg = {0};
-            if (!store_msg_get(reader, box, (guint32)uid, &msg))
-                continue;
-            Gone gone = {(guint32)uid, g_steal_pointer(&msg.name)};
-            g_array_append_val(out, gone);
-            store_msg_clear(&msg);
-        }
+    UidIter iter;
+    guint32 uid;
+    uid_iter_init(&iter, uids);
+    while (uid_iter_next(&iter, &uid)) {
+        StoreMsg msg = {0};
+        if (!store_msg_get(reader, box, uid, &msg))
+            continue;
+        Gone gone = {uid, g_steal_pointer(&msg.name)};
+        g_array_append_val(out, gone);
+        store_msg_clear(&msg);
     }
     return out;
 }

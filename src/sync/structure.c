@@ -117,32 +117,30 @@ static void settle_rest(StructureFetch *fetch, CommandResult result, const Respo
             g_error_new(IMAPFS_ERROR, IMAPFS_ERROR_GONE, "the message is no longer on the server");
     else
         error = mailbox_command_error(fetch->mailbox, result, tagged, "structure");
-    guint n;
-    const UidRange *ranges = uidset_ranges(fetch->left, &n);
-    for (guint i = 0; i < n; i++) {
-        for (guint64 uid = ranges[i].lo; uid <= ranges[i].hi; uid++) {
-            Job *job = job_of(fetch, (guint32)uid);
-            if (job && g_error_matches(error, IMAPFS_ERROR, IMAPFS_ERROR_LOST))
-                job_retry(job, structure_job_start, error);
-            else if (job)
-                job_finish(job, error);
-        }
+    UidIter iter;
+    guint32 uid;
+    uid_iter_init(&iter, fetch->left);
+    while (uid_iter_next(&iter, &uid)) {
+        Job *job = job_of(fetch, uid);
+        if (job && g_error_matches(error, IMAPFS_ERROR, IMAPFS_ERROR_LOST))
+            job_retry(job, structure_job_start, error);
+        else if (job)
+            job_finish(job, error);
     }
-    if (result == COMMAND_OK && n > 0)
+    if (result == COMMAND_OK && !uidset_is_empty(fetch->left))
         mailbox_mark(fetch->mailbox, DIRTY_VERIFY);
 }
 
 /* Those that somebody began to wait for while the command ran. */
 static void settle_doubtful(StructureFetch *fetch)
 {
-    guint n;
-    const UidRange *ranges = uidset_ranges(fetch->doubtful, &n);
-    for (guint i = 0; i < n; i++) {
-        for (guint64 uid = ranges[i].lo; uid <= ranges[i].hi; uid++) {
-            Job *job = job_of(fetch, (guint32)uid);
-            if (job && !job->awaits)
-                local_structure_start(job, "the server's structure is doubtful");
-        }
+    UidIter iter;
+    guint32 uid;
+    uid_iter_init(&iter, fetch->doubtful);
+    while (uid_iter_next(&iter, &uid)) {
+        Job *job = job_of(fetch, uid);
+        if (job && !job->awaits)
+            local_structure_start(job, "the server's structure is doubtful");
     }
 }
 

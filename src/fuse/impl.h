@@ -27,8 +27,9 @@ void notifier_note_listing(Notifier *notifier, guint64 ino, guint64 offset, bool
 /* Has the notifier run a request that is counted in front->answering, when all that it was told
  * before is done. False: it ends, run it yourself. */
 bool notifier_answer(Notifier *notifier, Request *request);
-/* From now on nobody is shown a listing of before. Any thread; waits for nobody. */
-void notifier_forget_listing(Notifier *notifier, guint64 dir);
+/* From now on nobody is shown a listing of before. Any thread; waits for nobody. False: the kernel
+ * does not know the directory. */
+bool notifier_forget_listing(Notifier *notifier, guint64 dir);
 /* What the kernel believes of a name is to be forgotten. */
 void notifier_note_name(Notifier *notifier, guint64 dir, const char *name);
 

@@ -138,10 +138,11 @@ static void note_beginning(Notifier *notifier, gint64 ino)
 static bool note_end(Notifier *notifier, gint64 ino)
 {
     Kept *kept = g_hash_table_lookup(notifier->kept, &ino);
-    bool old = kept && kept->old_at;
+    bool old;
 
     if (!kept)
         return false;
+    old = kept->old_at != 0;
     kept->beginning = false;
     kept->old_at = 0;
     kept->all_at = old ? 0 : g_get_monotonic_time();
@@ -175,12 +176,11 @@ static int notify_directory(struct fuse_session *session, guint64 ino, bool list
     return fuse_lowlevel_notify_inval_inode(session, ino, listing ? 0 : -1, 0);
 }
 
-/* False: the kernel does not know it. */
-static bool forget_directory(Notifier *notifier, guint64 ino)
+bool notifier_forget_listing(Notifier *notifier, guint64 dir)
 {
-    bool listing = may_forget(notifier, (gint64)ino);
+    bool listing = may_forget(notifier, (gint64)dir);
 
-    return notify_directory(notifier->front->session, ino, listing) == 0;
+    return notify_directory(notifier->front->session, dir, listing) == 0;
 }
 
 /* Forgets a directory's listing and attributes, once a batch. False: the kernel does not know the
@@ -191,7 +191,7 @@ static bool forget_listing(Notifier *notifier, guint64 ino)
     gpointer known = NULL;
 
     if (!g_hash_table_lookup_extended(notifier->dirs, &key, NULL, &known)) {
-        known = GINT_TO_POINTER(forget_directory(notifier, ino));
+        known = GINT_TO_POINTER(notifier_forget_listing(notifier, ino));
         g_hash_table_insert(notifier->dirs, g_memdup2(&key, sizeof(key)), known);
     }
     return GPOINTER_TO_INT(known);
@@ -490,14 +490,14 @@ void notifier_note_listing(Notifier *notifier, guint64 ino, guint64 offset, bool
     gint64 key = (gint64)ino;
     bool forget = false;
 
-    if (tree_ino_listed_box(ino) < 0)
+    if ((offset != 0 && !ended) || tree_ino_listed_box(ino) < 0)
         return;
     pthread_mutex_lock(&notifier->lock);
     if (notifier->accepting && offset == 0)
         note_listing(notifier, key);
     if (ended)
         forget = note_end(notifier, key);
-    else if (offset == 0)
+    else
         note_beginning(notifier, key);
     pthread_mutex_unlock(&notifier->lock);
     if (forget)
@@ -527,11 +527,6 @@ static void push(Front *front, EventKind kind, guint32 box, guint32 id, const ch
     }
     pthread_cond_signal(&notifier->cond);
     pthread_mutex_unlock(&notifier->lock);
-}
-
-void notifier_forget_listing(Notifier *notifier, guint64 dir)
-{
-    forget_directory(notifier, dir);
 }
 
 void notifier_note_name(Notifier *notifier, guint64 dir, const char *name)

@@ -367,10 +367,19 @@ static void lost(Member *member, const GError *error)
         pool_attempt(pool);
 }
 
+static void add_counters(Session *session, guint64 *received, guint64 *sent)
+{
+    guint64 in, out;
+    session_counters(session, &in, &out);
+    *received += in;
+    *sent += out;
+}
+
 static void on_end(Session *session, const GError *error, gpointer data)
 {
     Member *member = data;
     Pool *pool = member->pool;
+    add_counters(session, &pool->received, &pool->sent);
     bool was_ready = member->ready;
     member->ready = false;
     member->ended = true;
@@ -511,6 +520,17 @@ void pool_each_session(Pool *pool, void (*f)(Session *session, gpointer data), g
         const Member *member = pool->members->pdata[i];
         if (!member->ended)
             f(member->session, data);
+    }
+}
+
+void pool_counters(Pool *pool, guint64 *received_out, guint64 *sent_out)
+{
+    *received_out = pool->received;
+    *sent_out = pool->sent;
+    for (guint i = 0; i < pool->members->len; i++) {
+        const Member *member = pool->members->pdata[i];
+        if (!member->ended)
+            add_counters(member->session, received_out, sent_out);
     }
 }
 

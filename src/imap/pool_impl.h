@@ -49,15 +49,16 @@ struct Pool {
     bool serving, serve_again;
 
     PoolState state;
-    GError *error;     /* of the last attempt that failed, or the last loss */
-    guint level;       /* of back-off */
-    guint n_refused;   /* logins refused in a row */
-    gint64 failed_us;  /* when the last attempt failed; 0: it did not */
-    gint64 attempt_us; /* the next one; 0: none */
-    gint64 grow_us;    /* no connection beside others before this */
-    gint64 resumed_us; /* the last resume from suspend; 0: none */
-    gint64 asleep_us;  /* boot clock minus mono clock */
-    gint64 tick_us;    /* when to compare them next */
+    GError *error;          /* of the last attempt that failed, or the last loss */
+    guint level;            /* of back-off */
+    guint n_refused;        /* logins refused in a row */
+    gint64 failed_us;       /* when the last attempt failed; 0: it did not */
+    gint64 attempt_us;      /* the next one; 0: none */
+    gint64 grow_us;         /* no connection beside others before this */
+    gint64 resumed_us;      /* the last resume from suspend; 0: none */
+    gint64 asleep_us;       /* boot clock minus mono clock */
+    gint64 tick_us;         /* when to compare them next */
+    guint64 received, sent; /* bytes, by sessions that have ended */
     bool started, freeing;
     GSource *timer;
 };

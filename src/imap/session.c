@@ -101,6 +101,7 @@ static void session_wind_up(Session *session)
     if (session->connecting)
         g_cancellable_cancel(session->connecting);
     login_clear(session);
+    session_counters(session, &session->received, &session->sent);
     g_clear_pointer(&session->stream, stream_free);
     g_clear_pointer(&session->reader, reader_free); /* abandons sinks while their owner is there */
     queue_lose_all(session);
@@ -482,6 +483,14 @@ SessionState session_state(const Session *session)
 const ServerInfo *session_server(const Session *session)
 {
     return &session->server;
+}
+
+void session_counters(const Session *session, guint64 *received_out, guint64 *sent_out)
+{
+    *received_out = session->received;
+    *sent_out = session->sent;
+    if (session->stream)
+        stream_counters(session->stream, received_out, sent_out);
 }
 
 const Stream *session_stream(const Session *session)

@@ -147,6 +147,7 @@ struct Session {
     GSource *wake; /* calls the pump: soon, or at the next deadline */
     GCancellable *connecting;
     Stream *stream;
+    guint64 received, sent; /* on the wire, when the stream is gone */
     Reader *reader;
     guint8 *buffer;
     ReaderSinkOps sink, gated; /* the owner's; and what the reader is given, which asks first */

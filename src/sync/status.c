@@ -49,7 +49,6 @@ static void add_connection(Engine *engine, GString *out)
 typedef struct {
     GString *out;
     guint n;
-    guint64 in, sent;
 } Sessions;
 
 static void add_session(Session *session, gpointer data)
@@ -58,11 +57,6 @@ static void add_session(Session *session, gpointer data)
     g_autofree char *words = session_describe(session);
     g_autofree char *safe = log_printable(words, strlen(words), 500);
     g_string_append_printf(sessions->out, "connection %u: %s\n", ++sessions->n, safe);
-    guint64 in = 0, sent = 0;
-    if (session_stream(session))
-        stream_counters(session_stream(session), &in, &sent);
-    sessions->in += in;
-    sessions->sent += sent;
 }
 
 static bool keeps_flags(const StoreBox *box)
@@ -124,7 +118,7 @@ static char *render(Engine *engine)
     Sessions sessions = {.out = g_string_new(NULL)};
     Boxes boxes = {engine, mailboxes, 0, 0};
     EngineProgress progress;
-    guint64 bytes = 0, count = 0;
+    guint64 bytes = 0, count = 0, received, sent;
 
     g_string_append_printf(out, "imapfs: %s\n", imapfs_version());
     g_string_append_printf(out, "account: %s\n", engine->config.account->name);
@@ -133,8 +127,9 @@ static char *render(Engine *engine)
     pool_each_session(engine->pool, add_session, &sessions);
     g_string_append_len(out, sessions.out->str, (gssize)sessions.out->len);
     g_string_free(sessions.out, TRUE);
-    add_size(out, "received", sessions.in);
-    add_size(out, "sent", sessions.sent);
+    pool_counters(engine->pool, &received, &sent);
+    add_size(out, "received", received);
+    add_size(out, "sent", sent);
     engine_progress(engine, &progress);
     if (progress.total) {
         g_autofree char *name = log_printable(progress.mailbox, strlen(progress.mailbox), 128);

@@ -145,6 +145,30 @@ class TestQueue(ControlCase):
             self.assertEqual(mounted.list(".imapfs", "queue"), [])
             self.assertIn(f"flag{number}", self.server.client().flags("INBOX")[1])
 
+    def test_bytes_are_counted_over_connections(self):
+        """What came over a connection that is gone has come all the same."""
+        link = proxy.Proxy(self.server.port).start()
+        self.addCleanup(link.stop)
+        mounted = self.up(port=link.port)
+        mounted.read(mounted.message("INBOX", 1), "body.txt")
+
+        def counted(word):
+            number, unit = re.search(rf"^{word}: ([\d.]+).(\w+)$", mounted.status(), re.M).groups()
+            return float(number) * {"byte": 1, "bytes": 1, "KiB": 1 << 10, "MiB": 1 << 20}[unit]
+
+        before = {word: counted(word) for word in ("received", "sent")}
+        self.assertGreater(before["received"], 1000)
+        link.refuse()
+        self.soon(lambda: "connection: offline" in mounted.status(), what="that it is gone")
+        for word, number in before.items():
+            self.assertGreaterEqual(counted(word), number)
+        link.resume()
+        self.control("online", mounted.mountpoint)
+        self.control("flag", mounted.message("INBOX", 1), "+x")
+        self.control("sync", mounted.mountpoint)
+        for word, number in before.items():
+            self.assertGreater(counted(word), number)
+
     def test_ctl(self):
         """The file itself, from a shell."""
         mounted = self.up()

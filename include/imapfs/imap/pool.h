@@ -78,6 +78,9 @@ void pool_set_offline(Pool *pool, bool offline);
 /* Those that are logging out as well. */
 void pool_each_session(Pool *pool, void (*f)(Session *session, gpointer data), gpointer data);
 
+/* Bytes on the wire since pool_new(), by all sessions that there were. */
+void pool_counters(Pool *pool, guint64 *received_out, guint64 *sent_out);
+
 /* For tests: how sessions are made (with session_new otherwise), and what is due by clock_mono_us()
  * happening now. */
 typedef Session *(*PoolConnector)(const Account *account, const SessionEvents *events,

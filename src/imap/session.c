@@ -493,11 +493,6 @@ void session_counters(const Session *session, guint64 *received_out, guint64 *se
         stream_counters(session->stream, received_out, sent_out);
 }
 
-const Stream *session_stream(const Session *session)
-{
-    return session->stream;
-}
-
 bool session_utf8(const Session *session)
 {
     return session->utf8;

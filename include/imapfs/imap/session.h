@@ -133,7 +133,6 @@ void session_close(Session *session);
 
 SessionState session_state(const Session *session);
 const ServerInfo *session_server(const Session *session);
-const Stream *session_stream(const Session *session);
 /* Bytes on the wire, as stream_counters(); of one that has ended, all that there were. */
 void session_counters(const Session *session, guint64 *received_out, guint64 *sent_out);
 bool session_utf8(const Session *session);    /* UTF8=ACCEPT is enabled */

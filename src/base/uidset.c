@@ -79,9 +79,39 @@ void uidset_add_range(UidSet *set, guint32 lo, guint32 hi)
         g_array_remove_range(set->ranges, first + 1, end - first - 1);
 }
 
+/* Adds a range that begins no lower than the last one does. */
+static void append_range(GArray *ranges, const UidRange *range)
+{
+    UidRange *last = ranges->len ? &g_array_index(ranges, UidRange, ranges->len - 1) : NULL;
+    if (last && range->lo - 1 <= last->hi)
+        last->hi = MAX(last->hi, range->hi);
+    else
+        g_array_append_val(ranges, *range);
+}
+
+/* One merge over both, as adding range by range moves the tail each time. */
+static void merge(UidSet *set, const UidSet *other)
+{
+    GArray *all =
+        g_array_sized_new(FALSE, FALSE, sizeof(UidRange), set->ranges->len + other->ranges->len);
+    guint i = 0, j = 0;
+    while (i < set->ranges->len || j < other->ranges->len) {
+        bool own = j >= other->ranges->len ||
+                   (i < set->ranges->len && range_at(set, i)->lo <= range_at(other, j)->lo);
+        append_range(all, own ? range_at(set, i++) : range_at(other, j++));
+    }
+    g_array_free(set->ranges, TRUE);
+    set->ranges = all;
+}
+
 void uidset_add_set(UidSet *set, const UidSet *other)
 {
-    for (guint i = 0; i < other->ranges->len; i++)
+    guint n = set->ranges->len, more = other->ranges->len;
+    if (more > 1 && n > 0 && range_at(other, 0)->lo < range_at(set, n - 1)->lo) {
+        merge(set, other);
+        return;
+    }
+    for (guint i = 0; i < more; i++)
         uidset_add_range(set, range_at(other, i)->lo, range_at(other, i)->hi);
 }
 

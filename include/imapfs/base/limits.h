@@ -13,6 +13,7 @@
 #define LIMIT_UNTAGGED_FACTOR 10                  /* ... plus this times what it asked for */
 #define LIMIT_SET_RANGES (1u << 20)               /* ranges in one UID set */
 #define LIMIT_PARTS 10000                         /* MIME parts of a message */
+#define LIMIT_STRUCTURE (4u * 1024 * 1024)        /* a message's structure, as text */
 #define LIMIT_HEADER_BLOCK (10u * 1024 * 1024)    /* one header block */
 #define LIMIT_HEADERS_ALL (50u * 1024 * 1024)     /* all header blocks of a message */
 #define LIMIT_LOCAL_MESSAGE (128u * 1024 * 1024)  /* a message parsed in memory */

@@ -10,6 +10,9 @@
 typedef enum { LOG_LEVEL_ERROR, LOG_LEVEL_WARN, LOG_LEVEL_INFO, LOG_LEVEL_DEBUG } LogLevel;
 typedef enum { LOG_TO_STDERR, LOG_TO_SYSLOG, LOG_TO_RING_ONLY } LogTarget;
 
+/* Those that have something to say at debug level; log_init() takes "all" as well. */
+#define LOG_DEBUG_CATEGORIES "engine", "fuse", "imap", "net", "replay", "store", "sync"
+
 /* Categories that IMAPFS_DEBUG=imap,store,... (or "all") turns on at debug level. */
 void log_init(const char *debug_categories);
 void log_set_target(LogTarget target);

@@ -5,6 +5,7 @@
 #include <stdint.h>
 #include <string.h>
 #include <cmocka.h>
+#include <unistd.h>
 
 #include "imapfs/base/limits.h"
 #include "imapfs/base/uidset.h"
@@ -104,6 +105,54 @@ static void test_random_against_bitmap(void **state)
     }
 }
 
+static UidSet *random_set(GRand *rand, bool *model)
+{
+    UidSet *set = uidset_new();
+    for (gint n = g_rand_int_range(rand, 0, 12); n > 0; n--) {
+        guint32 lo = (guint32)g_rand_int_range(rand, 1, SPACE);
+        guint32 hi = lo + (guint32)g_rand_int_range(rand, 0, 4);
+        hi = MIN(hi, SPACE - 1);
+        uidset_add_range(set, lo, hi);
+        for (guint32 uid = lo; uid <= hi; uid++)
+            model[uid] = true;
+    }
+    return set;
+}
+
+static void test_add_set(void **state)
+{
+    g_autoptr(GRand) rand = g_rand_new_with_seed(8);
+    for (guint round = 0; round < 5000; round++) {
+        bool model[SPACE] = {false};
+        g_autoptr(UidSet) one = random_set(rand, model), other = random_set(rand, model);
+        uidset_add_set(one, other);
+        check_same(one, model);
+    }
+    g_autoptr(UidSet) low = uidset_new(), high = uidset_new();
+    uidset_add(low, 1);
+    uidset_add_range(high, 4294967290u, 4294967295u);
+    uidset_add(high, 2);
+    uidset_add_set(high, low);
+    uidset_add_set(low, high);
+    g_autofree char *text = print(low);
+    assert_string_equal(text, "1:2,4294967290:4294967295");
+}
+
+/* Two sets as large as a server can make them, each in the gaps of the other: it is over at once,
+ * not in minutes. */
+static void test_add_large_set(void **state)
+{
+    g_autoptr(UidSet) set = uidset_new(), other = uidset_new();
+    for (guint32 i = 0; i < LIMIT_SET_RANGES; i++) {
+        uidset_add(set, 4 * i + 1);
+        uidset_add(other, 4 * i + 3);
+    }
+    alarm(60);
+    uidset_add_set(set, other);
+    alarm(0);
+    assert_int_equal(uidset_count(set), 2 * LIMIT_SET_RANGES);
+}
+
 static void test_take(void **state)
 {
     g_autoptr(UidSet) set = uidset_new();
@@ -151,6 +200,8 @@ int main(void)
         cmocka_unit_test(test_parse),
         cmocka_unit_test(test_range_limit),
         cmocka_unit_test(test_random_against_bitmap),
+        cmocka_unit_test(test_add_set),
+        cmocka_unit_test(test_add_large_set),
         cmocka_unit_test(test_take),
         cmocka_unit_test(test_each),
     };

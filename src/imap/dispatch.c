@@ -74,33 +74,24 @@ static bool is_about_messages(ResponseKind kind)
 /* Data before the login is nobody's: it never reaches an event (RFC 9051 11.3). */
 static void dispatch_data(Session *session, Response *response)
 {
-    bool told = false;
     if (!session->login.authenticated)
         log_debug(LOG_IMAP, "%s: unasked %s before the login", session->label,
                   response_kind_name(response->kind));
-    else if (is_about_messages(response->kind)) {
+    else if (is_about_messages(response->kind))
         selected_on_data(session, response);
-        return;
-    } else if (queue_offer(session, response, NULL))
-        return;
-    else if (session->state == SESSION_READY && response->kind != RESP_UNKNOWN) {
+    else if (!queue_offer(session, response, NULL) && session->state == SESSION_READY &&
+             response->kind != RESP_UNKNOWN)
         session_tell_untagged(session, session->selected.mailbox, response);
-        told = true;
-    }
-    if (!told)
-        session_drop(session, response);
 }
 
 static void dispatch_untagged(Session *session, Response *response)
 {
     if (session->state == SESSION_LOGIN && !session->login.spoken && response->kind != RESP_BYE) {
         session_violation(session, "it answered before it was asked");
-        session_drop(session, response);
         return;
     }
     if (!queue_count_untagged(session)) {
         session_violation(session, "too many untagged responses");
-        session_drop(session, response);
         return;
     }
     switch (response->kind) {
@@ -128,7 +119,6 @@ void session_dispatch(Session *session, Response *response)
     if (session->state == SESSION_GREETING) {
         session_alert(session, response);
         login_on_greeting(session, response);
-        session_drop(session, response);
     } else if (response->tag) {
         session_alert(session, response);
         queue_on_tagged(session, response);
@@ -139,23 +129,10 @@ void session_dispatch(Session *session, Response *response)
     }
 }
 
-void session_drop(Session *session, Response *response)
-{
-    GPtrArray *bodies = response->fetch ? response->fetch->bodies : NULL;
-    for (guint i = 0; bodies && i < bodies->len; i++) {
-        FetchBody *body = bodies->pdata[i];
-        if (body->sink && session->sink.abandon)
-            session->sink.abandon(body->sink);
-        body->sink = NULL;
-    }
-}
-
 void session_tell_untagged(Session *session, const char *mailbox, Response *response)
 {
-    if (!session->events.on_untagged) {
-        session_drop(session, response);
+    if (!session->events.on_untagged)
         return;
-    }
     g_autofree char *name = g_strdup(mailbox);
     session->events.on_untagged(session, name, response, session->data);
 }

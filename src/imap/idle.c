@@ -24,8 +24,9 @@ static void note_end(Session *session, CommandResult result)
     bool refused = result == COMMAND_NO || result == COMMAND_BAD;
     if (refused && !ours)
         idle->refused = true;
-    if (result == COMMAND_OK && !ours && clock_mono_us() - idle->since_us < SHORT_US &&
-        ++idle->n_short >= MAX_SHORT)
+    if (clock_mono_us() - idle->since_us >= SHORT_US)
+        idle->n_short = 0;
+    else if (result == COMMAND_OK && !ours && ++idle->n_short >= MAX_SHORT)
         idle->refused = true;
     if (idle->refused)
         log_info(LOG_IMAP, "%s: IDLE does not work here; polling instead", session->label);
@@ -56,6 +57,7 @@ static void send_done(Session *session)
 {
     session->idle.state = IDLE_LEAVING;
     session->idle.leave = false;
+    session->idle.n_done++;
     session->idle.command->progress_us = clock_mono_us();
     outbox_add_line(session->queue.outbox, "DONE");
 }
@@ -71,7 +73,7 @@ bool idle_make_way(Session *session)
     }
     if (idle->state == IDLE_ON)
         send_done(session);
-    return idle->state == IDLE_OFF || !server_has_quirk(&session->server, QUIRK_NO_PIPELINE_IDLE);
+    return true;
 }
 
 bool idle_on_continue(Session *session)
@@ -86,6 +88,16 @@ bool idle_on_continue(Session *session)
     idle->renew_us = clock_mono_us() + LIMIT_IDLE_RENEW_S * G_USEC_PER_SEC;
     if (idle->leave)
         send_done(session);
+    return true;
+}
+
+/* It had ended by itself when the DONE came, which then was a command that nobody knows. */
+bool idle_on_unknown_tag(Session *session, const Response *response)
+{
+    if (!session->idle.n_done || response->kind == RESP_OK ||
+        g_ascii_strcasecmp(response->tag, "DONE") != 0)
+        return false;
+    session->idle.n_done--;
     return true;
 }
 
@@ -175,7 +187,9 @@ void session_check(Session *session)
         session->state == SESSION_CLOSING)
         return;
     session->check_us = clock_mono_us() + CHECK_US;
-    if (session->state == SESSION_READY && !session->idle.check) {
+    /* Of a login something is in flight, but for the time that the password is being asked for. */
+    bool nothing_due = session->state == SESSION_READY || session->login.password;
+    if (nothing_due && !session->idle.check) {
         session->idle.check = session_command(session, check_done, "NOOP");
         queue_submit_internal(session, session->idle.check);
     }

@@ -79,6 +79,11 @@ bool pool_reselect(Pool *pool, const char *mailbox)
 void pool_forget(Pool *pool, const char *mailbox)
 {
     Member *member = member_of(pool, mailbox);
+    for (guint i = 0; i < pool->members->len; i++) {
+        Member *coming = pool->members->pdata[i];
+        if (g_strcmp0(coming->watch, mailbox) == 0)
+            g_clear_pointer(&coming->watch, g_free);
+    }
     if (!member)
         return;
     member_leave(member);
@@ -129,6 +134,12 @@ void leases_serve(Pool *pool)
     pool->serving = false;
     if (pool->waiting[0].length + pool->waiting[1].length > 0 && pool_count_ready(pool) > 0)
         pool_grow(pool, NULL);
+}
+
+gint64 leases_wait_since(const Pool *pool)
+{
+    const PoolLease *lease = g_queue_peek_head((GQueue *)&pool->waiting[LANE_FOREGROUND]);
+    return lease && pool_count_ready(pool) > 0 ? lease->since_us : 0;
 }
 
 /* --- failing --- */
@@ -193,17 +204,30 @@ PoolLease *pool_lease(Pool *pool, const char *mailbox, CommandLane lane, PoolRea
                          .ready = ready,
                          .data = data,
                          .serial = ++pool->n_leases,
+                         .since_us = clock_mono_us(),
                          .in_call = true};
     g_ptr_array_add(pool->leases, lease);
     g_queue_push_tail(&pool->waiting[lane], lease);
     leases_serve(pool);
     if (!lease->released && g_queue_find(&pool->waiting[lane], lease))
         wake_offline(lease);
+    pool_arm(pool);
     lease->in_call = false;
     if (!lease->released)
         return lease;
     lease_free(lease);
     return NULL;
+}
+
+void pool_hurry(PoolLease *lease)
+{
+    Pool *pool = lease->pool;
+    if (!pool || lease->lane == LANE_FOREGROUND)
+        return;
+    if (g_queue_remove(&pool->waiting[lease->lane], lease))
+        g_queue_push_tail(&pool->waiting[LANE_FOREGROUND], lease);
+    lease->lane = LANE_FOREGROUND;
+    pool_arm(pool); /* others may be asked for what they hold */
 }
 
 static void let_go(PoolLease *lease)

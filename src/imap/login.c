@@ -98,7 +98,6 @@ static void forget_clear_phase(Session *session)
 {
     reader_free(session->reader);
     session->reader = reader_new();
-    session_gate_sink(session);
     server_info_clear(&session->server);
     server_info_note_quirks(&session->server, QUIRK_FROM_HOST, session->account->target.host);
     session->login.have_capabilities = false;

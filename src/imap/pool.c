@@ -14,6 +14,8 @@
 #define SLEPT_US (2 * G_USEC_PER_SEC)
 #define FRESH_FAILURE_US (5 * G_USEC_PER_SEC)
 #define AFTER_RESUME_US (60 * G_USEC_PER_SEC)
+#define GIVE_WAY_US (2 * G_USEC_PER_SEC) /* so long who waits lets others have what they hold */
+#define WANTED_AGAIN_US (1 * G_USEC_PER_SEC)
 
 static const SessionEvents session_events;
 
@@ -94,11 +96,38 @@ bool pool_waits_for_kick(const Pool *pool)
 
 /* --- the timer --- */
 
-static void arm(Pool *pool)
+/* When to tell that a session is wanted; 0: nobody waits, or nobody would hear it. */
+static gint64 wanted_at(const Pool *pool)
 {
-    gint64 at = pool->tick_us;
+    gint64 since = pool->events.on_wanted ? leases_wait_since(pool) : 0;
+    return since ? MAX(since + GIVE_WAY_US, pool->wanted_us + WANTED_AGAIN_US) : 0;
+}
+
+/* To the one that it was not told of for the longest time. */
+static void tell_wanted(Pool *pool)
+{
+    Member *best = NULL;
+    for (guint i = 0; i < pool->members->len; i++) {
+        Member *member = pool->members->pdata[i];
+        if (member->ready && member->n_held > 0 && member->mailbox &&
+            (!best || member->wanted_us < best->wanted_us))
+            best = member;
+    }
+    pool->wanted_us = clock_mono_us();
+    if (!best)
+        return;
+    best->wanted_us = pool->wanted_us;
+    g_autofree char *mailbox = g_strdup(best->mailbox);
+    pool->events.on_wanted(pool, mailbox, pool->data);
+}
+
+void pool_arm(Pool *pool)
+{
+    gint64 at = pool->tick_us, wanted = wanted_at(pool);
     if (pool->attempt_us && pool->attempt_us < at)
         at = pool->attempt_us;
+    if (wanted && wanted < at)
+        at = wanted;
     g_source_set_ready_time(pool->timer, g_get_monotonic_time() + MAX(0, at - clock_mono_us()));
 }
 
@@ -120,7 +149,10 @@ void pool_tick(Pool *pool)
     }
     if (pool->attempt_us && now >= pool->attempt_us)
         pool_attempt(pool);
-    arm(pool);
+    gint64 wanted = wanted_at(pool);
+    if (wanted && now >= wanted)
+        tell_wanted(pool);
+    pool_arm(pool);
 }
 
 static gboolean timer_dispatch(GSource *source, GSourceFunc callback, gpointer data)
@@ -153,7 +185,7 @@ static void schedule(Pool *pool)
     bool resumed = pool->resumed_us && clock_mono_us() - pool->resumed_us < AFTER_RESUME_US;
     pool->attempt_us = clock_mono_us() + (resumed ? 0 : backoff_us(pool->level++));
     pool->resumed_us = 0;
-    arm(pool);
+    pool_arm(pool);
 }
 
 /* --- members --- */
@@ -348,8 +380,6 @@ static void on_untagged(Session *session, const char *mailbox, Response *respons
     Pool *pool = member->pool;
     if (pool->events.on_untagged)
         pool->events.on_untagged(pool, session, mailbox, response, pool->data);
-    else
-        session_drop(session, response);
 }
 
 static void lost(Member *member, const GError *error)
@@ -447,7 +477,7 @@ void pool_start(Pool *pool)
     pool->started = true;
     pool->tick_us = clock_mono_us() + TICK_US;
     pool_attempt(pool);
-    arm(pool);
+    pool_arm(pool);
 }
 
 void pool_resumed(Pool *pool)
@@ -485,13 +515,24 @@ bool pool_reach(Pool *pool, bool insist)
     return true;
 }
 
+static Member *first_open(const Pool *pool)
+{
+    for (guint i = 0; i < pool->members->len; i++) {
+        Member *member = pool->members->pdata[i];
+        if (!member->ended && !member->closing)
+            return member;
+    }
+    return NULL;
+}
+
+/* Who is told may give back one that ended, which changes what stands where. */
 static void stop(Pool *pool)
 {
+    Member *member;
     g_autoptr(GError) error = G_ERRORF(OFFLINE, "offline, as wished");
     pool->attempt_us = 0;
     set_state(pool, POOL_STOPPED, error);
-    for (guint i = 0; i < pool->members->len; i++) {
-        Member *member = pool->members->pdata[i];
+    while ((member = first_open(pool))) {
         member->ready = false;
         member->closing = true;
         tell_stopped(member);

@@ -22,6 +22,7 @@ typedef struct {
     guint n_leases; /* of any kind */
     guint n_held;   /* of those, for its mailbox: it is not switched away */
     gint64 ready_us, used_us;
+    gint64 wanted_us; /* when on_wanted was last told of it */
 } Member;
 
 struct PoolLease {
@@ -32,6 +33,7 @@ struct PoolLease {
     gpointer data;
     Member *member; /* granted */
     guint64 serial;
+    gint64 since_us;
     bool in_call;  /* pool_lease has not returned */
     bool released; /* inside it */
 };
@@ -58,6 +60,7 @@ struct Pool {
     gint64 resumed_us;      /* the last resume from suspend; 0: none */
     gint64 asleep_us;       /* boot clock minus mono clock */
     gint64 tick_us;         /* when to compare them next */
+    gint64 wanted_us;       /* when on_wanted was last told */
     guint64 received, sent; /* bytes, by sessions that have ended */
     bool started, freeing;
     GSource *timer;
@@ -71,6 +74,7 @@ bool pool_waits_for_kick(const Pool *pool); /* too many refused logins */
 /* One more connection, if there may be one; watch: see Member. */
 void pool_grow(Pool *pool, const char *watch);
 void pool_attempt(Pool *pool);
+void pool_arm(Pool *pool);         /* the timer, for what is due next */
 void member_leave(Member *member); /* its mailbox: it has none then */
 void member_switch(Member *member, const char *mailbox);
 void member_select(Member *member); /* its mailbox, as select_params says now */
@@ -81,5 +85,7 @@ void member_unref(Member *member);
 
 /* Gives sessions to leases that wait, as far as it goes. */
 void leases_serve(Pool *pool);
+/* Since when somebody waits for a session that others hold; 0: nobody does. */
+gint64 leases_wait_since(const Pool *pool);
 void leases_fail_waiting(Pool *pool, const GError *error);
 void leases_orphan(Pool *pool);

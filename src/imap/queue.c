@@ -213,7 +213,6 @@ bool queue_is_quiet(const Session *session)
 
 /* --- the policy --- */
 
-#define SHALLOW_PIPELINE 2u
 #define KEPT_FREE 2u        /* places for what somebody waits for, ... */
 #define BACKGROUND_LARGE 2u /* ... and all but so many while much is to come for nobody yet */
 #define BACKGROUND_BYTES (768u * 1024)
@@ -232,7 +231,7 @@ static guint count_lane(const Session *session, CommandLane lane)
 /* What a foreground command may have to wait for. Some servers (Dovecot) work on a few commands at
  * a time and end them together: with no more than these in flight the link is idle for a round trip
  * after each such group. */
-static bool background_has_room(const Session *session, guint depth)
+static bool background_has_room(const Session *session)
 {
     guint n = 0;
     guint64 weight = 0;
@@ -243,8 +242,7 @@ static bool background_has_room(const Session *session, guint depth)
         n++;
         weight += command->weight;
     }
-    guint most = weight < BACKGROUND_BYTES ? depth - MIN(depth - 1, KEPT_FREE) : BACKGROUND_LARGE;
-    return n < MIN(most, depth - 1);
+    return n < (weight < BACKGROUND_BYTES ? LIMIT_PIPELINE - KEPT_FREE : BACKGROUND_LARGE);
 }
 
 static bool is_alone_in_flight(const Session *session)
@@ -278,13 +276,10 @@ gint64 queue_throttled_until(const Session *session)
 
 static bool lane_has_room(const Session *session, CommandLane lane)
 {
-    guint depth = server_has_quirk(&session->server, QUIRK_SHALLOW_PIPELINE) ? SHALLOW_PIPELINE
-                                                                             : LIMIT_PIPELINE;
-    if (session_in_flight(session) >= depth)
+    if (session_in_flight(session) >= LIMIT_PIPELINE)
         return false;
-    return lane == LANE_FOREGROUND ||
-           (!is_throttled(session) && background_has_room(session, depth) &&
-            count_lane(session, LANE_FOREGROUND) <= FOREGROUND_FEW);
+    return lane == LANE_FOREGROUND || (!is_throttled(session) && background_has_room(session) &&
+                                       count_lane(session, LANE_FOREGROUND) <= FOREGROUND_FEW);
 }
 
 static bool may_follow(const Session *session, const Command *command)
@@ -405,7 +400,7 @@ static void queue_start(Session *session, Command *command)
         g_autofree char *text = command_text_describe(command->text);
         log_debug(LOG_IMAP, "%s: %s %s", session->label, command->tag, text);
     }
-    queue->n_stray = 0;
+    queue->n_stray = queue->stray_exists = 0;
     command->begin_offset = outbox_added(queue->outbox);
     g_queue_push_tail(&queue->in_flight, command);
     send_pieces(session, command);
@@ -444,6 +439,8 @@ static bool answer_is_due(const Session *session, const Command *command, Respon
 void queue_on_tagged(Session *session, const Response *response)
 {
     Command *command = find_tag(&session->queue, response->tag);
+    if (!command && idle_on_unknown_tag(session, response))
+        return;
     if (!command) {
         session_violation(session, "an answer to a command that was not sent");
         return;
@@ -477,9 +474,11 @@ bool queue_count_untagged(Session *session)
 {
     Command *command = g_queue_peek_head(&session->queue.in_flight);
     guint64 *count = command ? &command->n_untagged : &session->queue.n_stray;
-    guint64 expected = command ? command->expected : 0;
-    /* Whatever is asked, news of every message of the mailbox may come with the answer. */
-    expected += MIN(selected_exists(session), 10000000);
+    guint64 *exists = command ? &command->most_exists : &session->queue.stray_exists;
+    /* Whatever is asked, news of every message of the mailbox may come with the answer: that it is
+     * gone, too. */
+    *exists = MAX(*exists, MIN(selected_exists(session), 10000000));
+    guint64 expected = *exists + (command ? command->expected : 0);
     return ++*count <= LIMIT_UNTAGGED_BASE + LIMIT_UNTAGGED_FACTOR * expected;
 }
 

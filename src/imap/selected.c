@@ -74,19 +74,6 @@ static bool is_past_boundary(const Session *session)
     return !session->selected.mailbox || !session->qresync;
 }
 
-bool selected_takes_bodies(const Session *session)
-{
-    const Command *select = select_in_flight(session);
-    if (session->state != SESSION_READY || !session->selected.mailbox)
-        return false;
-    for (GList *l = session->queue.in_flight.head; l && l->data != select; l = l->next) {
-        const Command *command = l->data;
-        if (command->on_untagged && (command->wants & (1ull << RESP_FETCH)))
-            return true;
-    }
-    return false;
-}
-
 void selected_clear(Session *session)
 {
     g_clear_pointer(&session->selected.mailbox, g_free);
@@ -96,6 +83,11 @@ void selected_clear(Session *session)
 const char *session_mailbox(const Session *session)
 {
     return session->selected.intent;
+}
+
+bool session_is_switching(const Session *session)
+{
+    return session->selected.n_answered != session->selected.n_asked;
 }
 
 /* --- untagged data --- */
@@ -124,18 +116,14 @@ static bool belongs_to_select(const SelectJob *job, const Response *response)
 
 static void on_select_data(Session *session, SelectJob *job, Response *response)
 {
-    if (!belongs_to_select(job, response)) {
-        session_drop(session, response);
+    if (!belongs_to_select(job, response))
         return;
-    }
     guint64 exists = job->result.exists;
     track_exists(session, &exists, response);
     job->result.exists = (guint32)exists;
     job->saw_exists |= response->kind == RESP_EXISTS;
     if (is_past_boundary(session))
         session_tell_untagged(session, job->mailbox, response);
-    else
-        session_drop(session, response);
 }
 
 void selected_on_data(Session *session, Response *response)
@@ -145,18 +133,15 @@ void selected_on_data(Session *session, Response *response)
         on_select_data(session, job, response);
         return;
     }
-    if (!session->selected.mailbox) {
-        session_drop(session, response);
+    /* What a SELECT brings of the past is not the old mailbox's, even where [CLOSED] is left out.
+     */
+    if (!session->selected.mailbox || (job && response->earlier))
         return;
-    }
     /* Behind LOGOUT, too: a command that is answered with OK must have had all of its answer. */
     track_exists(session, &session->selected.exists, response);
-    if (queue_offer(session, response, select_in_flight(session)))
-        return;
-    if (session->state == SESSION_READY)
+    if (!queue_offer(session, response, select_in_flight(session)) &&
+        session->state == SESSION_READY)
         session_tell_untagged(session, session->selected.mailbox, response);
-    else
-        session_drop(session, response);
 }
 
 /* "MAILBOXID (F2212ea87-6097)" (RFC 8474 4.1): 1 to 255 of letters, digits, "_" and "-". */
@@ -298,6 +283,7 @@ static void select_done(Command *command, CommandResult result, const Response *
                         gpointer data)
 {
     g_autoptr(SelectJob) job = data;
+    job->session->selected.n_answered++;
     if (result == COMMAND_OK && !job->saw_exists) { /* it would seem that all messages are gone */
         session_violation(job->session, "SELECT brought no EXISTS");
         select_failed(job->session, job, COMMAND_LOST, NULL);
@@ -350,6 +336,7 @@ static void unselect_done(Command *command, CommandResult result, const Response
                           gpointer data)
 {
     Session *session = data;
+    session->selected.n_answered++;
     if (result == COMMAND_LOST)
         return;
     g_clear_pointer(&session->selected.mailbox, g_free);

@@ -103,7 +103,7 @@ static void session_wind_up(Session *session)
     login_clear(session);
     session_counters(session, &session->received, &session->sent);
     g_clear_pointer(&session->stream, stream_free);
-    g_clear_pointer(&session->reader, reader_free); /* abandons sinks while their owner is there */
+    g_clear_pointer(&session->reader, reader_free);
     queue_lose_all(session);
     if (!session->told_ready) {
         session->told_ready = true;
@@ -317,22 +317,6 @@ static GSourceFuncs wake_funcs = {.dispatch = wake_dispatch};
 
 /* --- beginning --- */
 
-static gpointer sink_begin(gpointer data, guint32 uid, const char *section, bool binary,
-                           guint64 origin, guint64 length)
-{
-    Session *session = data;
-    if (!session->sink.begin || !selected_takes_bodies(session))
-        return NULL;
-    return session->sink.begin(session->sink_data, uid, section, binary, origin, length);
-}
-
-/* The reader's view of the sink; again for each new reader. */
-void session_gate_sink(Session *session)
-{
-    if (session->sink.begin && session->reader)
-        reader_set_sink(session->reader, &session->gated, session);
-}
-
 static void on_stream_notify(gpointer data)
 {
     session_pump(data);
@@ -516,15 +500,6 @@ gsize session_line_limit(const Session *session)
 void session_set_password_retry(Session *session, bool retry)
 {
     session->login.retry = retry;
-}
-
-void session_set_sink(Session *session, const ReaderSinkOps *ops, gpointer data)
-{
-    static const ReaderSinkOps none;
-    session->sink = ops ? *ops : none;
-    session->sink_data = data;
-    session->gated = (ReaderSinkOps){sink_begin, session->sink.write, session->sink.abandon};
-    session_gate_sink(session);
 }
 
 char *session_describe(const Session *session)

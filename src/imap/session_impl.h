@@ -9,6 +9,7 @@
 #include "imapfs/base/limits.h"
 #include "imapfs/base/log.h"
 #include "imapfs/imap/session.h"
+#include "imapfs/wire/reader.h"
 #include "outbox.h"
 #include "password.h"
 
@@ -29,9 +30,10 @@ typedef struct {
     GQueue in_flight; /* of Command, in the order sent */
     Outbox *outbox;
     guint n_tags;
-    Command *literal;    /* in flight, waits for "+": nothing else may be written */
-    guint64 n_stray;     /* untagged responses while nothing was in flight */
-    gint64 throttled_us; /* the background waits until then */
+    Command *literal;     /* in flight, waits for "+": nothing else may be written */
+    guint64 n_stray;      /* untagged responses while nothing was in flight, ... */
+    guint64 stray_exists; /* ... and the most messages that there were meanwhile */
+    gint64 throttled_us;  /* the background waits until then */
 } Queue;
 
 void queue_init(Queue *queue);
@@ -87,6 +89,7 @@ typedef struct {
     guint64 exists;
     char *intent;  /* what commands submitted now would meet; NULL */
     guint n_asked; /* session_select() and session_unselect() so far: whose intent it is */
+    guint n_answered;
 } Selected;
 
 /* What untagged data about messages means now: drops it, offers it to commands, or tells it. */
@@ -95,8 +98,6 @@ void selected_on_data(Session *session, Response *response);
 bool selected_on_status(Session *session, const Response *response);
 /* A SELECT is in flight. */
 bool selected_is_selecting(const Session *session);
-/* BODY[...] literals that come now are what a command asked for. */
-bool selected_takes_bodies(const Session *session);
 guint64 selected_exists(const Session *session);
 void selected_clear(Session *session);
 
@@ -112,7 +113,8 @@ typedef struct {
     bool leave;       /* DONE as soon as the "+" is there */
     bool again;       /* enter anew at once */
     bool refused;     /* this server does not mean it: NOOP instead */
-    guint n_short;    /* how often the server ended it right away */
+    guint n_done;     /* DONEs said that were not answered as if they were commands */
+    guint n_short;    /* how often in a row the server ended it right away */
     gint64 quiet_us;  /* since when there is nothing to do; 0: there is */
     gint64 since_us, renew_us;
     Command *check; /* NOOP of session_check, until it is answered */
@@ -122,6 +124,8 @@ void idle_init(Idle *idle);
 /* Makes room for another command: sends DONE. True when commands may be written now. */
 bool idle_make_way(Session *session);
 bool idle_on_continue(Session *session);
+/* An answer to the DONE itself; false: it is none. */
+bool idle_on_unknown_tag(Session *session, const Response *response);
 /* Enters, renews, or asks, when it is time. */
 void idle_run(Session *session);
 gint64 idle_deadline(const Session *session);
@@ -131,8 +135,6 @@ gint64 idle_deadline(const Session *session);
 void session_dispatch(Session *session, Response *response);
 /* What the server said, fit for a log or an error; before TLS nothing of it. Caller frees. */
 char *session_text(const Session *session, const Response *response);
-/* Frees nothing, but lets go of the sinks of a response that nobody takes. */
-void session_drop(Session *session, Response *response);
 void session_tell_untagged(Session *session, const char *mailbox, Response *response);
 
 /* --- session.c --- */
@@ -150,8 +152,6 @@ struct Session {
     guint64 received, sent; /* on the wire, when the stream is gone */
     Reader *reader;
     guint8 *buffer;
-    ReaderSinkOps sink, gated; /* the owner's; and what the reader is given, which asks first */
-    gpointer sink_data;
 
     bool ending;       /* session_fail was called */
     GError *end_error; /* why; NULL: as wished */
@@ -180,7 +180,6 @@ void session_violation(Session *session, const char *what);
 void session_wake(Session *session);
 /* Puts another stream under the session: takes it. */
 void session_use_stream(Session *session, Stream *stream);
-void session_gate_sink(Session *session);
 void session_ready(Session *session);
 gint64 session_timeout_us(const Session *session);
 Command *session_command(Session *session, CommandDone done, const char *format, ...)

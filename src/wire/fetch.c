@@ -162,10 +162,7 @@ static bool read_gmail_id(Lexer *lex, FetchData *fetch, const FetchName *name)
 
 static void set_body_bytes(FetchBody *body, const LexString *value)
 {
-    if (value->sunk != NULL) {
-        body->sink = g_steal_pointer(&value->sunk->sink);
-        body->length = value->sunk->length;
-    } else if (value->escaped) {
+    if (value->escaped) {
         char *text = lex_string_dup(value);
         body->length = strlen(text);
         body->bytes = g_bytes_new_take(text, body->length);

@@ -87,66 +87,17 @@ bool fetch_name_read(Lexer *lex, FetchName *name)
     return true;
 }
 
-bool fetch_name_is_body(const FetchName *name, bool *binary_out)
-{
-    *binary_out = lex_is(name->at, name->length, "BINARY");
-    return name->section != NULL && (*binary_out || lex_is(name->at, name->length, "BODY"));
-}
-
-static bool open_list(FetchScan *scan, Lexer *lex)
-{
-    const char *at;
-    gsize length;
-    guint64 number;
-    lexer_take(lex, '*');
-    lexer_skip_spaces(lex);
-    if (!lexer_atom(lex, "", &at, &length) || !lex_parse_number(at, length, G_MAXUINT32, &number))
-        return false;
-    lexer_skip_spaces(lex);
-    if (!lexer_atom(lex, "", &at, &length) || !lex_is(at, length, "FETCH"))
-        return false;
-    if (!lexer_expect(lex, '('))
-        return false;
-    scan->resume = lex->at - lex->start;
-    return true;
-}
-
-static bool pass_value(FetchScan *scan, Lexer *lex, const FetchName *name)
-{
-    LexNumber number;
-    if (!lex_is(name->at, name->length, "UID"))
-        return lexer_skip_value(lex);
-    if (!lexer_number(lex, &number))
-        return false;
-    if (number.known && number.value <= G_MAXUINT32)
-        scan->uid = (guint32)number.value;
-    return true;
-}
-
-bool fetch_scan_literal(FetchScan *scan, const char *text, gsize length, GArray *sunk,
-                        FetchName *name)
+bool fetch_is_begun(const char *text, gsize length)
 {
     Lexer lex;
+    const char *at;
+    gsize word;
+    guint64 number;
     lexer_init(&lex, text, length);
-    lex.sunk = sunk;
-    if (scan->resume == 0 && !open_list(scan, &lex))
+    lexer_take(&lex, '*');
+    lexer_skip_spaces(&lex);
+    if (!lexer_atom(&lex, "", &at, &word) || !lex_parse_number(at, word, G_MAXUINT32, &number))
         return false;
-    lex.at = lex.start + scan->resume;
-    for (;;) {
-        bool binary, found = false;
-        bool named = fetch_name_read(&lex, name);
-        lexer_skip_spaces(&lex);
-        if (named && lexer_at_end(&lex))
-            found = fetch_name_is_body(name, &binary);
-        else if (named && pass_value(scan, &lex, name))
-            scan->resume = lex.at - lex.start;
-        else
-            named = false;
-        if (found)
-            return true;
-        bool stop = !named || lexer_at_end(&lex);
-        fetch_name_clear(name);
-        if (stop)
-            return false;
-    }
+    lexer_skip_spaces(&lex);
+    return lexer_atom(&lex, "", &at, &word) && lex_is(at, word, "FETCH") && lexer_expect(&lex, '(');
 }

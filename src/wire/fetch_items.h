@@ -1,5 +1,5 @@
-/* fetch_items.h - the name of a FETCH item with its section, for the parser and for the reader
- * that must know which item a literal belongs to before the response is whole.
+/* fetch_items.h - the name of a FETCH item with its section, for the parser; and how a FETCH
+ * begins, for the reader, which must know before the response is whole.
  *
  * Layer wire, private. */
 #pragma once
@@ -15,16 +15,6 @@ typedef struct {
 
 bool fetch_name_read(Lexer *lex, FetchName *name);
 void fetch_name_clear(FetchName *name);
-/* BODY[...] or BINARY[...], whose value is bytes. */
-bool fetch_name_is_body(const FetchName *name, bool *binary_out);
 
-/* What the reader knows of the FETCH response whose beginning it has. */
-typedef struct {
-    gsize resume; /* offset of the first item not yet passed; 0 before the list was opened */
-    guint32 uid;
-} FetchScan;
-
-/* text ends where a literal's header begins. Whether that literal is the value of a body item of
- * the FETCH list itself; then *name is that item (clear it). */
-bool fetch_scan_literal(FetchScan *scan, const char *text, gsize length, GArray *sunk,
-                        FetchName *name);
+/* Whether text is the beginning of a FETCH response, with its list opened. */
+bool fetch_is_begun(const char *text, gsize length);

@@ -11,7 +11,7 @@
 
 void lexer_init(Lexer *lex, const char *text, gsize length)
 {
-    *lex = (Lexer){.start = text, .at = text, .end = text + length};
+    *lex = (Lexer){.at = text, .end = text + length};
 }
 
 bool lexer_fail(Lexer *lex, const char *problem)
@@ -142,27 +142,8 @@ static bool quoted(Lexer *lex, LexString *out)
     return true;
 }
 
-static SunkLiteral *find_sunk(const Lexer *lex, gsize offset)
-{
-    if (lex->sunk == NULL)
-        return NULL;
-    guint lo = 0, hi = lex->sunk->len;
-    while (lo < hi) {
-        guint mid = lo + (hi - lo) / 2;
-        SunkLiteral *sunk = &g_array_index(lex->sunk, SunkLiteral, mid);
-        if (sunk->offset == offset)
-            return sunk;
-        if (sunk->offset < offset)
-            lo = mid + 1;
-        else
-            hi = mid;
-    }
-    return NULL;
-}
-
 static bool literal(Lexer *lex, LexString *out)
 {
-    gsize offset = lex->at - lex->start;
     const char *newline = memchr(lex->at, '\n', MIN(lex->end - lex->at, 64));
     guint64 size = 0;
     gsize begin = 0;
@@ -171,11 +152,6 @@ static bool literal(Lexer *lex, LexString *out)
         begin != 0)
         return lexer_fail(lex, "a malformed literal");
     lex->at = newline + 1;
-    SunkLiteral *sunk = find_sunk(lex, offset);
-    if (sunk != NULL) {
-        *out = (LexString){.at = lex->at, .sunk = sunk};
-        return true;
-    }
     if (size > (guint64)(lex->end - lex->at))
         return lexer_fail(lex, "a literal is longer than the response");
     *out = (LexString){.at = lex->at, .length = size};

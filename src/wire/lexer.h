@@ -7,16 +7,8 @@
 #include <glib.h>
 #include <stdbool.h>
 
-/* A literal whose bytes went to a sink: `{n}` stands in the frame at offset, the bytes do not. */
 typedef struct {
-    gsize offset;
-    guint64 length;
-    gpointer sink; /* NULL once taken */
-} SunkLiteral;
-
-typedef struct {
-    const char *start, *at, *end;
-    GArray *sunk; /* of SunkLiteral, ascending offsets; NULL when there are none */
+    const char *at, *end;
     const char *problem;
 } Lexer;
 
@@ -24,10 +16,9 @@ typedef struct {
 typedef struct {
     const char *at;
     gsize length;
-    bool escaped;      /* holds backslashes that quote */
-    bool nil;          /* the atom NIL */
-    bool atom;         /* neither quoted nor literal */
-    SunkLiteral *sunk; /* the bytes are elsewhere; at, length are empty */
+    bool escaped; /* holds backslashes that quote */
+    bool nil;     /* the atom NIL */
+    bool atom;    /* neither quoted nor literal */
 } LexString;
 
 /* What a number turned out to be. */

@@ -111,8 +111,6 @@ bool list_read(Lexer *lex, Response *response)
         trim_end(&name);
         lex->at = lex->end;
     }
-    if (name.sunk != NULL)
-        return false;
     item->name = name_dup(&name, &item->name_length);
     return true;
 }
@@ -198,8 +196,6 @@ static bool status_name_read(Lexer *lex, StatusItem *item)
         trim_end(&name);
         lex->at = list;
     }
-    if (name.sunk != NULL)
-        return false;
     item->name = name_dup(&name, &item->name_length);
     return true;
 }

@@ -3,7 +3,8 @@
  * The rule: this file knows line ends and literal headers and nothing else of the grammar. A whole
  * response stands in one piece in `frame` before anything parses it, so how the bytes were split
  * cannot matter. A line that ends in {n}, {n+} or ~{n} goes on behind n bytes, but for lines of
- * text for people, which may end in anything. */
+ * text for people, which may end in anything. A FETCH over a limit is cut there, and broken: how
+ * long it is can be a sender's doing, who must not be able to end the connection. */
 #include "imapfs/wire/reader.h"
 #include <string.h>
 #include "fetch_items.h"
@@ -15,29 +16,27 @@
 #define LITERAL_PREAUTH (64u * 1024)
 #define KEEP_BUFFER (64u * 1024) /* larger buffers are given back after the response */
 #define HEAD_BYTES 12            /* enough to know "* VANISHED" by */
-#define SINK_MISSES_MAX 16       /* literals that look like a body's and are not; keeps it linear */
+#define TAIL_BYTES 64            /* of a line: more than the header of a literal at its end */
 
-typedef enum { IN_LINE, IN_LITERAL, IN_SINK, IN_NUMBERS, IS_BAD } ReaderState;
+typedef enum { IN_LINE, IN_LITERAL, IN_PASSED, IN_NUMBERS, IS_BAD } ReaderState;
 
 struct Reader {
     ReaderState state;
     bool authenticated;
-    const ReaderSinkOps *ops;
-    gpointer ops_data;
     const char *bad; /* why */
 
     GByteArray *in; /* fed; the first `used` bytes are done with */
     gsize used;
 
-    GByteArray *frame;    /* the response so far, sunk literals left out */
-    gsize fragment;       /* offset of the line it is in: behind the last literal */
-    gsize line_bytes;     /* of the response, outside literals */
-    bool head_known;      /* numbers or not has been decided */
-    bool text_line;       /* "{5}" at its end means nothing */
-    guint64 literal_left; /* IN_LITERAL, IN_SINK */
-    GArray *sunk;         /* of SunkLiteral, of this response */
-    FetchScan scan;
-    guint sink_misses;
+    GByteArray *frame;     /* the response so far */
+    gsize fragment;        /* offset of the line it is in: behind the last literal */
+    gsize line_bytes;      /* of the response, outside literals */
+    bool head_known;       /* numbers or not has been decided */
+    bool text_line;        /* "{5}" at its end means nothing */
+    guint64 literal_left;  /* IN_LITERAL, IN_PASSED */
+    bool cut;              /* what comes is not kept; only where it ends is looked for */
+    char tail[TAIL_BYTES]; /* when cut: the end of the line it is in */
+    gsize tail_length;
     NumberStream *numbers;
 };
 
@@ -46,18 +45,7 @@ Reader *reader_new(void)
     Reader *reader = g_new0(Reader, 1);
     reader->in = g_byte_array_new();
     reader->frame = g_byte_array_new();
-    reader->sunk = g_array_new(FALSE, FALSE, sizeof(SunkLiteral));
     return reader;
-}
-
-static void abandon_sinks(Reader *reader)
-{
-    for (guint i = 0; i < reader->sunk->len; i++) {
-        gpointer sink = g_array_index(reader->sunk, SunkLiteral, i).sink;
-        if (sink != NULL)
-            reader->ops->abandon(sink);
-    }
-    g_array_set_size(reader->sunk, 0);
 }
 
 static void empty_buffer(GByteArray **buffer)
@@ -73,15 +61,14 @@ static void empty_buffer(GByteArray **buffer)
 /* Ready for the next response. */
 static void begin_response(Reader *reader)
 {
-    abandon_sinks(reader);
     empty_buffer(&reader->frame);
     g_clear_pointer(&reader->numbers, number_stream_free);
     reader->state = IN_LINE;
     reader->fragment = reader->line_bytes = 0;
     reader->head_known = reader->text_line = false;
     reader->literal_left = 0;
-    reader->scan = (FetchScan){0};
-    reader->sink_misses = 0;
+    reader->cut = false;
+    reader->tail_length = 0;
 }
 
 void reader_free(Reader *reader)
@@ -91,19 +78,12 @@ void reader_free(Reader *reader)
     begin_response(reader);
     g_byte_array_unref(reader->in);
     g_byte_array_unref(reader->frame);
-    g_array_unref(reader->sunk);
     g_free(reader);
 }
 
 void reader_set_authenticated(Reader *reader)
 {
     reader->authenticated = true;
-}
-
-void reader_set_sink(Reader *reader, const ReaderSinkOps *ops, gpointer data)
-{
-    reader->ops = ops;
-    reader->ops_data = data;
 }
 
 void reader_feed(Reader *reader, const void *bytes, gsize length)
@@ -145,6 +125,8 @@ static gsize line_limit(const Reader *reader)
 {
     if (!reader->authenticated)
         return LIMIT_LINE_PREAUTH;
+    if (reader->cut)
+        return LIMIT_LITERAL;
     return reader->state == IN_NUMBERS ? LIMIT_RESPONSE_MEMORY : LIMIT_LINE;
 }
 
@@ -181,34 +163,38 @@ static ReadStatus finish_frame(Reader *reader, Response **response_out)
     gsize length = reader->frame->len;
     length -= length > 0 && frame[length - 1] == '\n';
     length -= length > 0 && frame[length - 1] == '\r';
-    Response *response = response_parse(frame, length, reader->sunk);
+    Response *response = response_parse(frame, length);
+    if (reader->cut && response->fetch != NULL) {
+        response->fetch->broken = true;
+        g_free(response->fetch->problem);
+        response->fetch->problem = g_strdup("it is too long");
+    }
     return hand_over(reader, response, response_out);
 }
 
-/* Whether the literal whose header stands at `offset` is a body's, and its sink wants it. */
-static bool begin_sink(Reader *reader, gsize offset, guint64 size)
+/* Keeps the end of the line, of which these bytes come next. */
+static void note_tail(Reader *reader, const char *bytes, gsize length)
 {
-    const char *frame = (const char *)reader->frame->data;
-    gsize end = offset;
-    FetchName name;
-    bool binary;
-    while (end > 0 && frame[end - 1] == ' ')
-        end--;
-    if (reader->ops == NULL || reader->sink_misses >= SINK_MISSES_MAX || end == 0 ||
-        (frame[end - 1] != ']' && frame[end - 1] != '>'))
+    gsize kept = MIN(reader->tail_length, TAIL_BYTES - MIN(length, TAIL_BYTES));
+    memmove(reader->tail, reader->tail + reader->tail_length - kept, kept);
+    reader->tail_length = kept + MIN(length, TAIL_BYTES);
+    memcpy(reader->tail + kept, bytes + length - (reader->tail_length - kept),
+           reader->tail_length - kept);
+}
+
+/* Keeps what there is of a FETCH, but for the word it is in, which may be half a UID. What is put
+ * in its place makes no sense as anything, so that no bytes of a sender can stand at the end as if
+ * the server had said them. False: it is no FETCH. */
+static bool cut_fetch(Reader *reader)
+{
+    GByteArray *frame = reader->frame;
+    if (!reader->authenticated || !fetch_is_begun((const char *)frame->data, frame->len))
         return false;
-    if (!fetch_scan_literal(&reader->scan, frame, offset, reader->sunk, &name)) {
-        reader->sink_misses++;
-        return false;
-    }
-    fetch_name_is_body(&name, &binary);
-    gpointer sink = reader->ops->begin(reader->ops_data, reader->scan.uid, name.section, binary,
-                                       name.origin, size);
-    fetch_name_clear(&name);
-    if (sink == NULL)
-        return false;
-    SunkLiteral sunk = {.offset = offset, .length = size, .sink = sink};
-    g_array_append_val(reader->sunk, sunk);
+    note_tail(reader, (const char *)frame->data + reader->fragment, frame->len - reader->fragment);
+    while (frame->len > reader->fragment && frame->data[frame->len - 1] != ' ')
+        g_byte_array_set_size(frame, frame->len - 1);
+    g_byte_array_append(frame, (const guint8 *)" {", 2);
+    reader->cut = true;
     return true;
 }
 
@@ -219,32 +205,37 @@ static void end_literal(Reader *reader)
         return;
     reader->state = IN_LINE;
     reader->fragment = reader->frame->len;
+    reader->tail_length = 0;
 }
 
-/* `begin` is where the header stands in the fragment. NULL, or what is wrong. */
-static const char *begin_literal(Reader *reader, gsize begin, guint64 size)
+/* NULL, or what is wrong. */
+static const char *begin_literal(Reader *reader, guint64 size)
 {
     if (size > LIMIT_LITERAL || (!reader->authenticated && size > LITERAL_PREAUTH))
         return "a literal is too big";
-    if (begin_sink(reader, reader->fragment + begin, size))
-        reader->state = IN_SINK;
-    else if (size > LIMIT_LITERAL_MEMORY || size > LIMIT_RESPONSE_MEMORY - reader->frame->len)
-        return "a literal is too big";
-    else
+    if (reader->cut)
+        reader->state = IN_PASSED;
+    else if (size <= LIMIT_LITERAL_MEMORY && size <= LIMIT_RESPONSE_MEMORY - reader->frame->len)
         reader->state = IN_LITERAL;
+    else if (cut_fetch(reader))
+        reader->state = IN_PASSED;
+    else
+        return "a literal is too big";
     reader->literal_left = size;
     end_literal(reader);
     return NULL;
 }
 
-/* A whole line stands at the end of the frame. */
+/* A whole line stands at the end of the frame, or, when it is cut, its end in the tail. */
 static ReadStatus end_line(Reader *reader, Response **response_out)
 {
-    const char *line = (const char *)reader->frame->data + reader->fragment;
-    gsize length = reader->frame->len - reader->fragment, begin = 0;
+    const char *line =
+        reader->cut ? reader->tail : (const char *)reader->frame->data + reader->fragment;
+    gsize length = reader->cut ? reader->tail_length : reader->frame->len - reader->fragment;
+    gsize begin = 0;
     guint64 size = 0;
     LiteralMark mark = LITERAL_NONE;
-    if (reader->fragment == 0)
+    if (reader->fragment == 0 && !reader->cut)
         reader->text_line = response_is_text_line(line, length);
     if (!reader->text_line)
         mark = lex_literal_at_line_end(line, length, &size, &begin);
@@ -252,7 +243,7 @@ static ReadStatus end_line(Reader *reader, Response **response_out)
         return go_bad(reader, "a literal of an absurd size");
     if (mark == LITERAL_NONE)
         return finish_frame(reader, response_out);
-    const char *bad = begin_literal(reader, begin, size);
+    const char *bad = begin_literal(reader, size);
     return bad != NULL ? go_bad(reader, bad) : READ_MORE;
 }
 
@@ -280,6 +271,23 @@ static ReadStatus end_numbers(Reader *reader, Response **response_out)
     return hand_over(reader, response, response_out);
 }
 
+/* What the limits leave of room for the line. */
+static gsize line_room(const Reader *reader)
+{
+    return MIN(line_limit(reader) - reader->line_bytes, LIMIT_RESPONSE_MEMORY - reader->frame->len);
+}
+
+/* There is room for so much of the line. READ_MORE: the response goes on all the same. */
+static ReadStatus go_over(Reader *reader, const char *bytes, gsize room)
+{
+    const char *bad = check_line(reader, bytes, room);
+    if (bad != NULL)
+        return go_bad(reader, bad);
+    g_byte_array_append(reader->frame, (const guint8 *)bytes, (guint)room);
+    consume(reader, room);
+    return cut_fetch(reader) ? READ_MORE : go_bad(reader, "a line is too long");
+}
+
 /* Each step takes bytes from the input; READ_MORE: look again if there is input. */
 static ReadStatus step_line(Reader *reader, Response **response_out)
 {
@@ -289,9 +297,9 @@ static ReadStatus step_line(Reader *reader, Response **response_out)
     if (!reader->head_known)
         length = MIN(length, HEAD_BYTES - reader->frame->len);
     length = line_piece(bytes, length, &whole);
+    if (length > line_room(reader))
+        return go_over(reader, bytes, line_room(reader));
     const char *bad = check_line(reader, bytes, length);
-    if (bad == NULL && reader->frame->len + length > LIMIT_RESPONSE_MEMORY)
-        bad = "a response is too big";
     if (bad != NULL)
         return go_bad(reader, bad);
     g_byte_array_append(reader->frame, (const guint8 *)bytes, (guint)length);
@@ -301,6 +309,21 @@ static ReadStatus step_line(Reader *reader, Response **response_out)
         return READ_MORE;
     return reader->state == IN_NUMBERS ? end_numbers(reader, response_out)
                                        : end_line(reader, response_out);
+}
+
+/* Of a line behind a cut. */
+static ReadStatus step_rest(Reader *reader, Response **response_out)
+{
+    gsize length;
+    bool whole;
+    const char *bytes = input(reader, &length);
+    length = line_piece(bytes, length, &whole);
+    const char *bad = check_line(reader, bytes, length);
+    if (bad != NULL)
+        return go_bad(reader, bad);
+    note_tail(reader, bytes, length);
+    consume(reader, length);
+    return whole ? end_line(reader, response_out) : READ_MORE;
 }
 
 static ReadStatus step_numbers(Reader *reader, Response **response_out)
@@ -325,9 +348,6 @@ static ReadStatus step_literal(Reader *reader)
     length = MIN(length, reader->literal_left);
     if (reader->state == IN_LITERAL)
         g_byte_array_append(reader->frame, (const guint8 *)bytes, (guint)length);
-    else
-        reader->ops->write(g_array_index(reader->sunk, SunkLiteral, reader->sunk->len - 1).sink,
-                           bytes, length);
     reader->literal_left -= length;
     consume(reader, length);
     end_literal(reader);
@@ -338,11 +358,11 @@ static ReadStatus step(Reader *reader, Response **response_out)
 {
     switch (reader->state) {
     case IN_LINE:
-        return step_line(reader, response_out);
+        return reader->cut ? step_rest(reader, response_out) : step_line(reader, response_out);
     case IN_NUMBERS:
         return step_numbers(reader, response_out);
     case IN_LITERAL:
-    case IN_SINK:
+    case IN_PASSED:
         return step_literal(reader);
     case IS_BAD:
         break;

@@ -327,11 +327,10 @@ static Response *unknown_response(const char *frame, gsize length)
     return response;
 }
 
-Response *response_parse(const char *frame, gsize length, GArray *sunk)
+Response *response_parse(const char *frame, gsize length)
 {
     Lexer lex;
     lexer_init(&lex, frame, length);
-    lex.sunk = sunk;
     Response *response = g_new0(Response, 1);
     if (any_read(&lex, response))
         return response;

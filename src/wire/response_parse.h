@@ -5,10 +5,9 @@
 #include "imapfs/wire/response.h"
 #include "lexer.h"
 
-/* frame: one response without its last line end, literals in line; sunk: of SunkLiteral, or NULL.
- * Never fails: what makes no sense is RESP_UNKNOWN, or FETCH with broken set. Sinks it hands on
- * are NULL in the array afterwards. */
-Response *response_parse(const char *frame, gsize length, GArray *sunk);
+/* frame: one response without its last line end, literals in line. Never fails: what makes no sense
+ * is RESP_UNKNOWN, or FETCH with broken set. */
+Response *response_parse(const char *frame, gsize length);
 
 /* Whether a line that begins like this holds text for people, so that a "{5}" at its end is no
  * literal: tagged answers, "+", and untagged OK, NO, BAD, BYE, PREAUTH. */

@@ -1,7 +1,7 @@
 /* fuzz_reader.c - a stream of bytes gives the same responses however it is split.
  *
- * The last two bytes choose: bit 0 before login, bit 1 without a sink, bit 2 byte by byte; then the
- * seed of the split. So a transcript is a seed as it is. */
+ * The last two bytes choose: bit 0 before login, bit 2 byte by byte; then the seed of the
+ * split. So a transcript is a seed as it is. */
 #include "../unit/wire/dump.h"
 #include "fuzz.h"
 
@@ -28,7 +28,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     size -= 2;
     gsize cuts[CUTS_MAX] = {0};
     const char *bytes = (const char *)data;
-    DumpMode mode = {.preauth = (data[size] & 1) != 0, .sink = (data[size] & 2) == 0};
+    DumpMode mode = {.preauth = (data[size] & 1) != 0};
     g_autofree char *whole = dump_whole(mode, bytes, size);
     g_autofree char *split = NULL;
     gsize n_cuts = random_cuts(data[size + 1], size, cuts);

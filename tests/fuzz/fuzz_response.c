@@ -41,7 +41,7 @@ static void check_name(const ListItem *item)
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
     g_autoptr(GString) out = g_string_new(NULL);
-    g_autoptr(Response) response = response_parse((const char *)data, size, NULL);
+    g_autoptr(Response) response = response_parse((const char *)data, size);
     dump_response(out, response);
     check_flags(&response->flags);
     if (response->uids != NULL)

@@ -52,13 +52,11 @@ typedef enum {
 } Capability;
 
 /* X(NAME, "what it means for us"): from the greeting, ID, capabilities or host (table in the .c) */
-#define QUIRKS(X)                                                        \
-    X(NO_LIST_EXTENDED, "LIST extended forms answer BAD or nothing")     \
-    X(NO_PIPELINE_IDLE, "DONE must be answered before the next command") \
-    X(SHALLOW_PIPELINE, "more than a few commands in flight break it")   \
-    X(SHORT_LINES, "commands over 1,000 octets are refused")             \
-    X(ID_NIL, "ID with a list is not understood")                        \
-    X(ID_FIRST, "wants ID before anything else")                         \
+#define QUIRKS(X)                                                    \
+    X(NO_LIST_EXTENDED, "LIST extended forms answer BAD or nothing") \
+    X(SHORT_LINES, "commands over 1,000 octets are refused")         \
+    X(ID_NIL, "ID with a list is not understood")                    \
+    X(ID_FIRST, "wants ID before anything else")                     \
     X(INEXACT_SIZE, "RFC822.SIZE is an estimate")
 typedef enum {
 #define QUIRK_ENUM(name, words) QUIRK_##name,

@@ -26,6 +26,10 @@ typedef struct {
                         gpointer data);
     /* A mailbox is no longer on any session (switched away, or lost): what is known of it ages. */
     void (*on_unselected)(Pool *pool, const char *mailbox, gpointer data);
+    /* Somebody has waited for a while for a session, and all are held: who holds this mailbox's for
+     * long may give it back, and ask for it anew. What he submitted is answered all the same. Said
+     * again while it is so. May be NULL. */
+    void (*on_wanted)(Pool *pool, const char *mailbox, gpointer data);
     /* Every new session, once it is ready, before anything else is submitted. */
     void (*on_session)(Pool *pool, Session *session, gpointer data);
 } PoolEvents;
@@ -54,6 +58,8 @@ typedef void (*PoolReady)(PoolLease *lease, Session *session, const GError *erro
  * LOST) until its leases are released. */
 PoolLease *pool_lease(Pool *pool, const char *mailbox, CommandLane lane, PoolReady ready,
                       gpointer data);
+/* Somebody waits for it now, and nobody did when it was asked for. */
+void pool_hurry(PoolLease *lease);
 /* Ends the lease (also one that never became ready: then ready is not called). */
 void pool_release(PoolLease *lease);
 

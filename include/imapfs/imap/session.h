@@ -10,7 +10,7 @@
 #include "imapfs/imap/account.h"
 #include "imapfs/imap/capability.h"
 #include "imapfs/wire/command.h"
-#include "imapfs/wire/reader.h"
+#include "imapfs/wire/response.h"
 
 #define SESSION_STATES(X) X(CONNECTING) X(GREETING) X(LOGIN) X(READY) X(CLOSING) X(ENDED)
 typedef enum {
@@ -35,7 +35,7 @@ typedef enum {
 
 typedef struct Command Command;
 /* An untagged response that came while the command was in flight and whose kind is in `wants`.
- * true: it was this command's own (others in flight do not see it), and with it the sinks in it. */
+ * true: it was this command's own (others in flight do not see it). */
 typedef bool (*CommandUntagged)(Command *command, Response *response, gpointer data);
 /* Exactly once, for every submitted command. tagged is NULL for LOST and CANCELLED; borrowed. */
 typedef void (*CommandDone)(Command *command, CommandResult result, const Response *tagged,
@@ -66,6 +66,7 @@ struct Command {
     guint64 begin_offset; /* where it begins and ends in what the session wrote; */
     guint64 end_offset;   /* 0 while a "+" is awaited */
     guint64 n_untagged;
+    guint64 most_exists; /* messages in the mailbox meanwhile */
     gint64 sent_us;
     gint64 progress_us; /* when bytes for it last moved; its timeout counts from here */
     guint8 needs;       /* what it needs before it is sent: see the table of verbs in queue.c */
@@ -114,7 +115,7 @@ typedef struct {
      * EXPUNGE, VANISHED, FETCH, FLAGS, LIST, STATUS, ... Also what belongs to a SELECT in progress
      * (between its start, after [CLOSED], and its tagged answer): mailbox is then the new one.
      * Names in LIST and STATUS are the wire's bytes still: mailbox_name_from_wire() with
-     * session_utf8(). The response is freed after the call; sinks in it are the callee's. */
+     * session_utf8(). The response is freed after the call. */
     void (*on_untagged)(Session *session, const char *mailbox, Response *response, gpointer data);
     /* It is over; error says why (NULL after session_close). The session may be freed here (or in
      * any other event). */
@@ -146,8 +147,7 @@ gsize session_line_limit(const Session *session);
 
 /* Queues (takes). Pipelined by one policy, in queue.c: FIFO in a lane; foreground first; at most
  * LIMIT_PIPELINE in flight; `alone` commands wait for an empty pipe; a sync literal holds the line;
- * a state-changing command (SELECT) lets reads follow it. IDLE is left first (DONE, pipelined
- * unless QUIRK_NO_PIPELINE_IDLE). */
+ * a state-changing command (SELECT) lets reads follow it. IDLE is left first (DONE, pipelined). */
 void session_submit(Session *session, Command *command);
 /* One of the background that is still to be sent goes before all that nobody waits for. In flight
  * it counts as what it is. */
@@ -163,14 +163,12 @@ void session_select(Session *session, const SelectParams *params);
 void session_unselect(Session *session);
 /* The mailbox that commands submitted now would meet; NULL. Canonical. */
 const char *session_mailbox(const Session *session);
+/* What it had selected it may still have: one of these two is not answered yet. */
+bool session_is_switching(const Session *session);
 
 /* With nothing to do for linger_ms and a mailbox selected, enter IDLE (or NOOP every minute where
  * there is none); renewed every LIMIT_IDLE_RENEW_S. The default is on, 200 ms. */
 void session_set_idle(Session *session, bool on, guint linger_ms);
-
-/* Sinks for body literals; see reader.h. begin is called only while a command that wants FETCH is
- * in flight in a selected mailbox. Who takes a FETCH response takes its sinks. */
-void session_set_sink(Session *session, const ReaderSinkOps *ops, gpointer data);
 
 /* The machine slept or the network changed: every connection proves itself with a NOOP within 5 s.
  */

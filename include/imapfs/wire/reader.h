@@ -1,8 +1,8 @@
 /* reader.h - bytes in, responses out; does no I/O.
  *
  * Layer wire. Thread: its owner's. Feed it any split of the byte stream and take whole responses.
- * Literals are kept in memory up to a bound, or go to a sink as they arrive; number lists (SEARCH,
- * ESEARCH, VANISHED) are parsed as they stream, so a million UIDs never are one line in memory. */
+ * Literals are kept in memory, up to a bound; number lists (SEARCH, ESEARCH, VANISHED) are parsed
+ * as they stream, so a million UIDs never are one line in memory. */
 #pragma once
 #include "imapfs/wire/response.h"
 
@@ -18,21 +18,9 @@ void reader_free(Reader *reader);
 G_DEFINE_AUTOPTR_CLEANUP_FUNC(Reader, reader_free)
 
 /* Before this the line limit is LIMIT_LINE_PREAUTH, and literals are at most 64 KiB. The limit is
- * on all of one response outside literals, line ends included. */
+ * on all of one response outside literals, line ends included. Over a limit the stream is bad; but
+ * a FETCH is `broken` then, and what is too much of it passed over. */
 void reader_set_authenticated(Reader *reader);
-
-/* A sink for the value of a FETCH BODY[...] or BINARY[...] literal. `begin` sees which item it is
- * (uid is 0 when the server has not named it before the literal) and the literal's length; it
- * returns the sink, or NULL to keep the bytes in memory. `write` gets the bytes as they arrive. The
- * sink is handed on in FetchBody.sink; one that was begun in a response that never ends, or that
- * could not be parsed, is given to `abandon`. Set it between responses. */
-typedef struct {
-    gpointer (*begin)(gpointer data, guint32 uid, const char *section, bool binary, guint64 origin,
-                      guint64 length);
-    void (*write)(gpointer sink, const void *bytes, gsize length);
-    void (*abandon)(gpointer sink);
-} ReaderSinkOps;
-void reader_set_sink(Reader *reader, const ReaderSinkOps *ops, gpointer data);
 
 /* Adds bytes; copied. */
 void reader_feed(Reader *reader, const void *bytes, gsize length);

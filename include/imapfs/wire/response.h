@@ -94,8 +94,7 @@ typedef struct {
     bool binary;     /* BINARY[...] */
     bool has_origin; /* <n> was there */
     guint64 origin;
-    GBytes *bytes;  /* NULL for NIL, or when the literal went to a sink */
-    gpointer sink;  /* what the reader's sink callback returned; else NULL */
+    GBytes *bytes;  /* NULL for NIL */
     guint64 length; /* bytes of the value */
 } FetchBody;
 

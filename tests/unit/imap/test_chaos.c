@@ -11,7 +11,7 @@ typedef struct {
     GRand *rand;
     Session *session;
     bool freed;
-    guint n_submitted, n_done, n_selects, n_selected, n_ready, n_end, n_sinks;
+    guint n_submitted, n_done, n_selects, n_selected, n_ready, n_end;
 } Chaos;
 
 static bool chance(Chaos *chaos, guint one_in)
@@ -34,18 +34,6 @@ static void maybe_act(Chaos *chaos)
     }
 }
 
-static void take_all_sinks(Chaos *chaos, Response *response)
-{
-    GPtrArray *bodies = response->fetch ? response->fetch->bodies : NULL;
-    for (guint i = 0; bodies && i < bodies->len; i++) {
-        FetchBody *body = bodies->pdata[i];
-        if (!body->sink)
-            continue;
-        g_string_free(body->sink, TRUE);
-        chaos->n_sinks--;
-    }
-}
-
 static void on_ready(Session *session, const GError *error, gpointer data)
 {
     Chaos *chaos = data;
@@ -64,7 +52,6 @@ static void on_selected(Session *session, const char *mailbox, const SelectResul
 
 static void on_untagged(Session *session, const char *mailbox, Response *response, gpointer data)
 {
-    take_all_sinks(data, response);
     maybe_act(data);
 }
 
@@ -80,7 +67,6 @@ static bool on_data(Command *command, Response *response, gpointer data)
     Chaos *chaos = data;
     if (chance(chaos, 4))
         return false;
-    take_all_sinks(chaos, response);
     maybe_act(chaos);
     return true;
 }
@@ -90,26 +76,6 @@ static void on_done(Command *command, CommandResult result, const Response *tagg
     Chaos *chaos = data;
     chaos->n_done++;
     maybe_act(chaos);
-}
-
-static gpointer sink_begin(gpointer data, guint32 uid, const char *section, bool binary,
-                           guint64 origin, guint64 length)
-{
-    ((Chaos *)data)->n_sinks++;
-    return g_string_new(NULL);
-}
-
-static void sink_write(gpointer sink, const void *bytes, gsize length)
-{
-    g_string_append_len(sink, bytes, (gssize)length);
-}
-
-static Chaos *abandoning;
-
-static void sink_abandon(gpointer sink)
-{
-    abandoning->n_sinks--;
-    g_string_free(sink, TRUE);
 }
 
 static void submit_one(Chaos *chaos)
@@ -215,7 +181,6 @@ static Secret *no_password(gpointer data, bool retry, GError **error)
 static void one_life(const GPtrArray *said, guint32 seed)
 {
     static const SessionEvents events = {on_ready, on_selected, on_untagged, on_end};
-    static const ReaderSinkOps ops = {sink_begin, sink_write, sink_abandon};
     static const char *const greetings[] = {
         "* PREAUTH [CAPABILITY IMAP4rev1 IDLE LITERAL+] in\r\n",
         "* PREAUTH [CAPABILITY IMAP4rev1 ENABLE QRESYNC IDLE UNSELECT] in\r\n",
@@ -231,11 +196,9 @@ static void one_life(const GPtrArray *said, guint32 seed)
     Stream *client, *server;
     guint tag = 0;
     gsize n;
-    abandoning = &chaos;
     memory_stream_pair(&client, &server);
     memory_stream_set_secure(client, true);
     chaos.session = session_new_on_stream(&account, client, &events, &chaos);
-    session_set_sink(chaos.session, &ops, &chaos);
     const char *greeting = greetings[g_rand_int_range(chaos.rand, 0, 4)];
     if (*greeting)
         stream_write(server, greeting, strlen(greeting), &n, NULL);
@@ -263,7 +226,6 @@ static void one_life(const GPtrArray *said, guint32 seed)
     assert_int_equal(chaos.n_done, chaos.n_submitted);
     if (told)
         assert_int_equal(chaos.n_selected, chaos.n_selects);
-    assert_int_equal(chaos.n_sinks, 0);
     g_rand_free(chaos.rand);
 }
 

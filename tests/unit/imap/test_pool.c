@@ -190,6 +190,14 @@ static void on_unselected(Pool *pool, const char *mailbox, gpointer data)
         pool_release(g_steal_pointer(&world->give_back));
 }
 
+static void on_wanted(Pool *pool, const char *mailbox, gpointer data)
+{
+    World *world = data;
+    note(world, "wanted(%s)", mailbox);
+    if (world->give_back)
+        pool_release(g_steal_pointer(&world->give_back));
+}
+
 static void on_session(Pool *pool, Session *session, gpointer data)
 {
     note(data, "session");
@@ -211,6 +219,7 @@ static World *world_new(guint max_connections)
         .select_params = select_params,
         .on_selected = on_selected,
         .on_unselected = on_unselected,
+        .on_wanted = on_wanted,
         .on_session = on_session,
     };
     World *world = g_new0(World, 1);
@@ -410,6 +419,38 @@ static void test_waits_for_its_turn(void **state)
     world_free(world);
 }
 
+/* Who holds one for long is told that another waits, and again; those in turn. */
+static void test_wanted(void **state)
+{
+    World *world = online(2);
+    Held one = {0}, two = {0}, three = {0}, poll = {0};
+    take(world, &one, "One");
+    take(world, &two, "Two");
+    take_lane(world, &poll, "Poll", LANE_BACKGROUND);
+    assert_log(world, "got(One) selected(One) session got(Two) selected(Two)");
+    advance(world, 60000);
+    assert_log(world, "");
+    take(world, &three, "Three");
+    advance(world, 1999);
+    assert_log(world, "");
+    advance(world, 1);
+    advance(world, 999);
+    assert_log(world, "wanted(One)");
+    advance(world, 1);
+    advance(world, 1000);
+    assert_log(world, "wanted(Two) wanted(One)");
+    world->give_back = two.lease;
+    advance(world, 1000);
+    assert_log(world, "wanted(Two) unselected(Two) got(Three) selected(Three)");
+    advance(world, 10000);
+    assert_log(world, ""); /* polling does not matter so much */
+    give(&one);
+    assert_log(world, "unselected(One) got(Poll) selected(Poll)");
+    give(&three);
+    give(&poll);
+    world_free(world);
+}
+
 static void test_second_connection(void **state)
 {
     World *world = online(2);
@@ -427,15 +468,22 @@ static void test_second_connection(void **state)
     world_free(world);
 }
 
+/* INBOX has to go from the one connection that there is; another is on its way. */
+static World *displacing(Held *held)
+{
+    World *world = online(2);
+    take(world, held, "INBOX");
+    give(held);
+    assert_log(world, "got(INBOX) selected(INBOX)");
+    take(world, held, "Archive");
+    return world;
+}
+
 /* The mailbox that has to go is watched again by another connection. */
 static void test_displaced(void **state)
 {
-    World *world = online(2);
     Held held = {0};
-    take(world, &held, "INBOX");
-    give(&held);
-    assert_log(world, "got(INBOX) selected(INBOX)");
-    take(world, &held, "Archive");
+    World *world = displacing(&held);
     assert_log(world, "unselected(INBOX) got(Archive) selected(Archive) session selected(INBOX)");
     give(&held);
     take(world, &held, "INBOX");
@@ -446,6 +494,19 @@ static void test_displaced(void **state)
     assert_string_equal(server_at(world, 1)->mailbox, "Third");
     assert_string_equal(server_at(world, 2)->mailbox, "INBOX");
     give(&held);
+    world_free(world);
+}
+
+/* But not when it was forgotten while that was on its way. */
+static void test_forgotten(void **state)
+{
+    Held held = {0};
+    World *world = displacing(&held);
+    pool_forget(world->pool, "INBOX");
+    assert_log(world, "unselected(INBOX) got(Archive) selected(Archive) session");
+    give(&held);
+    pool_forget(world->pool, "Archive");
+    assert_log(world, "unselected(Archive)");
     world_free(world);
 }
 
@@ -732,6 +793,7 @@ static void test_further_refused(void **state)
     assert_int_equal(world->servers->len, 2);
     advance(world, 59000);
     assert_int_equal(world->servers->len, 2);
+    assert_log(world, "wanted(One)");
     give(&one);
     assert_log(world, "unselected(One) got(Two) selected(Two)");
     give(&two);
@@ -808,6 +870,31 @@ static void test_stop_while_selecting(void **state)
     advance(world, 2000);
     assert_log(world, "");
     give(&again);
+    world_free(world);
+}
+
+/* Who is told that its mailbox is left gives back a session that was lost before, which is freed
+ * then: no other is forgotten over it. */
+static void test_stop_gives_back(void **state)
+{
+    World *world = online(3);
+    Held one = {0}, two = {0}, three = {0};
+    take(world, &one, "One");
+    take(world, &two, "Two");
+    settle(world);
+    take(world, &three, "Three");
+    settle(world);
+    server_close(server_at(world, 1));
+    settle(world);
+    g_string_truncate(world->log, 0);
+    world->give_back = one.lease;
+    pool_set_offline(world->pool, true);
+    assert_null(world->give_back);
+    assert_log(world, "stopped:OFFLINE unselected(Two) unselected(Three)");
+    assert_int_equal(session_state(two.session), SESSION_ENDED);
+    assert_int_equal(session_state(three.session), SESSION_ENDED);
+    give(&two);
+    give(&three);
     world_free(world);
 }
 
@@ -906,8 +993,10 @@ int main(void)
         cmocka_unit_test(test_without_start),
         cmocka_unit_test(test_shared),
         cmocka_unit_test(test_waits_for_its_turn),
+        cmocka_unit_test(test_wanted),
         cmocka_unit_test(test_second_connection),
         cmocka_unit_test(test_displaced),
+        cmocka_unit_test(test_forgotten),
         cmocka_unit_test(test_released_in_ready),
         cmocka_unit_test(test_given_up),
         cmocka_unit_test(test_bad_mailbox),
@@ -927,6 +1016,7 @@ int main(void)
         cmocka_unit_test(test_resumed_alive),
         cmocka_unit_test(test_stop),
         cmocka_unit_test(test_stop_while_selecting),
+        cmocka_unit_test(test_stop_gives_back),
         cmocka_unit_test(test_overtaken),
         cmocka_unit_test(test_free_with_leases),
         cmocka_unit_test(test_greeting_mute),

@@ -49,9 +49,9 @@ struct Script {
     char *error; /* words of the last */
     bool ready;
     gint asked; /* how often the password was asked for; atomic, as that is another thread */
+    gint hold;  /* atomic: the password is not told yet */
     bool retry;
     bool mute;
-    guint n_sinks;
 };
 
 G_GNUC_PRINTF(2, 3) static inline void script_fail(Script *script, const char *format, ...)
@@ -144,27 +144,12 @@ static inline void describe_response(GString *out, const Response *response)
         FetchBody *body = bodies->pdata[i];
         gsize length = 0;
         const char *bytes = body->bytes ? g_bytes_get_data(body->bytes, &length) : NULL;
-        g_string_append_printf(out, " [%s]%s%.*s", body->section, body->sink ? "@" : "=",
-                               (int)length, bytes ? bytes : "");
+        g_string_append_printf(out, " [%s]=%.*s", body->section, (int)length, bytes ? bytes : "");
     }
     if (response->list)
         g_string_append_printf(out, " %s", response->list->name);
     if (response->status)
         g_string_append_printf(out, " %s %u", response->status->name, response->status->messages);
-}
-
-/* Sinks are strings here; who takes a response prints and frees them. */
-static inline void take_sinks(Script *script, GString *out, Response *response)
-{
-    GPtrArray *bodies = response->fetch ? response->fetch->bodies : NULL;
-    for (guint i = 0; bodies && i < bodies->len; i++) {
-        FetchBody *body = bodies->pdata[i];
-        if (!body->sink)
-            continue;
-        g_string_append(out, ((GString *)body->sink)->str);
-        g_string_free(body->sink, TRUE);
-        script->n_sinks--;
-    }
 }
 
 /* E: untagged MAILBOX KIND ... */
@@ -174,7 +159,6 @@ static inline void script_on_untagged(Session *session, const char *mailbox, Res
     g_autoptr(GString) out = g_string_new("untagged ");
     g_string_append_printf(out, "%s ", mailbox ? mailbox : "-");
     describe_response(out, response);
-    take_sinks(data, out, response);
     script_event(data, "%s", out->str);
 }
 
@@ -191,7 +175,6 @@ static inline bool script_on_data(Command *command, Response *response, gpointer
     Submitted *submitted = data;
     g_autoptr(GString) out = g_string_new(NULL);
     describe_response(out, response);
-    take_sinks(submitted->script, out, response);
     script_event(submitted->script, "data %u %s", submitted->number, out->str);
     return true;
 }
@@ -214,6 +197,8 @@ static inline Secret *script_password(gpointer data, bool retry, GError **error)
 {
     Script *script = data;
     g_atomic_int_inc(&script->asked);
+    while (g_atomic_int_get(&script->hold))
+        g_usleep(100);
     if (!script->account.user[0]) {
         g_set_error_literal(error, IMAPFS_ERROR, IMAPFS_ERROR_CONFIG, "none");
         return NULL;
@@ -378,6 +363,17 @@ static inline void do_user(Script *script, const char *words)
     script->account.user = g_strdup(words);
 }
 
+static inline void do_hold(Script *script, const char *words)
+{
+    g_atomic_int_set(&script->hold, 1);
+}
+
+/* The password that was held back is told. */
+static inline void do_tell(Script *script, const char *words)
+{
+    g_atomic_int_set(&script->hold, 0);
+}
+
 static inline void do_host(Script *script, const char *words)
 {
     g_free(script->account.target.host);
@@ -470,6 +466,8 @@ static inline guint64 wants_of(const char *text)
 {
     if (strstr(text, "FETCH"))
         return 1ull << RESP_FETCH;
+    if (strstr(text, "EXPUNGE"))
+        return 1ull << RESP_EXPUNGE;
     if (strstr(text, "SEARCH"))
         return 1ull << RESP_SEARCH | 1ull << RESP_ESEARCH;
     if (g_str_has_prefix(text, "LIST"))
@@ -562,33 +560,6 @@ static inline void do_idle(Script *script, const char *words)
     session_set_idle(script->session, on, on ? (guint)g_ascii_strtoull(words, NULL, 10) : 0);
 }
 
-static inline gpointer sink_begin_test(gpointer data, guint32 uid, const char *section, bool binary,
-                                       guint64 origin, guint64 length)
-{
-    ((Script *)data)->n_sinks++;
-    return g_string_new(NULL);
-}
-
-static inline void sink_write_test(gpointer sink, const void *bytes, gsize length)
-{
-    g_string_append_len(sink, bytes, (gssize)length);
-}
-
-static Script *sink_script; /* abandon is told of no data */
-
-static inline void sink_abandon_test(gpointer sink)
-{
-    sink_script->n_sinks--;
-    g_string_free(sink, TRUE);
-}
-
-static inline void do_sink(Script *script, const char *words)
-{
-    static const ReaderSinkOps ops = {sink_begin_test, sink_write_test, sink_abandon_test};
-    sink_script = script;
-    session_set_sink(script->session, &ops, script);
-}
-
 /* !repeat N LINE: the server sends LINE N times. */
 static inline void do_repeat(Script *script, const char *words)
 {
@@ -598,6 +569,20 @@ static inline void do_repeat(Script *script, const char *words)
         script_say(script, line + 1);
     script_send(script);
     script_turn(script);
+}
+
+/* !each N EVENT: it was told N times, and nothing else. */
+static inline void do_each(Script *script, const char *words)
+{
+    char *event = NULL;
+    guint n = (guint)g_ascii_strtoull(words, &event, 10);
+    script_turn(script);
+    for (guint i = 0; i < script->events->len; i++)
+        if (strcmp(script->events->pdata[i], event + 1) != 0)
+            script_fail(script, "told: %s", (char *)script->events->pdata[i]);
+    if (script->events->len != n)
+        script_fail(script, "told %u times", script->events->len);
+    g_ptr_array_set_size(script->events, 0);
 }
 
 static inline void do_asked(Script *script, const char *words)
@@ -621,14 +606,6 @@ static inline void do_quirk(Script *script, const char *words)
             server_has_quirk(session_server(script->session), (Quirk)i))
             return;
     script_fail(script, "no such quirk");
-}
-
-static inline void do_set_quirk(Script *script, const char *words)
-{
-    ServerInfo *info = (ServerInfo *)(gpointer)session_server(script->session);
-    for (int i = 0; i < QUIRK_N; i++)
-        if (strcmp(words, quirk_name((Quirk)i)) == 0)
-            info->quirks |= 1u << i;
 }
 
 /* !error WORDS | !error not WORDS: in the last error told */
@@ -656,6 +633,8 @@ static const struct {
     {"!disable", do_disable, true},
     {"!user", do_user, true},
     {"!host", do_host, true},
+    {"!hold", do_hold, true},
+    {"!tell", do_tell, false},
     {"!compress", do_compress, true},
     {"!client-cert", do_client_cert, true},
     {"!start", do_start, false},
@@ -679,12 +658,11 @@ static const struct {
     {"!free", do_free, false},
     {"!check", do_check, false},
     {"!idle", do_idle, false},
-    {"!sink", do_sink, false},
     {"!repeat", do_repeat, false},
+    {"!each", do_each, false},
     {"!asked", do_asked, false},
     {"!has", do_has, false},
     {"!quirk", do_quirk, false},
-    {"!set-quirk", do_set_quirk, false},
     {"!error", do_error, false},
     {"!log", do_log, false},
 };
@@ -706,12 +684,12 @@ static inline void script_do(Script *script, const char *line)
 
 /* --- a run --- */
 
-/* After these lines the client may have begun to send what is still to be expected. */
+/* At these lines there may be what is still to be expected. */
 static inline bool is_in_one_go(const char *line)
 {
     static const char *const verbs[] = {"!fg",      "!bg ",      "!heavy ",  "!alone ",
                                         "!select ", "!unselect", "!cancel ", "!idle ",
-                                        "!tls",     "!deflate",  "!mute"};
+                                        "!tls",     "!deflate",  "!mute",    "!each "};
     for (gsize i = 0; i < G_N_ELEMENTS(verbs); i++)
         if (g_str_has_prefix(line, verbs[i]))
             return true;
@@ -751,10 +729,9 @@ static inline void script_end(Script *script)
             script_fail(script, "command %u was never answered", submitted->number);
         g_free(submitted);
     }
+    do_tell(script, "");
     assert_true(account_passwords_settled(PATIENCE_S * 1000));
     script_turn(script);
-    if (script->n_sinks)
-        script_fail(script, "%u sinks were forgotten", script->n_sinks);
     do_drop(script, "");
     script_settle(script);
     g_array_unref(script->submitted);

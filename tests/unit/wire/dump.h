@@ -107,7 +107,7 @@ static inline void dump_body(GString *out, const FetchBody *body)
         const void *bytes = g_bytes_get_data(body->bytes, &length);
         dump_bytes(out, "bytes", bytes, length);
     } else {
-        g_string_append(out, body->sink != NULL ? " sunk" : " NIL");
+        g_string_append(out, " NIL");
     }
 }
 
@@ -199,55 +199,8 @@ static inline void dump_response(GString *out, const Response *response)
     dump_quota(out, "message", &response->quota.message);
 }
 
-/* A sink that gathers what it gets, so that a dump shows it too. */
-typedef struct {
-    GString *bytes;
-    char *what;
-} DumpSink;
-
-static inline gpointer dump_sink_begin(gpointer data, guint32 uid, const char *section, bool binary,
-                                       guint64 origin, guint64 length)
-{
-    DumpSink *sink = g_new0(DumpSink, 1);
-    sink->bytes = g_string_new(NULL);
-    sink->what = g_strdup_printf("%s[%s]<%" G_GUINT64_FORMAT "> of %u, %" G_GUINT64_FORMAT,
-                                 binary ? "BINARY" : "BODY", section, origin, uid, length);
-    (*(guint *)data)++;
-    return sink;
-}
-
-static inline void dump_sink_write(gpointer sink, const void *bytes, gsize length)
-{
-    g_string_append_len(((DumpSink *)sink)->bytes, bytes, (gssize)length);
-}
-
-static inline void dump_sink_free(gpointer sink)
-{
-    g_string_free(((DumpSink *)sink)->bytes, TRUE);
-    g_free(((DumpSink *)sink)->what);
-    g_free(sink);
-}
-
-static const ReaderSinkOps dump_sink_ops = {dump_sink_begin, dump_sink_write, dump_sink_free};
-
-static inline void dump_sinks(GString *out, Response *response)
-{
-    for (guint i = 0; response->fetch != NULL && response->fetch->bodies != NULL &&
-                      i < response->fetch->bodies->len;
-         i++) {
-        FetchBody *body = g_ptr_array_index(response->fetch->bodies, i);
-        DumpSink *sink = g_steal_pointer(&body->sink);
-        if (sink == NULL)
-            continue;
-        dump_text(out, "sink", sink->what);
-        dump_bytes(out, "got", sink->bytes->str, sink->bytes->len);
-        dump_sink_free(sink);
-    }
-}
-
 typedef struct {
     bool preauth;
-    bool sink; /* give the reader dump_sink_ops */
 } DumpMode;
 
 /* Takes all responses there are; the last line is "MORE", "MORE inside" or "BAD: why". */
@@ -258,7 +211,6 @@ static inline ReadStatus dump_take(GString *out, Reader *reader)
     ReadStatus status;
     while ((status = reader_next(reader, &response, &error)) == READ_OK) {
         dump_response(out, response);
-        dump_sinks(out, response);
         g_string_append_c(out, '\n');
         response_free(response);
     }
@@ -274,12 +226,9 @@ static inline char *dump_stream(DumpMode mode, const char *bytes, gsize length, 
     g_autoptr(Reader) reader = reader_new();
     GString *out = g_string_new(NULL);
     ReadStatus status = READ_MORE;
-    guint begun = 0;
     gsize done = 0;
     if (!mode.preauth)
         reader_set_authenticated(reader);
-    if (mode.sink)
-        reader_set_sink(reader, &dump_sink_ops, &begun);
     for (gsize i = 0; i <= n_cuts && status != READ_BAD; i++) {
         gsize end = i < n_cuts ? cuts[i] : length;
         reader_feed(reader, bytes + done, end - done);

@@ -1,4 +1,4 @@
-/* The reader: framing at every split, sinks, every limit, what is pending. */
+/* The reader: framing at every split, every limit, what is pending. */
 #include "reader_case.h"
 #include "imapfs/base/error.h"
 #include "imapfs/base/limits.h"
@@ -31,6 +31,7 @@ static const ReaderCase framing_cases[] = {
     {"literal over 63 bits", "* 1 FETCH (BODY[] {18446744073709551615}\r\nx",
      "BAD: a literal of an absurd size"},
     {"literal of 4 GiB", "* 1 FETCH (BODY[] {4294967295}\r\nx", "BAD: a literal is too big"},
+    {"literal of 2 GiB", "* 1 FETCH (BODY[] {2147483648}\r\nx", "INSIDE"},
     {"literal over 2 GiB", "* 1 FETCH (BODY[] {2147483649}\r\nx", "BAD: a literal is too big"},
     {"BAD stays", "* LIST () \"/\" {-1}\r\n* OK\r\n* OK\r\n", "BAD: a literal of an absurd size"},
 };
@@ -40,31 +41,26 @@ static void test_framing(void **state)
     check_cases((DumpMode){0}, framing_cases);
 }
 
-#define B1 "body=\"1\"{2} sunk"
+#define AB "{2} bytes=\"ab\""
 
-static const ReaderCase sink_cases[] = {
+static const ReaderCase body_cases[] = {
     {"body", "* 3 FETCH (UID 7 BODY[] {3}\r\na\nb FLAGS ())\r\n",
-     "FETCH seq=3 present=103 uid=7 flags=() body=\"\"{3} sunk sink=\"BODY[]<0> of 7, 3\" "
-     "got=\"a\\0ab\""},
+     "FETCH seq=3 present=103 uid=7 flags=() body=\"\"{3} bytes=\"a\\0ab\""},
     {"uid behind", "* 3 FETCH (BODY[1] {2}\r\nab UID 7)\r\n",
-     "FETCH seq=3 present=101 uid=7 " B1 " sink=\"BODY[1]<0> of 0, 2\" got=\"ab\""},
+     "FETCH seq=3 present=101 uid=7 body=\"1\"" AB},
     {"nothing", "* 3 FETCH (BODY[1] {0}\r\n UID 7)\r\n",
-     "FETCH seq=3 present=101 uid=7 body=\"1\"{0} sunk sink=\"BODY[1]<0> of 0, 0\" got=\"\""},
-    NUL_CASE(
-        "binary with origin", "* 3 fetch (uid 7 binary[1.2]<9> ~{2}\r\n\0\1)\r\n",
-        "FETCH seq=3 present=101 uid=7 binary=\"1.2\"<9>{2} sunk sink=\"BINARY[1.2]<9> of 7, 2\" "
-        "got=\"\\00\\01\""),
+     "FETCH seq=3 present=101 uid=7 body=\"1\"{0} bytes=\"\""},
+    NUL_CASE("binary with origin", "* 3 fetch (uid 7 binary[1.2]<9> ~{2}\r\n\0\1)\r\n",
+             "FETCH seq=3 present=101 uid=7 binary=\"1.2\"<9>{2} bytes=\"\\00\\01\""),
     {"several",
      "* 3 FETCH (BODY[1] {2}\r\nab UID 7 BODY[2]{1}\r\nc BODY[3] \"d\" BODY[4]<8> {1}\r\ne)\r\n",
-     "FETCH seq=3 present=101 uid=7 " B1 " body=\"2\"{1} sunk body=\"3\"{1} bytes=\"d\" "
-     "body=\"4\"<8>{1} sunk sink=\"BODY[1]<0> of 0, 2\" got=\"ab\" sink=\"BODY[2]<0> of 7, 1\" "
-     "got=\"c\" sink=\"BODY[4]<8> of 7, 1\" got=\"e\""},
+     "FETCH seq=3 present=101 uid=7 body=\"1\"" AB " body=\"2\"{1} bytes=\"c\" "
+     "body=\"3\"{1} bytes=\"d\" body=\"4\"<8>{1} bytes=\"e\""},
     {"section with a literal", "* 3 FETCH (BODY[HEADER.FIELDS ({2}\r\nto)] {2}\r\nab)\r\n",
-     "FETCH seq=3 present=100 body=\"HEADER.FIELDS (TO)\"{2} sunk "
-     "sink=\"BODY[HEADER.FIELDS (TO)]<0> of 0, 2\" got=\"ab\""},
+     "FETCH seq=3 present=100 body=\"HEADER.FIELDS (TO)\"" AB},
     {"behind a literal of something else", "* 3 FETCH (X {3}\r\n) ( UID 7 BODY[1] {2}\r\nab)\r\n",
-     "FETCH seq=3 present=101 uid=7 " B1 " sink=\"BODY[1]<0> of 7, 2\" got=\"ab\""},
-    {"others stay in memory",
+     "FETCH seq=3 present=101 uid=7 body=\"1\"" AB},
+    {"literals of others",
      "* 3 FETCH (RFC822 {1}\r\na X {1}\r\nb ENVELOPE ({1}\r\nc))\r\n* LIST () \"/\" {1}\r\nd\r\n",
      "FETCH seq=3 present=120 envelope=(\"c\" NIL NIL NIL NIL NIL NIL NIL NIL NIL) "
      "body=\"\"{1} bytes=\"a\"\nLIST attributes=0 delimiter=\"/\" name=\"d\""},
@@ -73,8 +69,7 @@ static const ReaderCase sink_cases[] = {
     {"not a FETCH", "* 3 FETCHED (BODY[1] {2}\r\nab)\r\n",
      "UNKNOWN text=\"* 3 FETCHED (BODY[1] {2}\\0d\\0aab)\""},
     {"broken behind it", "* 3 FETCH (BODY[1] {2}\r\nab UID 0)\r\n",
-     "FETCH seq=3 present=100 broken=\"UID: not a UID\" " B1
-     " sink=\"BODY[1]<0> of 0, 2\" got=\"ab\""},
+     "FETCH seq=3 present=100 broken=\"UID: not a UID\" body=\"1\"" AB},
     {"in what is not read any more", "* 3 FETCH (ENVELOPE x( BODY[1] {2}\r\nab UID 7)\r\n",
      "FETCH seq=3 present=1 broken=\"ENVELOPE: a list is missing\" uid=7"},
     {"never whole", "* 3 FETCH (BODY[1] {5}\r\nab", "INSIDE"},
@@ -82,89 +77,9 @@ static const ReaderCase sink_cases[] = {
              "BAD: a NUL outside of a literal"),
 };
 
-/* What no FetchBody takes must be abandoned: the leak checker sees to it. */
-static void test_sinks(void **state)
+static void test_bodies(void **state)
 {
-    check_cases((DumpMode){.sink = true}, sink_cases);
-}
-
-static gpointer refuse_begin(gpointer data, guint32 uid, const char *section, bool binary,
-                             guint64 origin, guint64 length)
-{
-    return NULL;
-}
-
-static void test_refused_sink(void **state)
-{
-    static const ReaderSinkOps ops = {.begin = refuse_begin};
-    static const char text[] = "* 3 FETCH (BODY[1] {2}\r\nab)\r\n";
-    g_autoptr(Reader) reader = reader_new();
-    g_autoptr(GString) out = g_string_new(NULL);
-    reader_set_authenticated(reader);
-    reader_set_sink(reader, &ops, NULL);
-    reader_feed(reader, text, strlen(text));
-    assert_int_equal(dump_take(out, reader), READ_MORE);
-    assert_string_equal(out->str, "FETCH seq=3 present=100 body=\"1\"{2} bytes=\"ab\"\n");
-}
-
-typedef struct {
-    guint64 got;
-    guint abandoned;
-} CountingSink;
-
-static gpointer count_begin(gpointer data, guint32 uid, const char *section, bool binary,
-                            guint64 origin, guint64 length)
-{
-    return data;
-}
-
-static void count_write(gpointer sink, const void *bytes, gsize length)
-{
-    ((CountingSink *)sink)->got += length;
-}
-
-static void count_abandon(gpointer sink)
-{
-    ((CountingSink *)sink)->abandoned++;
-}
-
-static const ReaderSinkOps count_ops = {count_begin, count_write, count_abandon};
-
-/* Whether a body of n bytes that goes to a sink is taken; the bytes themselves come for small n. */
-static bool sink_takes(guint64 n, bool send)
-{
-    CountingSink sink = {0};
-    Reader *reader = reader_new();
-    reader_set_authenticated(reader);
-    reader_set_sink(reader, &count_ops, &sink);
-    g_autofree char *head = g_strdup_printf("* 1 FETCH (BODY[] {%" G_GUINT64_FORMAT "}\r\n", n);
-    g_autofree char *piece = g_strnfill(1 << 20, 'x');
-    Response *response = NULL;
-    reader_feed(reader, head, strlen(head));
-    bool ok = reader_next(reader, &response, NULL) == READ_MORE;
-    for (guint64 sent = 0; ok && send && sent < n; sent += 1 << 20) {
-        reader_feed(reader, piece, MIN(n - sent, 1 << 20));
-        assert_int_equal(reader_next(reader, &response, NULL), READ_MORE);
-    }
-    if (ok && send) {
-        reader_feed(reader, ")\r\n", 3);
-        assert_int_equal(reader_next(reader, &response, NULL), READ_OK);
-        assert_int_equal(sink.got, n);
-        assert_ptr_equal(((FetchBody *)g_ptr_array_index(response->fetch->bodies, 0))->sink, &sink);
-        response_free(response);
-    }
-    reader_free(reader);
-    assert_int_equal(sink.abandoned, ok && !send ? 1 : 0);
-    return ok;
-}
-
-static void test_sink_limits(void **state)
-{
-    assert_true(sink_takes(LIMIT_LITERAL_MEMORY + 1, true));
-    assert_true(sink_takes(LIMIT_RESPONSE_MEMORY + 1, true));
-    assert_true(sink_takes(LIMIT_LITERAL, false));
-    assert_false(sink_takes(LIMIT_LITERAL + 1, false));
-    assert_false(sink_takes(10 * LIMIT_LITERAL, false));
+    check_cases((DumpMode){0}, body_cases);
 }
 
 /* A reader that is fed bit by bit until it says something. */
@@ -222,7 +137,7 @@ static ReadStatus read_line(bool authenticated, const char *head, gsize n)
 
 static void test_line_limits(void **state)
 {
-    static const char *const heads[] = {"* OK ", "* CAPABILITY ", "* 1 FETCH (X ", "A1 OK ",
+    static const char *const heads[] = {"* OK ", "* CAPABILITY ", "* LIST () NIL ", "A1 OK ",
                                         "xxxx"};
     for (gsize i = 0; i < G_N_ELEMENTS(heads); i++) {
         assert_int_equal(read_line(false, heads[i], LIMIT_LINE_PREAUTH), READ_OK);
@@ -235,12 +150,12 @@ static void test_line_limits(void **state)
     assert_int_equal(read_line(false, "* SEARCH ", LIMIT_LINE_PREAUTH + 1), READ_BAD);
 }
 
-/* A response with n literals of that size, none of which goes to a sink. */
+/* A response with n literals of that size. */
 static ReadStatus read_literals(bool authenticated, gsize size, guint n)
 {
     Feeder response = feeder(authenticated);
     g_autofree char *head = g_strdup_printf(" X {%zu}\r\n", size);
-    feed(&response, "* 1 FETCH (", 11);
+    feed(&response, "* STATUS x (", 12);
     for (guint i = 0; i < n; i++) {
         feed(&response, head, strlen(head));
         feed_fill(&response, 'y', size);
@@ -265,6 +180,89 @@ static void test_response_limits(void **state)
     assert_int_equal(read_literals(true, part - 100, 4), READ_OK);
     assert_int_equal(read_literals(true, part, 4), READ_BAD);
     assert_int_equal(read_literals(true, part, 40), READ_BAD);
+}
+
+/* What a FETCH is about, and that its rest was passed over: the next response is the next. */
+static void expect_cut(Feeder *fetch, guint32 uid)
+{
+    assert_int_equal(fetch->status, READ_OK);
+    assert_int_equal(fetch->response->kind, RESP_FETCH);
+    assert_true(fetch->response->fetch->broken);
+    assert_int_equal(fetch->response->fetch->uid, uid);
+    assert_null(fetch->response->fetch->body);
+    assert_false(reader_mid_response(fetch->reader));
+    g_clear_pointer(&fetch->response, response_free);
+    fetch->status = READ_MORE;
+    feed(fetch, "* 7 EXISTS\r\n", 12);
+    assert_int_equal(fetch->status, READ_OK);
+    assert_int_equal(fetch->response->kind, RESP_EXISTS);
+    finish(fetch);
+}
+
+/* How long it is can be a sender's doing, who has no say in the connection: as in a message with
+ * many recipients inside another. */
+static void test_long_fetch(void **state)
+{
+    static const char *const ends[] = {"\" UID 9)\r\n", "\" {5}\r\n)\r\n\"( UID 9)\r\n",
+                                       " UID 9)\" {0}\r\n UID 9)\r\n"};
+    for (gsize i = 0; i < G_N_ELEMENTS(ends); i++) {
+        for (gsize size = LIMIT_LINE - 80; size < LIMIT_LINE + 40; size++) {
+            Feeder fetch = feeder(true);
+            feed(&fetch, "* 1 FETCH (UID 8 BODYSTRUCTURE (\"", 33);
+            feed_fill(&fetch, 'x', size);
+            for (const char *p = ends[i]; *p != '\0'; p++)
+                feed(&fetch, p, 1);
+            if (size > LIMIT_LINE - 33)
+                expect_cut(&fetch, 8);
+            else
+                finish(&fetch);
+        }
+    }
+}
+
+/* Nothing behind the cut, or half of what is before it, is taken for a UID. */
+static void test_long_fetch_uid(void **state)
+{
+    static const char name[] = " UID 1234 UID 5)";
+    for (gsize before = 0; before < sizeof name; before++) {
+        Feeder fetch = feeder(true);
+        feed(&fetch, "* 1 FETCH (X \"", 14);
+        feed_fill(&fetch, 'x', LIMIT_LINE - 14 - before);
+        feed(&fetch, name, strlen(name));
+        feed(&fetch, "\" UID 6)\r\n", 10);
+        expect_cut(&fetch, 0);
+    }
+    for (gsize before = 0; before < 7; before++) {
+        Feeder fetch = feeder(true);
+        feed(&fetch, "* 1 FETCH (", 11);
+        feed_fill(&fetch, ' ', LIMIT_LINE - 11 - before);
+        feed(&fetch, "UID 1234 X NIL)\r\n", 17);
+        expect_cut(&fetch, 0);
+    }
+}
+
+static void test_long_fetch_literals(void **state)
+{
+    static const char *const items[] = {"X", "BODY[HEADER]", "BODY[]<0>"};
+    for (gsize i = 0; i < G_N_ELEMENTS(items); i++) {
+        Feeder fetch = feeder(true);
+        g_autofree char *head =
+            g_strdup_printf("* 1 FETCH (UID 8 %s {%u}\r\n", items[i], LIMIT_LITERAL_MEMORY + 1);
+        feed(&fetch, head, strlen(head));
+        feed_fill(&fetch, '\n', LIMIT_LITERAL_MEMORY + 1);
+        feed(&fetch, " Y {3}\r\n)\r\n UID 9)\r\n", 20);
+        expect_cut(&fetch, 8);
+    }
+    Feeder many = feeder(true);
+    const guint part = LIMIT_RESPONSE_MEMORY / 4;
+    g_autofree char *head = g_strdup_printf(" X {%u}\r\n", part);
+    feed(&many, "* 1 FETCH (UID 8", 16);
+    for (guint i = 0; i < 10; i++) {
+        feed(&many, head, strlen(head));
+        feed_fill(&many, 'y', part);
+    }
+    feed(&many, ")\r\n", 3);
+    expect_cut(&many, 8);
 }
 
 /* n UIDs with gaps, so that each is a range of its own. */
@@ -394,7 +392,7 @@ static void test_take_pending(void **state)
     assert_int_equal(g_bytes_get_size(none), 0);
 }
 
-/* Several responses, literals and sinks, cut at three places at random; the seed is fixed. */
+/* Several responses and literals, cut at three places at random; the seed is fixed. */
 static void test_random_splits(void **state)
 {
     static const char text[] =
@@ -403,7 +401,7 @@ static void test_random_splits(void **state)
         " ENVELOPE ({3}\r\n{1} NIL))\r\n* SEARCH 1 2 3\r\n* LIST () \"/\" {4}\r\n{9}\n\r\n"
         "* ESEARCH (TAG \"x\") ALL 1,2\r\n* 3 FETCH (BODY[] {6}\r\n* OK\r\n UID 3)\r\n+ {3}\r\n";
     g_autoptr(GRand) random = g_rand_new_with_seed(1);
-    DumpMode mode = {.sink = true};
+    DumpMode mode = {0};
     g_autofree char *want = dump_whole(mode, text, sizeof text - 1);
     for (guint i = 0; i < 3000; i++) {
         gsize a = g_rand_int_range(random, 0, sizeof text),
@@ -418,13 +416,14 @@ static void test_random_splits(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_framing),         cmocka_unit_test(test_sinks),
-        cmocka_unit_test(test_refused_sink),    cmocka_unit_test(test_sink_limits),
+        cmocka_unit_test(test_framing),         cmocka_unit_test(test_bodies),
         cmocka_unit_test(test_line_limits),     cmocka_unit_test(test_literal_limits),
-        cmocka_unit_test(test_response_limits), cmocka_unit_test(test_number_limits),
-        cmocka_unit_test(test_endless_numbers), cmocka_unit_test(test_nesting_limits),
-        cmocka_unit_test(test_words_limit),     cmocka_unit_test(test_pending),
-        cmocka_unit_test(test_take_pending),    cmocka_unit_test(test_random_splits),
+        cmocka_unit_test(test_response_limits), cmocka_unit_test(test_long_fetch),
+        cmocka_unit_test(test_long_fetch_uid),  cmocka_unit_test(test_long_fetch_literals),
+        cmocka_unit_test(test_number_limits),   cmocka_unit_test(test_endless_numbers),
+        cmocka_unit_test(test_nesting_limits),  cmocka_unit_test(test_words_limit),
+        cmocka_unit_test(test_pending),         cmocka_unit_test(test_take_pending),
+        cmocka_unit_test(test_random_splits),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -90,7 +90,7 @@ static bool is_exception(const char *name, const char *line)
 /* Nothing in it is bad, unfinished, unknown or broken, but for the exceptions; at any split. */
 static void check_transcript(const char *name, const char *bytes, gsize length)
 {
-    DumpMode mode = {.sink = strstr(name, "bod") != NULL};
+    DumpMode mode = {0};
     g_autofree char *dump = dump_whole(mode, bytes, length);
     g_auto(GStrv) lines = g_strsplit(dump, "\n", -1);
     for (guint i = 0; lines[i] != NULL; i++) {

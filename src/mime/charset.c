@@ -302,8 +302,10 @@ static gsize iconv_convert(Charset *charset, const guint8 *bytes, gsize length, 
         }
         if (err == EINVAL)
             break;
-        gsize skip = bad_length(charset, (const guint8 *)in, left);
-        if (skip == 0)
+        /* ISO-2022-CN-EXT has already passed the shift that it refuses, which may be the last byte.
+         */
+        gsize skip = left > 0 ? bad_length(charset, (const guint8 *)in, left) : 0;
+        if (skip == 0 && left > 0)
             break;
         g_byte_array_append(out, (const guint8 *)REPLACEMENT, 3);
         in += skip;

@@ -28,13 +28,13 @@ static void skip_blanks(Cursor *cursor)
     }
 }
 
-/* Characters up to one of `stops` (or a blank), blanks after it skipped. Caller frees; lower case
- * when asked. */
+/* Characters up to one of `stops` (or a blank or comment), blanks and comments after it skipped.
+ * Caller frees; lower case when asked. */
 static char *take_token(Cursor *cursor, const char *stops, bool lower)
 {
     skip_blanks(cursor);
     const char *start = cursor->p;
-    while (*cursor->p && !strchr(stops, *cursor->p) && !strchr(" \t\r\n", *cursor->p))
+    while (*cursor->p && !strchr(stops, *cursor->p) && !strchr(" \t\r\n(", *cursor->p))
         cursor->p++;
     gsize n = (gsize)(cursor->p - start);
     skip_blanks(cursor);

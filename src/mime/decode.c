@@ -11,15 +11,17 @@
 
 struct Decoder {
     Transfer *transfer;
-    Charset *charset; /* NULL: bytes */
+    char *label;      /* the charset as declared, or NULL */
+    Charset *charset; /* NULL: bytes, or not known yet */
     bool is_text, bom;
     bool started; /* the first bytes of text were seen */
     bool cr;      /* a CR waits for its LF */
     GByteArray *bytes, *text;
-    GByteArray *head; /* HTML without a charset: its first bytes, which may name one */
+    GByteArray *head; /* of text: its first bytes, which may say what it is */
+    gsize head_bytes; /* so many are looked at */
 };
 
-#define HEAD_BYTES 1024
+#define HEAD_BYTES 1024 /* of HTML that nobody declared */
 
 Decoder *decoder_new(const char *encoding, const char *charset, bool is_text, bool bom)
 {
@@ -31,10 +33,9 @@ Decoder *decoder_new(const char *encoding, const char *charset, bool is_text, bo
     decoder->text = g_byte_array_new();
     if (!is_text)
         return decoder;
-    if (bom && charset_is_guessed(charset))
-        decoder->head = g_byte_array_new();
-    else
-        decoder->charset = charset_new(charset);
+    decoder->label = g_strdup(charset);
+    decoder->head = g_byte_array_new();
+    decoder->head_bytes = bom && charset_is_guessed(charset) ? HEAD_BYTES : strlen(BOM);
     return decoder;
 }
 
@@ -43,6 +44,7 @@ void decoder_free(Decoder *decoder)
     if (!decoder)
         return;
     transfer_free(decoder->transfer);
+    g_free(decoder->label);
     charset_free(decoder->charset);
     g_byte_array_unref(decoder->bytes);
     g_byte_array_unref(decoder->text);
@@ -75,6 +77,29 @@ static char *html_charset(const guint8 *head, gsize length)
             return g_strndup(p, n);
     }
     return NULL;
+}
+
+/* A byte order mark says more than any label (Encoding Standard 6, decode). */
+static const char *marked_charset(const GByteArray *head)
+{
+    if (head->len >= 3 && memcmp(head->data, BOM, 3) == 0)
+        return "utf-8";
+    if (head->len >= 2 &&
+        (memcmp(head->data, "\xff\xfe", 2) == 0 || memcmp(head->data, "\xfe\xff", 2) == 0))
+        return "utf-16";
+    return NULL;
+}
+
+/* The first bytes are here. */
+static void settle_charset(Decoder *decoder)
+{
+    g_autoptr(GByteArray) head = g_steal_pointer(&decoder->head);
+    const char *marked = marked_charset(head);
+    g_autofree char *named = NULL;
+    if (!marked && decoder->head_bytes == HEAD_BYTES && head->len > 0)
+        named = html_charset(head->data, MIN(head->len, HEAD_BYTES));
+    decoder->charset = charset_new(marked ? marked : named ? named : decoder->label);
+    charset_feed(decoder->charset, head->data, head->len, decoder->text);
 }
 
 /* CR LF to LF; other CRs are text. */
@@ -123,13 +148,9 @@ static void feed_text(Decoder *decoder, const guint8 *bytes, gsize length, bool 
 {
     if (decoder->head) {
         g_byte_array_append(decoder->head, bytes, (guint)length);
-        if (decoder->head->len < HEAD_BYTES && !last)
+        if (decoder->head->len < decoder->head_bytes && !last)
             return;
-        g_autoptr(GByteArray) head = g_steal_pointer(&decoder->head);
-        g_autofree char *label =
-            head->len > 0 ? html_charset(head->data, MIN(head->len, HEAD_BYTES)) : NULL;
-        decoder->charset = charset_new(label);
-        charset_feed(decoder->charset, head->data, head->len, decoder->text);
+        settle_charset(decoder);
     } else {
         charset_feed(decoder->charset, bytes, length, decoder->text);
     }

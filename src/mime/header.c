@@ -196,13 +196,18 @@ void header_decode(const char *value, gsize length, guint *words, GByteArray *ou
     append_safe((const char *)decoded->data, decoded->len, out);
 }
 
-char *mime_decode_header(const char *value)
+char *header_decode_text(const char *value, guint *words)
 {
     GByteArray *out = g_byte_array_new();
-    guint words = HEADER_VALUE_WORDS;
-    header_decode(value, MIN(strlen(value), (gsize)LIMIT_HEADER_BLOCK), &words, out);
+    header_decode(value, MIN(strlen(value), (gsize)LIMIT_HEADER_BLOCK), words, out);
     g_byte_array_append(out, (const guint8 *)"", 1);
     return (char *)g_byte_array_free(out, FALSE);
+}
+
+char *mime_decode_header(const char *value)
+{
+    guint words = HEADER_VALUE_WORDS;
+    return header_decode_text(value, &words);
 }
 
 bool header_next_field(const char *raw, gsize length, gsize *pos, HeaderField *field)

@@ -23,3 +23,4 @@ char *header_field_value(const HeaderField *field);
 /* mime_decode_header() on bytes that may hold NUL; *words is how many encoded words may still be
  * decoded. */
 void header_decode(const char *value, gsize length, guint *words, GByteArray *out);
+char *header_decode_text(const char *value, guint *words);

@@ -13,6 +13,9 @@
 /* The tree has 15 bits for a node of a message, and uses some for itself. */
 #define MAX_NODES 32000
 
+#define SECTION_BYTES 180 /* in a name, with words around it */
+#define DIGEST_BYTES 16
+
 /* One level of the message: its directory and the parts that go there. */
 typedef struct {
     GPtrArray *texts;       /* borrowed BodyPart *: body.txt, body.html, ... in document order */
@@ -22,6 +25,7 @@ typedef struct {
 typedef struct {
     Layout *layout;
     guint depth; /* nested messages above */
+    guint words; /* that may still be decoded in names */
     bool failed; /* over a limit */
 } Builder;
 
@@ -65,8 +69,11 @@ static void describe(Builder *builder, guint index, const BodyPart *part)
     node->encoding = g_strdup(part->encoding ? part->encoding : "7bit");
     node->content_type = g_strdup_printf("%s/%s", part->type, part->subtype);
     node->encoded_size = part->size;
-    if (node->kind == LAYOUT_TEXT || node->kind == LAYOUT_HTML)
-        node->charset = g_strdup(body_part_param(part, "charset"));
+    if (node->kind != LAYOUT_TEXT && node->kind != LAYOUT_HTML)
+        return;
+    node->charset = g_strdup(body_part_param(part, "charset"));
+    if (!node->charset) /* "charset*=us-ascii'en'koi8-r" */
+        node->charset = mime_param_text(part->params, "charset", &builder->words);
 }
 
 /* --- which part goes where --- */
@@ -96,7 +103,7 @@ static bool is_encoded_message(const BodyPart *part)
 /* Whether a part is text of the message itself, as JMAP tells it (RFC 8621 4.1.4): not said to be
  * an attachment, and either the first of its multipart, or without a name and not something that an
  * HTML body refers to. */
-static bool is_body_text(const BodyPart *part)
+static bool is_body_text(Builder *builder, const BodyPart *part)
 {
     if (!body_part_is(part, "text", "plain") && !body_part_is(part, "text", "html"))
         return false;
@@ -107,7 +114,7 @@ static bool is_body_text(const BodyPart *part)
         return true;
     if (body_part_is(parent, "multipart", "related"))
         return false;
-    g_autofree char *name = mime_part_filename(part);
+    g_autofree char *name = mime_part_filename(part, &builder->words);
     return !name || !*name;
 }
 
@@ -118,7 +125,8 @@ static void sort_part(Builder *builder, const BodyPart *part, Level *level, guin
         return;
     }
     if (!is_multipart(part)) {
-        g_ptr_array_add(is_body_text(part) ? level->texts : level->attachments, (gpointer)part);
+        g_ptr_array_add(is_body_text(builder, part) ? level->texts : level->attachments,
+                        (gpointer)part);
         return;
     }
     for (guint i = 0; i < part->children->len; i++)
@@ -144,9 +152,19 @@ static void add_texts(Builder *builder, const GPtrArray *texts, guint dir)
     }
 }
 
+char *layout_section_name(const char *section)
+{
+    if (strlen(section) <= SECTION_BYTES)
+        return g_strdup(section);
+    g_autofree char *digest = g_compute_checksum_for_string(G_CHECKSUM_SHA256, section, -1);
+    return g_strdup_printf("%.*s~%.*s", SECTION_BYTES - 1 - DIGEST_BYTES, section, DIGEST_BYTES,
+                           digest);
+}
+
 static char *message_dir_name(const BodyPart *part)
 {
-    return g_strdup_printf("part-%s.message", part->section);
+    g_autofree char *section = layout_section_name(part->section);
+    return g_strdup_printf("part-%s.message", section);
 }
 
 static void add_message(Builder *builder, const BodyPart *part, guint dir)
@@ -166,8 +184,9 @@ static void add_attachment(Builder *builder, const BodyPart *part, guint dir, GH
     const char *type = part->type, *subtype = part->subtype;
     /* A multipart without parts: whatever is there is BODY[section], or BODY[TEXT] at the top. */
     const char *section = *part->section ? part->section : "TEXT";
-    g_autofree char *sender = is_message(part) ? NULL : mime_part_filename(part);
-    char *name = name_make_unique(taken, name_attachment(sender, section, type, subtype));
+    g_autofree char *sender = is_message(part) ? NULL : mime_part_filename(part, &builder->words);
+    g_autofree char *shown = layout_section_name(section);
+    char *name = name_make_unique(taken, name_attachment(sender, shown, type, subtype));
     describe(builder, add_node(builder, LAYOUT_PART, dir, name, section), part);
 }
 
@@ -232,7 +251,7 @@ Layout *layout_new(const BodyPart *body)
 {
     g_autoptr(Layout) layout = g_new0(Layout, 1);
     layout->nodes = g_ptr_array_new_with_free_func(node_free);
-    Builder builder = {.layout = layout};
+    Builder builder = {.layout = layout, .words = PARAM_WORDS};
     add_node(&builder, LAYOUT_MESSAGE_DIR, 0, g_strdup(""), "");
     add_node(&builder, LAYOUT_HEADERS, 0, g_strdup("headers.txt"), "");
     add_node(&builder, LAYOUT_FLAGS, 0, g_strdup("flags"), "");

@@ -6,7 +6,7 @@
 #include <string.h>
 #include "imapfs/base/limits.h"
 #include "imapfs/mime/charset.h"
-#include "imapfs/mime/name.h"
+#include "header.h"
 
 typedef struct {
     const char *value;
@@ -58,7 +58,7 @@ static int piece_number(const char *param, const char *name, bool *extended_out)
     return number;
 }
 
-static char *join_pieces(const Piece *pieces)
+static char *join_pieces(const Piece *pieces, guint *words)
 {
     g_autoptr(GByteArray) bytes = g_byte_array_new();
     g_autofree char *charset = NULL;
@@ -74,10 +74,10 @@ static char *join_pieces(const Piece *pieces)
     if (charset)
         return charset_to_utf8(charset, bytes->data, bytes->len);
     g_byte_array_append(bytes, (const guint8 *)"", 1);
-    return mime_decode_header((const char *)bytes->data);
+    return header_decode_text((const char *)bytes->data, words);
 }
 
-char *mime_param_text(const GArray *params, const char *name)
+char *mime_param_text(const GArray *params, const char *name, guint *words)
 {
     Piece pieces[LIMIT_RFC2231_PIECES] = {{0}};
     const char *plain = NULL;
@@ -93,16 +93,16 @@ char *mime_param_text(const GArray *params, const char *name)
             pieces[number] = (Piece){param->value, extended};
     }
     if (pieces[0].value)
-        return join_pieces(pieces);
-    return plain ? mime_decode_header(plain) : NULL;
+        return join_pieces(pieces, words);
+    return plain ? header_decode_text(plain, words) : NULL;
 }
 
-char *mime_part_filename(const BodyPart *part)
+char *mime_part_filename(const BodyPart *part, guint *words)
 {
-    char *name = mime_param_text(part->disposition_params, "filename");
+    char *name = mime_param_text(part->disposition_params, "filename", words);
     if (name && *name)
         return name;
-    char *other = mime_param_text(part->params, "name");
+    char *other = mime_param_text(part->params, "name", words);
     if (!other)
         return name;
     g_free(name);

@@ -10,6 +10,7 @@
 #include "imapfs/base/error.h"
 #include "imapfs/base/limits.h"
 #include "imapfs/mime/decode.h"
+#include "imapfs/mime/param.h"
 
 /* RFC 2046 5.1.1 allows 70 characters. */
 #define MAX_BOUNDARY 1000
@@ -85,15 +86,23 @@ static void append_child(BodyPart *parent, BodyPart *child)
     child->parent = parent;
 }
 
+/* In one piece, or in those of RFC 2231. */
+static char *boundary_of(const BodyPart *part)
+{
+    guint words = 0;
+    const char *boundary = body_part_param(part, "boundary");
+    return boundary ? g_strdup(boundary) : mime_param_text(part->params, "boundary", &words);
+}
+
 static void push(Parser *parser, guint node, bool has_body)
 {
     const BodyPart *part = node_at(parser, node)->part;
     Open open = {.node = node};
     if (has_body && body_part_is(part, "multipart", NULL)) {
-        const char *boundary = body_part_param(part, "boundary");
-        open.boundary_length = boundary ? strlen(boundary) : 0;
-        bool usable = open.boundary_length > 0 && open.boundary_length <= MAX_BOUNDARY;
-        open.boundary = usable ? g_strdup(boundary) : NULL;
+        open.boundary = boundary_of(part);
+        open.boundary_length = open.boundary ? strlen(open.boundary) : 0;
+        if (open.boundary_length == 0 || open.boundary_length > MAX_BOUNDARY)
+            g_clear_pointer(&open.boundary, g_free);
     }
     g_array_append_val(parser->stack, open);
 }

@@ -6,6 +6,7 @@
 #include <string.h>
 #include "base64_alphabet.h"
 
+#define WORDS_MAX 60      /* no word is that long: a line without blanks that is has data */
 #define LINE_MAX_KEPT 256 /* of a uuencoded or yEnc control line; the rest of it means nothing */
 #define BLANKS_MAX 1024   /* blanks that may turn out to end a line of quoted-printable */
 /* Where a uuencoded or yEnc part must have begun: what has not is what it says without decoding. */
@@ -19,7 +20,7 @@ struct Transfer {
     guint32 bits;
     guint sextets;
     bool padded, in_padding; /* a text has ended; its '=' may go on */
-    bool skip_line;          /* what is left of a long line that is no base64 */
+    bool over;               /* and something else followed: that is all */
     /* quoted-printable */
     QpState qp;
     guint8 held[BLANKS_MAX]; /* blanks in QP_TEXT; what stood after '=' in the other states */
@@ -115,24 +116,22 @@ static void base64_data(Transfer *t, const guint8 *in, gsize length, GByteArray 
     g_byte_array_append(out, buffer, n);
 }
 
-/* Whether the line kept is base64 that goes on after padding, which is then decoded.
+/* Decodes the line kept if it is base64 that goes on after padding.
  *
- * After padding a text has ended. Another may follow (chunks that were encoded one by one), but
- * what follows most often is a list's footer in plain words: so a line counts only if it is nothing
- * but whole groups, or too long for a line of words. */
-static bool base64_line_after_padding(Transfer *t, GByteArray *out)
+ * After padding a text has ended. Another may follow at once (chunks that were encoded one by one),
+ * but what follows most often is a list's footer in plain words: so a line counts only if it is
+ * nothing but whole groups, or too long for a word, and the first that does not is the end. */
+static void base64_line_after_padding(Transfer *t, GByteArray *out)
 {
-    guint n = t->n_line, groups = 0;
+    guint n = t->n_line;
     t->n_line = 0;
-    while (n > 0 && (t->line[n - 1] == '\r' || t->line[n - 1] == ' '))
+    while (n > 0 && strchr("\r \t", t->line[n - 1]) && t->line[n - 1])
         n--;
-    for (guint i = 0; i < n; i++) {
-        if (sextet_value(t->line[i]) < 0 && t->line[i] != '=')
-            return false;
-        groups++;
-    }
-    if (groups == 0 || (groups % 4 != 0 && n < LINE_MAX_KEPT))
-        return false;
+    t->over = n % 4 != 0 && n < WORDS_MAX;
+    for (guint i = 0; i < n && !t->over; i++)
+        t->over = sextet_value(t->line[i]) < 0 && t->line[i] != '=';
+    if (t->over || n == 0)
+        return;
     t->padded = t->line[n - 1] == '=';
     for (const guint8 *p = t->line, *end = p + n; p < end;) {
         const guint8 *padding = memchr(p, '=', (gsize)(end - p));
@@ -142,12 +141,11 @@ static bool base64_line_after_padding(Transfer *t, GByteArray *out)
             base64_flush(t, out);
         p = stop + 1;
     }
-    return true;
 }
 
 static void base64_feed(Transfer *t, const guint8 *in, gsize length, GByteArray *out)
 {
-    while (length > 0) {
+    while (length > 0 && !t->over) {
         if (!t->padded) {
             const guint8 *padding = memchr(in, '=', length);
             gsize n = padding ? (gsize)(padding - in) : length;
@@ -167,10 +165,10 @@ static void base64_feed(Transfer *t, const guint8 *in, gsize length, GByteArray 
         if (t->in_padding && c == '=')
             continue;
         t->in_padding = false;
-        if (c != '\n' && !t->skip_line)
+        if (c != '\n')
             t->line[t->n_line++] = c;
         if (c == '\n' || t->n_line == LINE_MAX_KEPT)
-            t->skip_line = !base64_line_after_padding(t, out) && c != '\n';
+            base64_line_after_padding(t, out);
     }
 }
 

@@ -12,8 +12,10 @@
 
 static bool refuse(GError **error, const char *what, const char *file)
 {
-    unsigned long code = ERR_peek_last_error();
-    const char *reason = ERR_reason_error_string(code);
+    /* Where a file cannot be opened the first error says why, and the last one "system lib". */
+    unsigned long first = ERR_peek_error();
+    const char *reason = ERR_SYSTEM_ERROR(first) ? g_strerror(ERR_GET_REASON(first))
+                                                 : ERR_reason_error_string(ERR_peek_last_error());
     g_set_error(error, IMAPFS_ERROR, IMAPFS_ERROR_CONFIG, "%s%s%s cannot be used: %s", what,
                 file ? " " : "", file ? file : "", reason ? reason : "unknown reason");
     ERR_clear_error();

@@ -42,8 +42,9 @@ static void check_param(const char *value)
     g_autoptr(GArray) params = g_array_new(FALSE, FALSE, sizeof(BodyParam));
     g_array_append_vals(params, list, G_N_ELEMENTS(list));
     static const char *const NAMES[] = {"name", "file", "plain"};
+    guint words = PARAM_WORDS;
     for (guint i = 0; i < G_N_ELEMENTS(NAMES); i++) {
-        g_autofree char *text = mime_param_text(params, NAMES[i]);
+        g_autofree char *text = mime_param_text(params, NAMES[i], &words);
         FUZZ_CHECK(text && g_utf8_validate(text, -1, NULL), "%s", NAMES[i]);
     }
 }

@@ -9,9 +9,10 @@ typedef struct Decoder Decoder;
 
 /* encoding: the part's ("base64", ...; unknown or NULL means identity). is_text false: the decoded
  * bytes are left alone and charset means nothing. is_text: they are text in that charset (see
- * charset.h: WHATWG aliases; NULL, unknown and wrong ones: UTF-8 if valid, else windows-1252; for
- * HTML also what its <meta> says) and come out as UTF-8 with LF line ends; a byte order mark in
- * them is left out. bom: it is HTML, and a UTF-8 byte order mark goes in front unless it is empty.
+ * charset.h: WHATWG aliases; NULL and unknown ones: UTF-8 if valid, else windows-1252; for HTML
+ * also what its <meta> says), or in the one that a byte order mark at their beginning is of, and
+ * come out as UTF-8 with LF line ends and without that mark. bom: it is HTML, and a UTF-8 byte
+ * order mark goes in front unless it is empty.
  */
 Decoder *decoder_new(const char *encoding, const char *charset, bool is_text, bool bom);
 void decoder_free(Decoder *decoder);

@@ -58,7 +58,8 @@ G_DEFINE_AUTOPTR_CLEANUP_FUNC(Layout, layout_free)
  * - Text of the message itself is text/plain or text/html that is not said to be an attachment, and
  *   is the first of its multipart, or has no name and is not in a multipart/related (RFC 8621
  *   4.1.4). The first is body.txt or body.html, further ones body-2.txt, body-2.html, ...
- * - A message/rfc822 is the directory part-SECTION.message in attachments/. One that was sent in
+ * - A message/rfc822 is the directory part-SECTION.message in attachments/, where SECTION is as
+ *   layout_section_name() has it, as in all names. One that was sent in
  *   base64, which servers parse without decoding, is there as part-SECTION.eml too.
  * - Every other leaf (inline images, signatures, calendars, reports, text with a name) is in
  *   attachments/ under its own name made safe (name.h), no name of which can be a directory's.
@@ -68,6 +69,10 @@ G_DEFINE_AUTOPTR_CLEANUP_FUNC(Layout, layout_free)
  * the fixed files come first, then texts, then attachments, each in document order; a parent comes
  * before what is in it. */
 Layout *layout_new(const BodyPart *body);
+
+/* A section as it stands in the name of a file: itself, or, where it is too long for that (parts in
+ * parts, a hundred deep), its beginning and a digest. Caller frees. */
+char *layout_section_name(const char *section);
 
 /* A guess of the decoded size from the encoded one, never 0 for a part that is not empty. EML of
  * the message itself: 0, RFC822.SIZE says it. */

@@ -153,7 +153,8 @@ static void check_name(const MimeIndex *index, const char *file, sqlite3_stmt *r
         return;
     g_autofree char *want = without_controls(column(row, 9));
     tally->names++;
-    g_autofree char *have = mime_part_filename(part);
+    guint words = PARAM_WORDS;
+    g_autofree char *have = mime_part_filename(part, &words);
     tally->names_right += g_strcmp0(have, want) == 0;
     if (report && g_strcmp0(have, want) != 0)
         print_message("%s %s: named \"%s\", not \"%s\" %s\n", file, column(row, 1), have, want,

@@ -39,6 +39,11 @@ static const Case TRANSFER[] = {
     {"base64 footer", "base64", NULL, false, false,
      B("aGVsbG8=\r\n_____\r\nA list of ours\r\nhttp://x/y\r\n"), B("hello")},
     {"base64 word after it", "base64", NULL, false, false, B("aGVsbG8= ignored\r\n"), B("hello")},
+    {"base64 footer with a name on a line", "base64", NULL, false, false,
+     B("aGVsbG8=\r\n\r\nRegards,\r\nJohn\r\nhis company\r\n"), B("hello")},
+    {"base64 chunks in lines of 61", "base64", NULL, false, false,
+     B("YQ==\r\nYWFhYWFhYWFhYWFhYWFhYWFhYWFhYWFhYWFhYWFhYWFhYWFhYWFhYWFhYWFhY\r\nWFh\r\n"),
+     B("aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa")},
     {"base64 empty", "base64", NULL, false, false, B(""), B("")},
     {"base64 only junk", "base64", NULL, false, false, B("!?\r\n"), B("")},
     {"qp", "quoted-printable", NULL, false, false, B("caf=C3=A9=20\r\n"), B("caf" E_ACUTE " \r\n")},
@@ -128,6 +133,14 @@ static const Case TEXT[] = {
     {"utf-16 odd", "base64", "utf-16be", true, false, B("AGEA"), B("a" FFFD)},
     {"utf-16 lone surrogate", "base64", "utf-16be", true, false, B("AGHcAABi"), B("a" FFFD "b")},
     {"utf-16 with BOM", "base64", "utf-16", true, false, B("/v8AYQ=="), B("a")},
+    {"utf-16 by its BOM alone", "base64", NULL, true, false, B("//5hAOkA"), B("a" E_ACUTE)},
+    {"BOM of utf-16be in what is said to be utf-8", "base64", "utf-8", true, false, B("/v8AYQDp"),
+     B("a" E_ACUTE)},
+    {"BOM in what is said to be latin1", "8bit", "iso-8859-1", true, false,
+     B("\xef\xbb\xbf" E_ACUTE), B(E_ACUTE)},
+    {"BOM of utf-16 in html", "base64", NULL, true, true, B("//48AHAAPgDpAA=="),
+     B("\xef\xbb\xbf<p>" E_ACUTE)},
+    {"less than a BOM", "8bit", "koi8-r", true, false, B("\xef\xbb"), B("\xd0\x9e\xe2\x95\xa9")},
     {"own BOM goes", "8bit", "utf-8", true, false,
      B("\xef\xbb\xbf"
        "a"),
@@ -296,6 +309,33 @@ static void test_guess_window(void **state)
     }
 }
 
+static void check_short(const char *label, const guint8 *bytes, gsize length)
+{
+    g_autofree guint8 *exact = g_memdup2(bytes, length); /* reading past it is seen */
+    g_autofree char *text = charset_to_utf8(label, exact, length);
+    assert_true(g_utf8_validate(text, -1, NULL));
+    assert_true(strlen(text) <= 3 * length + 3);
+}
+
+/* A mail may name any converter that there is, and what iconv refuses may be the end of the text.
+ */
+static void test_any_converter(void **state)
+{
+    static const char *const LABELS[] = {
+        "iso-2022-cn-ext", "iso-2022-cn",   "iso-2022-kr", "iso-2022-jp",  "iso-2022-jp-1",
+        "iso-2022-jp-2",   "iso-2022-jp-3", "euc-tw",      "euc-jisx0213", "shift_jisx0213",
+        "big5-hkscs",      "johab",         "tcvn",        "ibm1399",      "ibm937",
+        "iso-10646/utf7",  "utf-7-imap",    "ucs-2",       "ucs-4be",      "internal",
+    };
+    for (guint i = 0; i < G_N_ELEMENTS(LABELS); i++) {
+        for (guint n = 0; n < 65536; n += n < 256 ? 1 : 7) {
+            const guint8 bytes[] = {(guint8)n, (guint8)(n >> 8), 'a'};
+            check_short(LABELS[i], bytes, n < 256 ? 1 : 2);
+            check_short(LABELS[i], bytes, 3);
+        }
+    }
+}
+
 static void test_labels(void **state)
 {
     static const struct {
@@ -332,9 +372,10 @@ static void test_labels(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_transfer),     cmocka_unit_test(test_begins_late),
-        cmocka_unit_test(test_text),         cmocka_unit_test(test_random),
-        cmocka_unit_test(test_guess_window), cmocka_unit_test(test_labels),
+        cmocka_unit_test(test_transfer),      cmocka_unit_test(test_begins_late),
+        cmocka_unit_test(test_text),          cmocka_unit_test(test_random),
+        cmocka_unit_test(test_guess_window),  cmocka_unit_test(test_labels),
+        cmocka_unit_test(test_any_converter),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -282,9 +282,10 @@ static const struct {
 
 static void test_params(void **state)
 {
+    guint words = PARAM_WORDS;
     for (guint i = 0; i < G_N_ELEMENTS(PARAMS); i++) {
         g_autoptr(GArray) params = params_of(PARAMS[i].params);
-        g_autofree char *have = mime_param_text(params, "filename");
+        g_autofree char *have = mime_param_text(params, "filename", &words);
         if (g_strcmp0(have, PARAMS[i].want) != 0)
             print_error("%s\n", PARAMS[i].params);
         assert_int_equal(g_strcmp0(have, PARAMS[i].want), 0);
@@ -293,6 +294,7 @@ static void test_params(void **state)
 
 static void test_param_pieces(void **state)
 {
+    guint words = PARAM_WORDS;
     const guint counts[] = {LIMIT_RFC2231_PIECES, LIMIT_RFC2231_PIECES + 1,
                             10 * LIMIT_RFC2231_PIECES, 100000};
     for (guint i = 0; i < G_N_ELEMENTS(counts); i++) {
@@ -302,7 +304,7 @@ static void test_param_pieces(void **state)
             BodyParam param = {g_strdup_printf("filename*%u*", n), g_strdup("x")};
             g_array_append_val(params, param);
         }
-        g_autofree char *have = mime_param_text(params, "filename");
+        g_autofree char *have = mime_param_text(params, "filename", &words);
         assert_int_equal(strlen(have), LIMIT_RFC2231_PIECES);
     }
 }

@@ -10,6 +10,7 @@
 #include <sqlite3.h>
 #include "imapfs/base/limits.h"
 #include "imapfs/mime/layout.h"
+#include "imapfs/mime/param.h"
 #include "imapfs/mime/structure.h"
 
 #define TEXT(sub, rest) "(\"text\" \"" sub "\" " rest ")"
@@ -330,6 +331,33 @@ static void add_child(BodyPart *parent, BodyPart *child)
     child->parent = parent;
 }
 
+static void test_charset(void **state)
+{
+    static const struct {
+        const char *params, *want;
+    } CASES[] = {
+        {"NIL", NULL},
+        {"(\"charset\" \"koi8-r\")", "koi8-r"},
+        {"(\"charset*\" \"us-ascii'en'koi8-r\")", "koi8-r"},
+        {"(\"charset*1\" \"8-r\" \"charset*0\" \"koi\")", "koi8-r"},
+    };
+    for (guint i = 0; i < G_N_ELEMENTS(CASES); i++) {
+        g_autofree char *text =
+            g_strdup_printf(TEXT("plain", "%s NIL NIL \"8bit\" 10 1"), CASES[i].params);
+        g_autoptr(BodyPart) body = parse(text);
+        g_autoptr(Layout) layout = layout_new(body);
+        const LayoutNode *node = g_ptr_array_index(layout->nodes, LAYOUT_INDEX_FIRST_PART);
+        assert_int_equal(g_strcmp0(node->charset, CASES[i].want), 0);
+    }
+}
+
+static void clear_param(gpointer data)
+{
+    BodyParam *param = data;
+    g_free(param->name);
+    g_free(param->value);
+}
+
 static BodyPart *wide(guint parts)
 {
     BodyPart *body = leaf("");
@@ -356,6 +384,35 @@ static BodyPart *deep(guint levels)
     return body;
 }
 
+/* Multiparts in multiparts, the tenth part of each: sections of 300 bytes, names of at most 255. */
+static void test_deep_sections(void **state)
+{
+    BodyPart *at = wide(12);
+    g_autoptr(BodyPart) body = at;
+    for (guint depth = 1; depth < LIMIT_NESTING - 1; depth++) {
+        BodyPart *inner = wide(12);
+        inner->parent = at;
+        body_part_free(g_ptr_array_index(at->children, 10));
+        g_ptr_array_index(at->children, 10) = inner;
+        g_free(inner->section);
+        inner->section = *at->section ? g_strconcat(at->section, ".11", NULL) : g_strdup("11");
+        for (guint i = 0; i < inner->children->len; i++) {
+            BodyPart *child = g_ptr_array_index(inner->children, i);
+            g_free(child->section);
+            child->section = g_strdup_printf("%s.%u", inner->section, i + 1);
+        }
+        at = inner;
+    }
+    check(body);
+    g_autoptr(Layout) layout = layout_new(body);
+    const LayoutNode *last = g_ptr_array_index(layout->nodes, layout->nodes->len - 1);
+    assert_true(strlen(last->section) > 255 && strlen(last->name) <= 255);
+    g_autofree char *name = layout_section_name(last->section);
+    assert_true(strlen(name) < 200 && g_str_has_prefix(last->section, "11.11.11.11"));
+    g_autofree char *itself = layout_section_name("1.2.3");
+    assert_string_equal(itself, "1.2.3");
+}
+
 static void test_limits(void **state)
 {
     g_autoptr(Layout) none = layout_new(NULL);
@@ -376,6 +433,30 @@ static void test_limits(void **state)
         g_autoptr(Layout) layout = layout_new(body);
         assert_problem(layout);
     }
+}
+
+/* The names of a message together have so many encoded words decoded, as a word may cost the
+ * opening of a charset: what comes after them is a file all the same. */
+static void test_words(void **state)
+{
+    const guint words = 200, parts = PARAM_WORDS / words + 1;
+    g_autoptr(BodyPart) body = wide(parts + 1);
+    g_autoptr(GString) name = g_string_new(NULL);
+    for (guint i = 0; i < words; i++)
+        g_string_append(name, "=?utf-8?q?a?= ");
+    for (guint i = 0; i < parts; i++) {
+        BodyPart *part = g_ptr_array_index(body->children, i);
+        BodyParam param = {g_strdup("name"), g_strdup(name->str)};
+        part->params = g_array_new(FALSE, FALSE, sizeof(BodyParam));
+        g_array_set_clear_func(part->params, clear_param);
+        g_array_append_val(part->params, param);
+    }
+    g_autoptr(Layout) layout = layout_new(body);
+    assert_int_equal(layout->nodes->len, LAYOUT_INDEX_FIRST_PART + 1 + parts);
+    const LayoutNode *last = g_ptr_array_index(layout->nodes, layout->nodes->len - 1);
+    const LayoutNode *before = g_ptr_array_index(layout->nodes, layout->nodes->len - 2);
+    assert_true(g_str_has_prefix(before->name, "aaaaaaaa"));
+    assert_true(g_str_has_prefix(last->name, "=_utf-8_q_a_= "));
 }
 
 /* Messages in messages take four nodes a part: over what an inode number can hold. */
@@ -425,10 +506,11 @@ static void test_estimate(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_table),    cmocka_unit_test(test_corpus),
-        cmocka_unit_test(test_broken),   cmocka_unit_test(test_random),
-        cmocka_unit_test(test_limits),   cmocka_unit_test(test_node_limit),
-        cmocka_unit_test(test_estimate),
+        cmocka_unit_test(test_table),         cmocka_unit_test(test_corpus),
+        cmocka_unit_test(test_broken),        cmocka_unit_test(test_random),
+        cmocka_unit_test(test_limits),        cmocka_unit_test(test_node_limit),
+        cmocka_unit_test(test_estimate),      cmocka_unit_test(test_words),
+        cmocka_unit_test(test_deep_sections), cmocka_unit_test(test_charset),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -69,6 +69,14 @@ static const struct {
      "[] multipart/digest [1] message/rfc822 9 [1.1] text/plain 1 [2] text/plain 1"},
     {"delimiter in a header", MULTI("a") "--a\r\nA: b\r\n--a\r\n" TXT "x\r\n--a--",
      "[] multipart/mixed [1] text/plain 0 [2] text/plain 1"},
+    {"boundary in pieces",
+     "Content-Type: multipart/mixed; boundary*1=bc; "
+     "boundary*0=\"a\"\r\n\r\n--abc\r\n\r\nx\r\n--abc--",
+     "[] multipart/mixed [1] text/plain 1"},
+    {"boundary in a charset",
+     "Content-Type: multipart/mixed; boundary*=us-ascii'en'a%20b\r\n\r\n--a b\r\n\r\nx\r\n--a b--",
+     "[] multipart/mixed [1] text/plain 1"},
+    {"comment at a type", "Content-Type: text/html(a; b); charset=X\r\n\r\nx", "[1] text/html 1"},
     {"boundary without quotes", "Content-Type: multipart/mixed; boundary=a b\r\n\r\n--a b\r\n\r\nx",
      "[] multipart/mixed [1] text/plain 1"},
 };

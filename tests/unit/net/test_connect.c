@@ -346,7 +346,7 @@ static void test_bad_targets(void **state)
         {{.security = NET_TLS,
           .host = (char *)"a.example",
           .tls = {.cafile = (char *)"/no/such/file"}},
-         "cafile /no/such/file cannot be used"},
+         "cafile /no/such/file cannot be used: No such file or directory"},
         {{.security = NET_STARTTLS, .host = (char *)"a.example", .tls = {.pin = (char *)"x"}},
          "pin must be"},
     };

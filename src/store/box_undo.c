@@ -72,7 +72,8 @@ static char delimiter_of(StoreTxn *txn, guint32 id)
 static GPtrArray *placing_in(StoreTxn *txn, guint32 box, GError **error)
 {
     static const char sql[] =
-        "SELECT " LOG_COLUMNS " FROM log WHERE to_box = ? AND state != 5 ORDER BY seq DESC";
+        "SELECT " LOG_COLUMNS " FROM log WHERE to_box != 0 AND to_box = ? AND state != 5"
+        " ORDER BY seq DESC";
     return log_read_ops_of(txn, sql, box, error);
 }
 

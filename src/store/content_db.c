@@ -9,13 +9,19 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
+#include <zlib.h>
 #include "content_private.h"
+#include "imapfs/base/clock.h"
 #include "imapfs/base/error.h"
 #include "imapfs/base/fault.h"
 #include "imapfs/base/log.h"
 #include "schema.h"
 
+/* What was written so long before the machine died is on disk. */
+#define SETTLED_S (15 * 60)
+#define SLICE (256u * 1024)
 #define USES_WORTH_WRITING 256 /* with a transaction that is made for something else */
 
 void content_file_name(guint64 id, char name[20])
@@ -66,16 +72,82 @@ static bool want_none(Store *store, guint64 id, bool unfinished, GError **error)
     return false;
 }
 
+static bool read_crc(int fd, guint64 size, guint32 *crc_out)
+{
+    g_autofree guint8 *slice = g_malloc(SLICE);
+    guint32 crc = (guint32)crc32_z(0, NULL, 0);
+    guint64 done = 0;
+    while (done < size) {
+        ssize_t n = pread(fd, slice, SLICE, (off_t)done);
+        if (n == 0 || (n < 0 && errno != EINTR))
+            return false;
+        if (n > 0)
+            crc = (guint32)crc32_z(crc, slice, (gsize)n);
+        done += n > 0 ? (guint64)n : 0;
+    }
+    *crc_out = crc;
+    return true;
+}
+
+static bool is_settled(const ContentStore *self, int fd)
+{
+    struct stat st;
+    return fstat(fd, &st) == 0 && st.st_mtime < self->died_s - SETTLED_S;
+}
+
+/* A file of the right size can be without its last bytes, if the machine died soon after. */
+static bool is_on_disk(Store *store, guint64 id, guint64 size, guint32 crc)
+{
+    char name[20];
+    guint32 is;
+    if (!store->content.died)
+        return true;
+    content_file_name(id, name);
+    int fd = openat(store->files.fd, name, O_RDONLY | O_NOFOLLOW | O_CLOEXEC);
+    bool ok =
+        fd >= 0 && (is_settled(&store->content, fd) || (read_crc(fd, size, &is) && is == crc));
+    if (fd >= 0)
+        close(fd);
+    if (!ok)
+        log_warn("store", "a content was not wholly on the disk when the machine stopped");
+    return ok;
+}
+
 static bool want_with_row(Store *store, guint64 id, bool unfinished, GError **error)
 {
-    static const char sql[] = "SELECT 1 FROM content WHERE id = ? AND place = 1";
+    static const char sql[] = "SELECT size, crc FROM content WHERE id = ? AND place = 1";
     if (unfinished)
         return false;
     Query query;
     query_open(&query, store->content.db, sql);
     query_int(&query, (gint64)id);
     bool found = query_step(&query);
-    return query_close(&query, error) && found;
+    guint64 size = found ? (guint64)query_get_int(&query, 0) : 0;
+    guint32 crc = found ? (guint32)query_get_int(&query, 1) : 0;
+    return query_close(&query, error) && found && is_on_disk(store, id, size, crc);
+}
+
+/* Until when the machine was alive, at least; but for what a wrong clock said. */
+static bool note_time(Store *store, guint64 id, bool unfinished, GError **error)
+{
+    ContentStore *self = &store->content;
+    char name[20];
+    struct stat st;
+    content_file_name(id, name);
+    if (!unfinished && fstatat(store->files.fd, name, &st, AT_SYMLINK_NOFOLLOW) == 0 &&
+        st.st_mtime <= clock_real_ns() / 1000000000)
+        self->died_s = MAX(self->died_s, (gint64)st.st_mtime);
+    return true;
+}
+
+/* What the one before did not come to; or the files of a database that somebody deleted. */
+static bool clean_up(Store *store, LockState before, bool is_new, GError **error)
+{
+    if (before == LOCK_CLEAN && !is_new)
+        return true;
+    store->content.died = before == LOCK_DOUBTFUL;
+    return (!store->content.died || sweep_files(store, note_time, error)) &&
+           sweep_files(store, want_with_row, error);
 }
 
 static bool drop_everything(Store *store, GError **error)
@@ -89,36 +161,38 @@ static bool drop_everything(Store *store, GError **error)
     return sweep_files(store, want_none, error);
 }
 
-/* *stale_out: it is of another index. */
-static bool check_generation(Db *db, const char *generation, bool *stale_out, GError **error)
+/* *new_out: it was made just now. *stale_out: it is of another index. */
+static bool check_generation(Db *db, const char *generation, bool *new_out, bool *stale_out,
+                             GError **error)
 {
     Query query;
     query_open(&query, db, "INSERT INTO state(id, generation) VALUES(1, ?) ON CONFLICT DO NOTHING");
     query_text(&query, generation);
     if (!query_run(&query, error))
         return false;
+    *new_out = sqlite3_changes(db->handle) > 0;
     query_open(&query, db, "SELECT generation FROM state");
     *stale_out = query_step(&query) && g_strcmp0(query_get_text(&query, 0), generation) != 0;
     return query_close(&query, error);
 }
 
-static bool open_once(Store *store, const char *generation, bool *useless_out, GError **error)
+/* *stale_out: the index is one of before (of a backup; or the machine died, and the cache was on
+ * the disk sooner). It gives numbers to others that contents are of already. */
+static bool check_numbers(Store *store, bool *stale_out, GError **error)
 {
-    *useless_out = false;
-    if (!dir_prepare_file(&store->cache, "content.db", error))
+    static const char sql[] = "SELECT EXISTS (SELECT 1 FROM content WHERE box BETWEEN ?1 AND ?2)"
+                              " OR EXISTS (SELECT 1 FROM content WHERE box = ?3 AND uid >= ?4)";
+    gint64 next_box;
+    if (!db_get_int(store->writer, "SELECT next_box FROM account", &next_box, error))
         return false;
-    bool unknown = false, stale = false;
-    g_autoptr(Db) db = db_open(store->content_path, "content", true, CONTENT_CACHE_KIB,
-                               &store->content_damaged, error);
-    if (db != NULL && schema_migrate(db, &schema_content, &unknown, error) &&
-        check_generation(db, generation, &stale, error) && !stale) {
-        store->content.db = g_steal_pointer(&db);
-        return true;
-    }
-    if (stale)
-        g_set_error(error, IMAPFS_ERROR, IMAPFS_ERROR_STORE, "content: it is of another index");
-    *useless_out = unknown || stale || g_atomic_int_get(&store->content_damaged) != 0;
-    return false;
+    Query query;
+    query_open(&query, store->content.db, sql);
+    query_int(&query, next_box);
+    query_int(&query, STORE_MAX_BOX_ID);
+    query_int(&query, STORE_BOX_PENDING);
+    query_int(&query, (gint64)store->first_number);
+    *stale_out = query_step(&query) && query_get_int(&query, 0) != 0;
+    return query_close(&query, error);
 }
 
 static bool load_totals(ContentStore *self, GError **error)
@@ -134,6 +208,29 @@ static bool load_totals(ContentStore *self, GError **error)
     return true;
 }
 
+static bool open_once(Store *store, const char *generation, LockState before, bool *useless_out,
+                      GError **error)
+{
+    ContentStore *self = &store->content;
+    *useless_out = false;
+    if (!dir_prepare_file(&store->cache, "content.db", error))
+        return false;
+    bool unknown = false, stale = false, is_new = false;
+    self->db = db_open(store->content_path, "content", true, CONTENT_CACHE_KIB,
+                       &store->content_damaged, error);
+    if (self->db != NULL && schema_migrate(self->db, &schema_content, &unknown, error) &&
+        check_generation(self->db, generation, &is_new, &stale, error) && !stale &&
+        check_numbers(store, &stale, error) && !stale && clean_up(store, before, is_new, error) &&
+        load_totals(self, error))
+        return true;
+    g_clear_pointer(&self->db, db_close);
+    if (stale)
+        g_set_error(error, IMAPFS_ERROR, IMAPFS_ERROR_STORE,
+                    "content: it is of another index, or newer than that");
+    *useless_out = unknown || stale || g_atomic_int_get(&store->content_damaged) != 0;
+    return false;
+}
+
 static void init(ContentStore *self)
 {
     pthread_mutex_init(&self->lock, NULL);
@@ -147,25 +244,24 @@ static void init(ContentStore *self)
     self->unread = g_hash_table_new(NULL, NULL);
 }
 
-bool content_store_open(Store *store, const char *generation, bool unclean, GError **error)
+bool content_store_open(Store *store, const char *generation, LockState before, GError **error)
 {
-    ContentStore *self = &store->content;
-    init(self);
-    bool useless;
+    bool useless = before == LOCK_DAMAGED;
     g_autoptr(GError) problem = NULL;
-    if (!open_once(store, generation, &useless, &problem)) {
-        if (!useless) {
-            g_propagate_prefixed_error(error, g_steal_pointer(&problem), "%s: ", store->cache.path);
-            return false;
-        }
-        log_warn("store", "the cache is dropped: %s", problem->message);
-        if (!drop_everything(store, error))
-            return false;
-        g_atomic_int_set(&store->content_damaged, 0);
-        if (!open_once(store, generation, &useless, error))
-            return false;
+    init(&store->content);
+    if (useless)
+        g_set_error(&problem, IMAPFS_ERROR, IMAPFS_ERROR_STORE, "content: it was found damaged");
+    else if (open_once(store, generation, before, &useless, &problem))
+        return true;
+    if (!useless) {
+        g_propagate_prefixed_error(error, g_steal_pointer(&problem), "%s: ", store->cache.path);
+        return false;
     }
-    return (!unclean || sweep_files(store, want_with_row, error)) && load_totals(self, error);
+    log_warn("store", "the cache is dropped: %s", problem->message);
+    if (!drop_everything(store, error))
+        return false;
+    g_atomic_int_set(&store->content_damaged, 0);
+    return open_once(store, generation, LOCK_CLEAN, &useless, error);
 }
 
 void content_store_flush(Store *store)
@@ -200,15 +296,21 @@ void content_store_close(Store *store)
 
 /* --- transactions --- */
 
-bool content_txn_begin(ContentTxn *txn, Store *store, GError **error)
+static bool begin_txn(ContentTxn *txn, Store *store, bool durable, GError **error)
 {
+    Db *db = store->content.db;
     pthread_mutex_lock(&store->content.lock);
-    if (!db_exec(store->content.db, "BEGIN IMMEDIATE", error)) {
+    if (!db_set_durable(db, durable, error) || !db_exec(db, "BEGIN IMMEDIATE", error)) {
         pthread_mutex_unlock(&store->content.lock);
         return false;
     }
     *txn = (ContentTxn){.store = store, .unlink = g_array_new(FALSE, FALSE, sizeof(guint64))};
     return true;
+}
+
+bool content_txn_begin(ContentTxn *txn, Store *store, GError **error)
+{
+    return begin_txn(txn, store, false, error);
 }
 
 static void end(ContentTxn *txn)
@@ -274,27 +376,49 @@ bool content_txn_commit(ContentTxn *txn, GError **error)
     return true;
 }
 
+/* *same_out: of the row that went. */
+static bool delete_row(Db *db, guint64 id, bool *found_out, gint64 *same_out, GError **error)
+{
+    static const char sql[] = "DELETE FROM content WHERE id = ? RETURNING same";
+    Query query;
+    query_open(&query, db, sql);
+    query_int(&query, (gint64)id);
+    *found_out = query_step(&query);
+    *same_out = *found_out ? query_get_int(&query, 0) : 0;
+    return query_close(&query, error);
+}
+
+static bool has_other_name(Db *db, gint64 same, bool *has_out, GError **error)
+{
+    static const char sql[] = "SELECT 1 FROM content WHERE same != 0 AND same = ? LIMIT 1";
+    Query query;
+    query_open(&query, db, sql);
+    query_int(&query, same);
+    *has_out = query_step(&query);
+    return query_close(&query, error);
+}
+
 bool content_txn_remove(ContentTxn *txn, guint64 id, guint64 size, ContentPlace place,
                         GError **error)
 {
-    static const char sql_row[] = "DELETE FROM content WHERE id = ?";
     static const char sql_blob[] = "DELETE FROM blob WHERE id = ?";
     Db *db = txn->store->content.db;
-    Query query;
+    bool found, stays = false;
+    gint64 same;
     txn->removes = true;
     content_uses_removing(txn->store, id);
-    query_open(&query, db, sql_row);
-    query_int(&query, (gint64)id);
-    if (!query_run(&query, error))
+    if (!delete_row(db, id, &found, &same, error) ||
+        (same != 0 && !has_other_name(db, same, &stays, error)))
         return false;
-    if (sqlite3_changes(db->handle) == 0)
+    if (!found)
         return true; /* another took it out before */
-    txn->bytes -= (gint64)size;
+    txn->bytes -= stays ? 0 : (gint64)size;
     txn->count--;
     if (place == PLACE_FILE) {
         g_array_append_val(txn->unlink, id);
         return true;
     }
+    Query query;
     query_open(&query, db, sql_blob);
     query_int(&query, (gint64)id);
     return query_run(&query, error);
@@ -346,10 +470,14 @@ static bool pass_on(ContentTxn *txn, const PurgeRange *range, GError **error)
     return query_run(&query, error);
 }
 
+/* Durable where a number gets a new meaning: the index may be on disk before the cache is. */
 bool content_purge(Store *store, const GArray *ranges, GError **error)
 {
     ContentTxn txn;
-    if (!content_txn_begin(&txn, store, error))
+    bool reused = false;
+    for (guint i = 0; i < ranges->len; i++)
+        reused = reused || g_array_index(ranges, PurgeRange, i).reused;
+    if (!begin_txn(&txn, store, reused, error))
         return false;
     txn.removes = true; /* messages, even if nothing is kept of them */
     for (guint i = 0; i < ranges->len; i++) {

@@ -25,7 +25,8 @@ struct ContentWriter {
     guint32 crc;
     GByteArray *buffer; /* all there is, or what is not in the file yet */
     int fd;             /* -1: small so far */
-    bool named;         /* the file has its final name; without fd, it is another one's as well */
+    bool named;         /* the file has its final name */
+    guint64 same_as;    /* the content whose file it is as well; 0: none */
     bool failed;
     bool dead; /* under the content lock: its mailbox's number means another one now */
 };
@@ -189,6 +190,7 @@ bool content_write_link(ContentWriter *writer, const ContentTicket *ticket)
     if (fault_errno("content.link") != 0 || linkat(dir, from, dir, to, 0) != 0)
         return false;
     writer->named = true;
+    writer->same_as = ticket->id;
     writer->size = ticket->size;
     writer->crc = ticket->crc;
     return true;
@@ -272,13 +274,30 @@ static bool insert_blob(ContentTxn *txn, const ContentWriter *w, GError **error)
     return query_run(&query, error);
 }
 
+/* *same_out 0: what it was a copy of has gone meanwhile, or there was nothing. */
+static bool join_file(ContentTxn *txn, const ContentWriter *w, gint64 *same_out, GError **error)
+{
+    static const char sql[] =
+        "UPDATE content SET same = iif(same = 0, id, same) WHERE id = ? RETURNING same";
+    *same_out = 0;
+    if (w->same_as == 0)
+        return true;
+    Query query;
+    query_open(&query, txn->store->content.db, sql);
+    query_int(&query, (gint64)w->same_as);
+    *same_out = query_step(&query) ? query_get_int(&query, 0) : 0;
+    return query_close(&query, error);
+}
+
 static bool insert(ContentTxn *txn, const ContentWriter *w, gint64 now_ms, GError **error)
 {
     static const char sql[] =
-        "INSERT INTO content(id, box, uid, kind, section, size, crc, place, used)"
-        " VALUES(?, ?, ?, ?, ?, ?, ?, ?, ?)";
+        "INSERT INTO content(id, box, uid, kind, section, size, crc, place, used, same)"
+        " VALUES(?, ?, ?, ?, ?, ?, ?, ?, ?, ?)";
     bool file = is_file(w);
-    if (!remove_old(txn, &w->key, error) || (!file && !insert_blob(txn, w, error)))
+    gint64 same;
+    if (!remove_old(txn, &w->key, error) || !join_file(txn, w, &same, error) ||
+        (!file && !insert_blob(txn, w, error)))
         return false;
     Query query;
     query_open(&query, txn->store->content.db, sql);
@@ -291,7 +310,8 @@ static bool insert(ContentTxn *txn, const ContentWriter *w, gint64 now_ms, GErro
     query_int(&query, w->crc);
     query_int(&query, file ? PLACE_FILE : PLACE_BLOB);
     query_int(&query, now_ms);
-    txn->bytes += (gint64)w->size;
+    query_int(&query, same);
+    txn->bytes += same == 0 ? (gint64)w->size : 0;
     txn->count++;
     return query_run(&query, error);
 }

@@ -72,6 +72,15 @@ bool db_exec(Db *db, const char *sql, GError **error)
     return false;
 }
 
+/* What the statements are is nothing to who cannot mount. */
+static bool set_up(Db *db, const char *sql, GError **error)
+{
+    int code = sqlite3_exec(db->handle, sql, NULL, NULL, NULL);
+    if (code != SQLITE_OK)
+        db_set_error(db, code, "cannot be opened", error);
+    return code == SQLITE_OK;
+}
+
 bool db_get_int(Db *db, const char *sql, gint64 *out, GError **error)
 {
     Query query;
@@ -111,18 +120,18 @@ static bool configure(Db *db, bool writable, guint cache_kib, GError **error)
     sqlite3_db_config(db->handle, SQLITE_DBCONFIG_TRUSTED_SCHEMA, 0, NULL);
     g_autofree char *pragmas = g_strdup_printf(
         "PRAGMA cache_size = -%u; PRAGMA mmap_size = 0; PRAGMA temp_store = MEMORY", cache_kib);
-    if (!db_exec(db, pragmas, error))
+    if (!set_up(db, pragmas, error))
         return false;
     if (!writable)
         return true;
     /* auto_vacuum has an effect on a file without tables only. */
-    if (!db_exec(db, "PRAGMA auto_vacuum = INCREMENTAL; PRAGMA secure_delete = FAST", error) ||
+    if (!set_up(db, "PRAGMA auto_vacuum = INCREMENTAL; PRAGMA secure_delete = FAST", error) ||
         !set_journal_mode(db, error) ||
-        !db_exec(db, "PRAGMA synchronous = NORMAL; PRAGMA wal_autocheckpoint = 0", error))
+        !set_up(db, "PRAGMA synchronous = NORMAL; PRAGMA wal_autocheckpoint = 0", error))
         return false;
     g_autofree char *limit = g_strdup_printf("PRAGMA journal_size_limit = %d", WAL_KEEP_BYTES);
     sqlite3_wal_hook(db->handle, on_wal, db);
-    return db_exec(db, limit, error);
+    return set_up(db, limit, error);
 }
 
 Db *db_open(const char *path, const char *what, bool writable, guint cache_kib, gint *damaged,

@@ -165,9 +165,11 @@ static void refuse_second(const Dir *dir, int fd, GError **error)
     ssize_t n = pread(fd, text, sizeof text - 1, 0);
     guint64 pid = n > 0 ? g_ascii_strtoull(text, NULL, 10) : 0;
     if (pid != 0)
-        refuse(error, "%s is in use by another imapfs, process %" G_GUINT64_FORMAT, dir->path, pid);
+        g_set_error(error, IMAPFS_ERROR, IMAPFS_ERROR_BUSY,
+                    "%s is in use by another imapfs, process %" G_GUINT64_FORMAT, dir->path, pid);
     else
-        refuse(error, "%s is in use by another imapfs", dir->path);
+        g_set_error(error, IMAPFS_ERROR, IMAPFS_ERROR_BUSY, "%s is in use by another imapfs",
+                    dir->path);
 }
 
 /* "PID BOOT\n": a process that died leaves its files as it wrote them, a machine may not. */
@@ -179,11 +181,17 @@ static char *lock_text(void)
     return g_strdup_printf("%ld %s\n", (long)getpid(), boot != NULL ? boot : "?");
 }
 
+/* What stands in the file when nobody has it. After a crash it is what the process wrote. */
+static const char *const left_texts[] = {
+    [LOCK_CLEAN] = "", [LOCK_DOUBTFUL] = "doubtful\n", [LOCK_DAMAGED] = "damaged\n"};
+
 static LockState judge(const char *was, const char *ours)
 {
     const char *boot = strchr(was, ' ');
     if (was[0] == '\0')
         return LOCK_CLEAN;
+    if (strcmp(was, left_texts[LOCK_DAMAGED]) == 0)
+        return LOCK_DAMAGED;
     return boot != NULL && strchr(boot, '?') == NULL && strcmp(boot, strchr(ours, ' ')) == 0
                ? LOCK_CRASHED
                : LOCK_DOUBTFUL;
@@ -206,8 +214,9 @@ int dir_lock(const Dir *dir, const char *name, LockState *before_out, GError **e
     g_autofree char *text = lock_text();
     ssize_t length = (ssize_t)strlen(text);
     errno = 0;
-    if (pread(fd, was, sizeof was - 1, 0) < 0 || ftruncate(fd, 0) != 0 ||
-        pwrite(fd, text, (size_t)length, 0) != length) {
+    /* In this order, as an empty one says that all is well. */
+    if (pread(fd, was, sizeof was - 1, 0) < 0 || pwrite(fd, text, (size_t)length, 0) != length ||
+        ftruncate(fd, length) != 0) {
         db_set_errno(dir->path, "cannot be written", errno != 0 ? errno : ENOSPC, error);
         close(fd);
         return -1;
@@ -216,14 +225,15 @@ int dir_lock(const Dir *dir, const char *name, LockState *before_out, GError **e
     return fd;
 }
 
-void dir_unlock(int lock, bool good)
+void dir_unlock(int lock, LockState left)
 {
     if (lock < 0)
         return;
     /* The file stays: removing a lock file that another may just have opened splits the lock. What
      * fails here makes the next open check more. */
-    const char *text = good ? "" : "damaged\n";
-    if (pwrite(lock, text, strlen(text), 0) < 0 || ftruncate(lock, (off_t)strlen(text)) != 0)
+    const char *text = left_texts[left];
+    if (text != NULL &&
+        (pwrite(lock, text, strlen(text), 0) < 0 || ftruncate(lock, (off_t)strlen(text)) != 0))
         log_warn("store", "the lock file cannot be written: %s", g_strerror(errno));
     close(lock);
 }

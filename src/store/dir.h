@@ -23,14 +23,16 @@ void dir_close(Dir *dir); /* DIR_CLOSED is fine */
 bool dir_prepare_file(const Dir *dir, const char *name, GError **error);
 char *dir_file_path(const Dir *dir, const char *name); /* caller frees */
 
-/* How the one before us ended. */
+/* How the one before us left it. */
 typedef enum {
-    LOCK_CLEAN,   /* or there was none */
-    LOCK_CRASHED, /* the process died: what it wrote is there */
-    LOCK_DOUBTFUL /* the machine did, or it found damage: all is to be checked */
+    LOCK_CLEAN,    /* or there was none */
+    LOCK_CRASHED,  /* the process died: what it wrote is there */
+    LOCK_DOUBTFUL, /* the machine did: all is to be checked */
+    LOCK_DAMAGED   /* it found damage */
 } LockState;
 
 /* An flock'ed file that says who we are while we have it. -1 with CONFIG when another process has
  * it. */
 int dir_lock(const Dir *dir, const char *name, LockState *before_out, GError **error);
-void dir_unlock(int lock, bool good);
+/* left: how it is left for the next. */
+void dir_unlock(int lock, LockState left);

@@ -86,19 +86,21 @@ static const Match *match_of(const Matches *matches, const LogOp *op)
     return match != NULL ? match : &none;
 }
 
-bool log_unbind(StoreTxn *txn, const LogOp *op, guint32 box, GError **error)
-{
-    txn->effects.unbound++;
-    return log_set_message(txn, op->seq, box, 0, error) &&
-           log_set_state(txn, op->seq, LOG_UNBOUND, NULL, error);
-}
-
 static const char expunge_words[] =
     "the mailbox was replaced on the server (UIDVALIDITY): whether the message is still the one "
     "to be deleted is not certain";
 static const char twin_words[] =
     "the mailbox was replaced on the server (UIDVALIDITY), and other messages of it were the same "
     "as this one";
+
+bool log_unbind(StoreTxn *txn, const LogOp *op, guint32 box, GError **error)
+{
+    if (op->kind == LOG_EXPUNGE)
+        return log_park_lost(txn, op, 0, expunge_words, error);
+    txn->effects.unbound++;
+    return log_set_message(txn, op->seq, box, 0, error) &&
+           log_set_state(txn, op->seq, LOG_UNBOUND, NULL, error);
+}
 
 static bool renewed(StoreTxn *txn, const LogOp *op, const Match *old, guint32 box, GError **error)
 {
@@ -111,7 +113,7 @@ static bool renewed(StoreTxn *txn, const LogOp *op, const Match *old, guint32 bo
     if (op->state == LOG_FAILED)
         return log_set_message(txn, op->seq, 0, 0, error);
     if (op->kind == LOG_EXPUNGE)
-        return log_park_lost(txn, op, 0, expunge_words, error);
+        return log_unbind(txn, op, box, error);
     if (log_has_source(op->kind) && !log_is_unsent(op->state)) /* the probe tells, in its target */
         return log_set_message(txn, op->seq, old->n == 1 || op->uid == 0 ? box : 0, 0, error);
     if (op->state == LOG_HELD || (op->state != LOG_UNBOUND && old->n != 1))

@@ -169,7 +169,7 @@ static bool touches(const LogOp *op, const char *name, char delimiter)
 static bool count_ops(StoreTxn *txn, guint32 box, guint64 *n_out, GError **error)
 {
     static const char sql[] = "SELECT count(*) FROM log WHERE state != 5 AND (box = ?1 AND kind < 5"
-                              " OR to_box = ?1)";
+                              " OR to_box != 0 AND to_box = ?1)";
     Query query;
     if (!txn_open_query(txn, &query, sql, error))
         return false;
@@ -416,7 +416,8 @@ static bool must_wait(StoreReader *reader, const LogOp *op)
 {
     static const char sql[] =
         "SELECT EXISTS (SELECT 1 FROM log WHERE state != 5 AND kind < 5 AND (seq < ?2 OR kind = 3)"
-        " AND (box = ?1 OR to_box = ?1)) OR EXISTS (SELECT 1 FROM box WHERE parent = ?1)";
+        " AND (box = ?1 OR to_box != 0 AND to_box = ?1)) OR EXISTS (SELECT 1 FROM box WHERE parent "
+        "= ?1)";
     Query query;
     if (op->kind != LOG_RMBOX || !reader_open_query(reader, &query, sql))
         return false;

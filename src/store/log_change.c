@@ -40,6 +40,12 @@ static bool check_permanent(const StoreBox *box, const Flags *set, const Flags *
     return false;
 }
 
+bool log_may_flag(const StoreBox *box, const Flags *set, const Flags *clear, const char *shown,
+                  GError **error)
+{
+    return keeps_nothing(box) || check_permanent(box, set, clear, shown, error);
+}
+
 /* --- rows --- */
 
 /* Reads two texts of flags; false when there is no row (error not set) or it failed (set). */
@@ -118,6 +124,38 @@ static bool keep_here(StoreTxn *txn, guint32 box, guint32 uid, const char *set, 
     return write_local(txn, box, uid, &plus, &minus, error);
 }
 
+/* The mailbox keeps flags by now, and the server has these: what was kept here of them is over. */
+bool log_unkeep(StoreTxn *txn, const LogOp *op, GError **error)
+{
+    static const char sql_read[] =
+        "SELECT 0, plus, minus FROM local_flag WHERE box = ? AND uid = ?";
+    static const char sql_drop[] = "DELETE FROM local_flag WHERE box = ? AND uid = ?"
+                                   " AND plus = '' AND minus = ''";
+    g_auto(Flags) sent = {0};
+    g_auto(Flags) cleared = {0};
+    g_auto(Flags) plus = {0};
+    g_auto(Flags) minus = {0};
+    guint32 unused;
+    g_autoptr(GError) failed = NULL;
+    Query query;
+    if (!read_pair(txn, sql_read, op->box, op->uid, &unused, &plus, &minus, &failed)) {
+        if (failed != NULL)
+            g_propagate_error(error, g_steal_pointer(&failed));
+        return !txn->failed;
+    }
+    flags_parse(&sent, op->set);
+    flags_parse(&cleared, op->clear);
+    flags_add_all(&sent, &cleared);
+    flags_remove_all(&plus, &sent);
+    flags_remove_all(&minus, &sent);
+    if (!write_local(txn, op->box, op->uid, &plus, &minus, error) ||
+        !txn_open_query(txn, &query, sql_drop, error))
+        return false;
+    query_int(&query, op->box);
+    query_int(&query, op->uid);
+    return txn_run_query(txn, &query, error);
+}
+
 /* Flags are not merged across a copy of the message: that has those of before. */
 static bool queue(StoreTxn *txn, const LogSubject *subject, const char *set, const char *clear,
                   gint64 now_ns, guint32 *seq_out, GError **error)
@@ -179,7 +217,7 @@ static bool change(StoreTxn *txn, const LogSubject *subject, const Flags *set, c
         log_shown_flags(&txn->reader, subject->box, subject->uid, subject->msg.flags);
     if (keeps_nothing(&subject->where))
         return keep_here(txn, subject->box, subject->uid, plus, minus, error);
-    if (!check_permanent(&subject->where, set, clear, shown, error))
+    if (!log_may_flag(&subject->where, set, clear, shown, error))
         return false;
     if (placing->kind == LOG_APPEND && placing->state == LOG_QUEUED &&
         !has_ops(txn, subject->uid, &busy, error))

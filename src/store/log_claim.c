@@ -9,7 +9,9 @@
 #include "imapfs/base/error.h"
 
 /* QUEUED, and nothing stands before it but time. The UIDVALIDITY is compared once more: what
- * slipped through must not reach another message. An APPEND (4) is on no message. */
+ * slipped through must not reach another message. An APPEND (4) is on no message; it waits while
+ * one of the same letter is UNSURE there, which would be taken to have arrived when this one has.
+ */
 #define SQL_READY                                                                             \
     "state = 0 AND kind <= 4"                                                                 \
     " AND (kind = 4 OR uidvalidity = (SELECT uidvalidity FROM box WHERE id = log.box))"       \
@@ -18,7 +20,9 @@
     " AND (e.state = 1 OR (e.seq < log.seq AND e.state != 5))))"                              \
     " AND (after_seq = 0 OR NOT EXISTS (SELECT 1 FROM log AS a WHERE a.seq = log.after_seq))" \
     " AND (kind IN (0, 3) OR EXISTS (SELECT 1 FROM box AS t WHERE t.id = log.to_box"          \
-    " AND t.local = 0))"
+    " AND t.local = 0))"                                                                      \
+    " AND (kind != 4 OR NOT EXISTS (SELECT 1 FROM log AS u INDEXED BY log_state"              \
+    " WHERE u.state = 6 AND u.to_box = log.to_box AND u.message_id IS log.message_id))"
 G_STATIC_ASSERT(LOG_QUEUED == 0 && LOG_INFLIGHT == 1 && LOG_FAILED == 5 && LOG_UNSURE == 6);
 G_STATIC_ASSERT(LOG_APPEND == 4 && LOG_EXPUNGE == 3);
 
@@ -139,12 +143,13 @@ static GPtrArray *read_next(StoreTxn *txn, guint32 box, gint64 now_ns, guint max
     return log_read_ops(txn, &query, error);
 }
 
-bool log_claim(StoreTxn *txn, guint32 box, gint64 now_ns, guint max, GPtrArray **ops_out,
+bool log_claim(StoreTxn *txn, guint32 box, gint64 now_ns, int kind, guint max, GPtrArray **ops_out,
                GError **error)
 {
     LogNext next;
     guint32 uidvalidity = 0, uidnext = 0;
-    bool any = log_next(&txn->reader, box, now_ns, &next);
+    bool any = log_next(&txn->reader, box, now_ns, &next) &&
+               (kind == LOG_ANY || next.kind == (LogKind)kind);
     if (any && log_places(next.kind))
         any = read_fence(&txn->reader, next.to_box, &uidvalidity, &uidnext);
     if (!log_check_reads(txn, error))

@@ -115,6 +115,16 @@ bool log_went(StoreReader *reader, guint32 box, guint32 uid, guint32 *box_out, g
     return true;
 }
 
+guint32 log_numbered_in(StoreReader *reader, guint32 n)
+{
+    guint32 box = STORE_BOX_PENDING;
+    for (int steps = 0; steps < CHAIN_MAX && step_went(reader, &box, &n); steps++) {
+        if (box != STORE_BOX_PENDING)
+            return box;
+    }
+    return 0;
+}
+
 /* Runs a statement of up to four numbers. */
 static bool run(StoreTxn *txn, const char *sql, const gint64 *values, guint n, GError **error)
 {

@@ -64,6 +64,29 @@ LogOp log_subject_op(const LogSubject *subject, LogKind kind, gint64 now_ns)
     };
 }
 
+char *log_seen_flags(const char *server, const char *shown, const char *before)
+{
+    const char *const texts[] = {server, shown, before};
+    g_auto(Flags) seen = {0};
+    for (guint i = 0; i < G_N_ELEMENTS(texts); i++) {
+        g_auto(Flags) some = {0};
+        flags_parse(&some, texts[i] != NULL ? texts[i] : "");
+        flags_add_all(&seen, &some);
+    }
+    return flags_to_text(&seen);
+}
+
+char *log_seen_again(StoreReader *reader, const LogOp *op)
+{
+    StoreMsg msg;
+    if (!store_msg_get(reader, op->box, op->uid, &msg))
+        return NULL;
+    g_autofree char *shown = log_shown_flags(reader, op->box, op->uid, msg.flags);
+    char *seen = log_seen_flags(msg.flags, shown, op->shown);
+    store_msg_clear(&msg);
+    return seen;
+}
+
 /* --- the mailbox it goes to --- */
 
 static bool deny(GError **error, const char *words)
@@ -104,13 +127,15 @@ static bool place_new(StoreTxn *txn, const LogSubject *subject, const StoreBox *
 {
     g_autofree char *shown =
         log_shown_flags(&txn->reader, subject->box, subject->uid, subject->msg.flags);
+    g_autofree char *seen = log_seen_flags(subject->msg.flags, shown, NULL);
     StoreMsg msg = subject->msg;
     LogOp op = log_subject_op(subject, what->kind, what->now_ns);
     what->n = store_take_number(txn->store);
     if (what->n == 0)
         return txn_refuse(txn, error, IMAPFS_ERROR_FULL, "there are no numbers left");
     msg.uid = op.to_n = what->n;
-    msg.flags = op.shown = shown;
+    msg.flags = shown;
+    op.shown = seen;
     op.state = what->state;
     op.to_box = to->id;
     op.target = to->name;

@@ -6,11 +6,14 @@
 
 #include "imapfs/base/error.h"
 
-/* The row of what the server has numbered; one that a sync made before stays. */
-static bool make_row(StoreTxn *txn, const LogOp *op, guint32 uid, GError **error)
+/* The row of what the server has numbered; one that a sync made before stays. *other_out: that is
+ * of another size than the letter that was appended, so the server has rewritten it. */
+static bool make_row(StoreTxn *txn, const LogOp *op, guint32 uid, bool *other_out, GError **error)
 {
     StoreMsg msg, there;
+    *other_out = false;
     if (store_msg_get(&txn->reader, op->to_box, uid, &there)) {
+        *other_out = op->kind == LOG_APPEND && there.size != op->size;
         store_msg_clear(&there);
         return true;
     }
@@ -53,7 +56,8 @@ static bool pass_on(StoreTxn *txn, const LogOp *op, guint32 uid, GError **error)
 static bool numbered(StoreTxn *txn, const LogOp *op, guint32 uidvalidity, guint32 uid,
                      GError **error)
 {
-    return make_row(txn, op, uid, error) && pass_on(txn, op, uid, error) &&
+    bool other;
+    return make_row(txn, op, uid, &other, error) && (other || pass_on(txn, op, uid, error)) &&
            pending_rename(txn, op->to_n, op->to_box, uid, uidvalidity, error);
 }
 
@@ -87,15 +91,18 @@ static bool unnumbered(StoreTxn *txn, const LogOp *op, guint32 uidvalidity, GErr
     return true;
 }
 
-/* A copy of it was made, and now it is to go. */
+/* A copy of it was made, and now it is to go. What others marked before has the copy, too, and is
+ * no reason to keep it. */
 static bool expunge_source(StoreTxn *txn, const LogOp *op, GError **error)
 {
     LogOp expunge = *op;
+    g_autofree char *seen = log_seen_again(&txn->reader, op);
     guint32 seq;
     expunge.kind = LOG_EXPUNGE;
     expunge.state = LOG_QUEUED;
     expunge.to_box = expunge.to_n = expunge.after = 0;
     expunge.target = NULL;
+    expunge.shown = seen;
     return log_insert(txn, &expunge, &seq, error);
 }
 
@@ -140,6 +147,8 @@ bool log_done(StoreTxn *txn, guint32 seq, GError **error)
         return !txn->failed;
     if (log_is_of_box(op->kind))
         return log_box_done(txn, op, error);
+    if (op->kind == LOG_FLAGS && !log_unkeep(txn, op, error))
+        return false;
     return log_placed(txn, seq, 0, 0, false, error);
 }
 

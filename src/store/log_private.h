@@ -26,6 +26,8 @@ bool log_set_flags(StoreTxn *txn, guint32 seq, const Flags *set, const Flags *cl
                    GError **error);
 /* The row goes. done: what waited for it need not any more; else that goes, too. */
 bool log_end(StoreTxn *txn, guint32 seq, bool done, GError **error);
+/* What waits for an operation waits for another in its place (0: for none). */
+bool log_wait_instead(StoreTxn *txn, guint32 seq, guint32 instead, GError **error);
 /* What was read inside the transaction is a fact only if no read failed. False. */
 bool log_gone(StoreTxn *txn, const char *words, GError **error);
 bool log_check_reads(StoreTxn *txn, GError **error);
@@ -39,6 +41,11 @@ static inline bool log_has_source(LogKind kind)
 {
     return kind == LOG_MOVE || kind == LOG_COPY;
 }
+
+/* --- flags (log_change.c) --- */
+
+/* FLAGS that the server has now are not kept here any more. */
+bool log_unkeep(StoreTxn *txn, const LogOp *op, GError **error);
 
 /* --- mailboxes (log_boxes.c, box_undo.c) --- */
 
@@ -89,6 +96,11 @@ bool log_subject_load(StoreTxn *txn, guint32 box, guint32 uid, LogSubject *out, 
 void log_subject_clear(LogSubject *subject);
 /* An operation on it; its texts are borrowed. */
 LogOp log_subject_op(const LogSubject *subject, LogKind kind, gint64 now_ns);
+/* For LogOp.shown: what is known of a message's flags, those that are to be cleared with them, and
+ * those of before (or NULL). Caller frees. */
+char *log_seen_flags(const char *server, const char *shown, const char *before);
+/* The same for an operation that is there, of its message now; NULL: that is gone. */
+char *log_seen_again(StoreReader *reader, const LogOp *op);
 /* A mailbox that messages can be put into. Errors: GONE, DENIED. */
 bool log_target_load(StoreTxn *txn, guint32 box, StoreBox *out, GError **error);
 /* A parked one of any kind but FLAGS. */
@@ -107,6 +119,7 @@ bool log_source_is_there(StoreTxn *txn, const LogOp *op);
 bool log_message_lost(StoreTxn *txn, guint32 seq, GError **error);
 /* Parked; it is on nothing in that mailbox (0: in none). */
 bool log_park_lost(StoreTxn *txn, const LogOp *op, guint32 box, const char *reason, GError **error);
+/* It waits for the new listing; a deletion for good is parked. */
 bool log_unbind(StoreTxn *txn, const LogOp *op, guint32 box, GError **error);
 
 /* --- showing (log_shown.c, log_place.c) --- */

@@ -188,12 +188,13 @@ static GPtrArray *ops_after(StoreTxn *txn, guint32 seq, GError **error)
     return log_read_ops(txn, &query, error);
 }
 
-static bool release(StoreTxn *txn, guint32 seq, GError **error)
+bool log_wait_instead(StoreTxn *txn, guint32 seq, guint32 instead, GError **error)
 {
-    static const char sql[] = "UPDATE log SET after_seq = 0 WHERE after_seq != 0 AND after_seq = ?";
+    static const char sql[] = "UPDATE log SET after_seq = ? WHERE after_seq != 0 AND after_seq = ?";
     Query query;
     if (!txn_open_query(txn, &query, sql, error))
         return false;
+    query_int(&query, instead);
     query_int(&query, seq);
     return txn_run_query(txn, &query, error);
 }
@@ -217,5 +218,5 @@ bool log_end(StoreTxn *txn, guint32 seq, bool done, GError **error)
         return false;
     query_int(&query, seq);
     return txn_run_query(txn, &query, error) &&
-           (done ? release(txn, seq, error) : drop_after(txn, seq, error));
+           (done ? log_wait_instead(txn, seq, 0, error) : drop_after(txn, seq, error));
 }

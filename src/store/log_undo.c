@@ -23,10 +23,29 @@ bool log_source_is_there(StoreTxn *txn, const LogOp *op)
     return there;
 }
 
-/* The message that a MOVE is of is known by its old number again. */
+/* Something was sent that places a message there, and it is not known which. */
+static bool is_awaited_in(StoreTxn *txn, guint32 box, bool *awaited_out, GError **error)
+{
+    static const char sql[] = "SELECT 1 FROM log WHERE to_box != 0 AND to_box = ?"
+                              " AND state IN (1, 6) /* INFLIGHT, UNSURE */ LIMIT 1";
+    Query query;
+    G_STATIC_ASSERT(LOG_INFLIGHT == 1 && LOG_UNSURE == 6);
+    if (!txn_open_query(txn, &query, sql, error))
+        return false;
+    query_int(&query, box);
+    *awaited_out = query_step(&query);
+    return txn_close_query(txn, &query, error);
+}
+
+/* The message that a MOVE is of is known by its old number again. No operation placed it there, so
+ * it may be what one that was sent is looked for as: then the new number is forgotten, as the probe
+ * would take it for another's (log_probe.c). */
 static bool come_back(StoreTxn *txn, const LogOp *op, GError **error)
 {
-    return pending_rename(txn, op->to_n, op->box, op->uid, op->uidvalidity, error);
+    bool awaited = false;
+    return pending_rename(txn, op->to_n, op->box, op->uid, op->uidvalidity, error) &&
+           is_awaited_in(txn, op->box, &awaited, error) &&
+           (!awaited || went_forget(txn, STORE_BOX_PENDING, op->to_n, error));
 }
 
 bool log_undo_move(StoreTxn *txn, const LogOp *op, GError **error)
@@ -59,6 +78,22 @@ static bool park_ops(StoreTxn *txn, GPtrArray *ops, guint32 cause, GError **erro
     return true;
 }
 
+/* Who deletes what he has copied deletes it because of the copy. */
+static bool park_deletion(StoreTxn *txn, const LogOp *copy, GError **error)
+{
+    static const char sql[] = "SELECT " LOG_COLUMNS " FROM log WHERE box = ? AND uid = ?"
+                              " AND kind = 3 /* EXPUNGE */ AND seq > ? AND uid != 0";
+    G_STATIC_ASSERT(LOG_EXPUNGE == 3);
+    Query query;
+    if (!txn_open_query(txn, &query, sql, error))
+        return false;
+    query_int(&query, copy->box);
+    query_int(&query, copy->uid);
+    query_int(&query, copy->seq);
+    g_autoptr(GPtrArray) deletions = log_read_ops(txn, &query, error);
+    return park_ops(txn, deletions, copy->seq, error);
+}
+
 static bool park_dependents(StoreTxn *txn, const LogOp *op, GError **error)
 {
     static const char sql[] =
@@ -68,7 +103,8 @@ static bool park_dependents(StoreTxn *txn, const LogOp *op, GError **error)
         return false;
     query_int(&query, op->seq);
     g_autoptr(GPtrArray) after = log_read_ops(txn, &query, error);
-    if (!park_ops(txn, after, op->seq, error))
+    if (!park_ops(txn, after, op->seq, error) ||
+        (op->kind == LOG_COPY && !park_deletion(txn, op, error)))
         return false;
     if (op->to_n == 0)
         return true;
@@ -98,18 +134,16 @@ bool log_park(StoreTxn *txn, guint32 seq, const char *reason, GError **error)
 /* The same operation, under a new number: those that wait for it wait for that. */
 static bool renumber(StoreTxn *txn, const LogOp *op, gint64 now_ns, GError **error)
 {
-    static const char sql[] = "UPDATE log SET after_seq = ? WHERE after_seq != 0 AND after_seq = ?";
     static const char sql_drop[] = "DELETE FROM log WHERE seq = ?";
     LogOp again = *op;
     guint32 seq;
+    g_autofree char *seen = log_seen_again(&txn->reader, op);
     again.state = LOG_QUEUED;
     again.logged_ns = now_ns;
+    again.shown = seen; /* who says it again has seen what others did since */
     Query query;
-    if (!log_insert(txn, &again, &seq, error) || !txn_open_query(txn, &query, sql, error))
-        return false;
-    query_int(&query, seq);
-    query_int(&query, op->seq);
-    if (!txn_run_query(txn, &query, error) || !txn_open_query(txn, &query, sql_drop, error))
+    if (!log_insert(txn, &again, &seq, error) || !log_wait_instead(txn, op->seq, seq, error) ||
+        !txn_open_query(txn, &query, sql_drop, error))
         return false;
     query_int(&query, op->seq);
     return txn_run_query(txn, &query, error);

@@ -163,16 +163,30 @@ guint32 store_msg_count(StoreReader *reader, guint32 box)
     return reader_close_query(reader, &query) ? count : 0;
 }
 
-UidSet *store_msg_without_structure(StoreReader *reader, guint32 box, guint32 after, guint n)
+guint32 store_msg_last_uid(StoreReader *reader, guint32 box)
+{
+    static const char sql[] =
+        "SELECT uid FROM msg INDEXED BY msg_uid WHERE box = ? ORDER BY uid DESC LIMIT 1";
+    Query query;
+    if (!reader_open_query(reader, &query, sql))
+        return 0;
+    query_int(&query, box);
+    guint32 uid = query_step(&query) ? (guint32)query_get_int(&query, 0) : 0;
+    return reader_close_query(reader, &query) ? uid : 0;
+}
+
+UidSet *store_msg_without_structure(StoreReader *reader, guint32 box, guint32 after, guint32 last,
+                                    guint n)
 {
     static const char sql[] = "SELECT uid FROM msg INDEXED BY msg_uid WHERE box = ? AND uid > ?"
-                              " AND has_structure = 0 ORDER BY uid LIMIT ?";
+                              " AND uid <= ? AND has_structure = 0 ORDER BY uid LIMIT ?";
     UidSet *out = uidset_new();
     Query query;
     if (!reader_open_query(reader, &query, sql))
         return out;
     query_int(&query, box);
     query_int(&query, after);
+    query_int(&query, last);
     query_int(&query, n);
     collect_uids(&query, out);
     reader_close_query(reader, &query);

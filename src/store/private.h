@@ -59,6 +59,7 @@ struct StoreTxn {
     int n_adrift;       /* ADRIFT operations; -1: not counted yet */
     GArray *names;      /* of StoreName: store_txn_take_names(); NULL: none */
     bool moves;         /* store_moves() */
+    GArray *turned;     /* of guint32: store_txn_take_turned(); NULL: none */
 };
 typedef struct {
     guint32 box, lo, hi;
@@ -75,6 +76,7 @@ void txn_purge(StoreTxn *txn, guint32 box, guint32 lo, guint32 hi, bool reused);
 void txn_pass_on(StoreTxn *txn, guint32 box, guint32 uid, guint32 to_box, guint32 to_uid);
 /* Something in this directory has become another mailbox's name, or nobody's. */
 void txn_note_name(StoreTxn *txn, guint32 parent, const char *leaf, guint32 moved);
+void txn_note_turned(StoreTxn *txn, guint32 box);
 /* Fails the transaction for a reason of ours. Returns false. */
 bool txn_refuse(StoreTxn *txn, GError **error, int code, const char *format, ...)
     G_GNUC_PRINTF(4, 5);
@@ -154,6 +156,8 @@ bool entries_note(StoreTxn *txn, GError **error); /* the last thing before a com
 /* --- the spool (spool.c) --- */
 
 bool spool_store_open(Store *store, GError **error);
+/* Before that, when the index that knew of what is in the spool is lost. */
+bool spool_set_aside(Store *store, GError **error);
 
 /* --- content --- */
 
@@ -170,6 +174,8 @@ typedef struct {
     GError *batch_error; /* why some of the batch was lost */
 
     guint64 next_id; /* atomic */
+    bool died;       /* the machine did, before it was opened; while it is: */
+    gint64 died_s;   /* at this time or later */
 
     pthread_mutex_t use_lock;
     GHashTable *open;    /* id -> Content * that exist */
@@ -187,11 +193,11 @@ struct Store {
     guint64 cache_size;
     Dir state, cache, files, spool;
     int state_lock, cache_lock;
-    bool opened;          /* wholly */
-    bool index_is_new;    /* made by this open: nothing is known of what is in the spool */
-    guint64 next_number;  /* atomic; store_take_number() */
-    guint64 first_number; /* ... when it was opened */
-    gint moves;           /* atomic */
+    LockState state_before, cache_before;
+    bool opened;                         /* wholly */
+    guint64 next_number;                 /* atomic; store_take_number() */
+    guint64 first_number;                /* ... when it was opened */
+    gint moves;                          /* atomic */
     gint index_commits, content_commits; /* atomic */
     char *index_path, *content_path;
     gint index_damaged, content_damaged; /* atomic; told by SQLite while running */
@@ -213,8 +219,8 @@ void store_date_text(char date[STORE_DATE_TEXT]);
 #define INDEX_CACHE_KIB 2048
 #define CONTENT_CACHE_KIB 1024
 
-/* content_db.c: the file behind it. generation: of the index. unclean: was not closed. */
-bool content_store_open(Store *store, const char *generation, bool unclean, GError **error);
+/* content_db.c: the file behind it. generation: of the index. */
+bool content_store_open(Store *store, const char *generation, LockState before, GError **error);
 void content_store_flush(Store *store); /* what is still in memory, before the end */
 void content_store_close(Store *store);
 

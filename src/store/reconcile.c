@@ -247,8 +247,10 @@ static bool update_row(Reconcile *self, StoreBox *row, const Level *level, GErro
     if (row->attributes == level->attributes && row->delimiter == level->delimiter &&
         row->local == level->local && g_strcmp0(row->wire_name, level->wire_name) == 0)
         return true;
-    bool hollow =
-        (level->attributes & LIST_NOSELECT) != 0 && (row->attributes & LIST_NOSELECT) == 0;
+    bool turned = ((level->attributes ^ row->attributes) & LIST_NOSELECT) != 0;
+    bool hollow = turned && (level->attributes & LIST_NOSELECT) != 0;
+    if (turned)
+        txn_note_turned(self->txn, row->id);
     row->attributes = level->attributes;
     row->delimiter = level->delimiter;
     Query query;

@@ -119,7 +119,11 @@ static const char content_1[] =
     "CREATE INDEX content_used ON content(used);"
     "CREATE TABLE blob(id INTEGER PRIMARY KEY, bytes BLOB NOT NULL);";
 
-static const char *const content_steps[] = {content_1};
+/* Version 2: rows with the same number here, that is not 0, are names of one file. */
+static const char content_2[] = "ALTER TABLE content ADD COLUMN same INTEGER NOT NULL DEFAULT 0;"
+                                "CREATE INDEX content_same ON content(same) WHERE same != 0;";
+
+static const char *const content_steps[] = {content_1, content_2};
 const Schema schema_content = {0x696d6663 /* "imfc" */, content_steps, G_N_ELEMENTS(content_steps)};
 
 static bool run_step(Db *db, const Schema *schema, int step, GError **error)

@@ -72,16 +72,15 @@ static void count_letter(Store *store, const char *name, gpointer data)
     *(guint *)data += number_of(name) != 0;
 }
 
-/* Letters that a lost index knew of: where they were to go is lost with it, they are not. */
-static bool set_aside(Store *store, GError **error)
+/* Where they were to go is lost with the index, they are not. On disk before there is a new index,
+ * in which nothing would name them. */
+static bool move_aside(Store *store, guint n, GError **error)
 {
-    guint n = 0;
     char date[STORE_DATE_TEXT];
-    if (!each_name(store, count_letter, &n, error) || n == 0)
-        return n == 0;
     store_date_text(date);
     g_autofree char *name = g_strdup_printf("spool.unsent-%s", date);
-    if (renameat(store->state.fd, "spool", store->state.fd, name) != 0) {
+    if (renameat(store->state.fd, "spool", store->state.fd, name) != 0 ||
+        fsync(store->state.fd) != 0) {
         db_set_errno("spool", "unsent letters cannot be moved aside", errno, error);
         return false;
     }
@@ -89,14 +88,21 @@ static bool set_aside(Store *store, GError **error)
               "%u letters that were not sent are in %s/%s: the index that knew where to is "
               "gone",
               n, store->state.path, name);
+    return true;
+}
+
+bool spool_set_aside(Store *store, GError **error)
+{
+    guint n = 0;
+    bool ok = dir_open_child(&store->state, "spool", &store->spool, error) &&
+              each_name(store, count_letter, &n, error) && (n == 0 || move_aside(store, n, error));
     dir_close(&store->spool);
-    return dir_open_child(&store->state, "spool", &store->spool, error);
+    return ok;
 }
 
 bool spool_store_open(Store *store, GError **error)
 {
     return dir_open_child(&store->state, "spool", &store->spool, error) &&
-           (!store->index_is_new || set_aside(store, error)) &&
            each_name(store, see_name, NULL, error);
 }
 

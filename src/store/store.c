@@ -39,29 +39,43 @@ static bool move_aside(Store *store, GError **error)
     return true;
 }
 
-/* A new index gets a generation of its own: the content of another is not for it. */
+static bool read_account(Db *db, char **name_out, char **generation_out, GError **error)
+{
+    Query query;
+    query_open(&query, db, "SELECT name, generation FROM account");
+    if (query_step(&query)) {
+        *name_out = g_strdup(query_get_text(&query, 0));
+        *generation_out = g_strdup(query_get_text(&query, 1));
+    }
+    return query_close(&query, error);
+}
+
+/* A new index gets a generation of its own: the content of another is not for it. Nor are letters
+ * in the spool, which go first: from then on it is no new one. */
+static bool add_account(Store *store, Db *db, const char *account, const char *generation,
+                        GError **error)
+{
+    if (!spool_set_aside(store, error))
+        return false;
+    Query query;
+    query_open(&query, db, "INSERT INTO account(id, name, generation) VALUES(1, ?, ?)");
+    query_text(&query, account);
+    query_text(&query, generation);
+    return query_run(&query, error);
+}
+
 static bool check_account(Store *store, Db *db, const char *account, char **generation_out,
                           GError **error)
 {
-    g_autofree char *fresh = g_uuid_string_random();
-    Query query;
-    query_open(&query, db,
-               "INSERT INTO account(id, name, generation) VALUES(1, ?, ?) ON CONFLICT DO NOTHING");
-    query_text(&query, account);
-    query_text(&query, fresh);
-    if (!query_run(&query, error))
-        return false;
-    store->index_is_new = sqlite3_changes(db->handle) > 0;
-    query_open(&query, db, "SELECT name, generation FROM account");
     g_autofree char *name = NULL;
     g_autofree char *generation = NULL;
-    if (query_step(&query)) {
-        name = g_strdup(query_get_text(&query, 0));
-        generation = g_strdup(query_get_text(&query, 1));
-    }
-    if (!query_close(&query, error))
+    if (!read_account(db, &name, &generation, error))
         return false;
-    if (g_strcmp0(name, account) != 0) {
+    if (generation == NULL) {
+        generation = g_uuid_string_random();
+        if (!add_account(store, db, account, generation, error))
+            return false;
+    } else if (g_strcmp0(name, account) != 0) {
         g_set_error(error, IMAPFS_ERROR, IMAPFS_ERROR_CONFIG,
                     "the index is of the account %s, not of %s", name, account);
         return false;
@@ -123,27 +137,36 @@ Store *store_open(const StoreConfig *config, GError **error)
 {
     g_autoptr(Store) store = store_new(config->cache_size);
     g_autofree char *generation = NULL;
-    LockState state_before, cache_before;
     if (!dir_open(config->state_dir, &store->state, error) ||
         !dir_open(config->cache_dir, &store->cache, error) ||
-        (store->state_lock = dir_lock(&store->state, "lock", &state_before, error)) < 0 ||
-        (store->cache_lock = dir_lock(&store->cache, "cache.lock", &cache_before, error)) < 0 ||
+        (store->state_lock = dir_lock(&store->state, "lock", &store->state_before, error)) < 0 ||
+        (store->cache_lock = dir_lock(&store->cache, "cache.lock", &store->cache_before, error)) <
+            0 ||
         !dir_open_child(&store->cache, "content", &store->files, error))
         return NULL;
     store->index_path = dir_file_path(&store->state, "index.db");
     store->content_path = dir_file_path(&store->cache, "content.db");
-    if (!open_index(store, config->account, state_before == LOCK_DOUBTFUL, &generation, error))
+    if (!open_index(store, config->account, store->state_before >= LOCK_DOUBTFUL, &generation,
+                    error))
         return NULL;
     store->txn.reader.store = store;
     store->txn.reader.index = store->writer;
     if (!spool_store_open(store, error) || !numbers_open(store, error) ||
         !entries_open(store, error) ||
-        !content_store_open(store, generation, cache_before != LOCK_CLEAN, error) ||
+        !content_store_open(store, generation, store->cache_before, error) ||
         !checkpointer_add(store->checkpointer, store->index_path, store->writer, error) ||
         !checkpointer_add(store->checkpointer, store->content_path, store->content.db, error))
         return NULL;
     store->opened = true;
     return g_steal_pointer(&store);
+}
+
+/* What was not opened is as it was before. */
+static LockState left(const Store *store, LockState before, gint damaged)
+{
+    if (damaged)
+        return LOCK_DAMAGED;
+    return store->opened ? LOCK_CLEAN : before;
 }
 
 void store_close(Store *store)
@@ -161,8 +184,9 @@ void store_close(Store *store)
     g_array_unref(store->txn.purge);
     g_array_unref(store->txn.spooled);
     g_clear_pointer(&store->txn.names, g_array_unref);
-    dir_unlock(store->cache_lock, store->opened && !store->content_damaged);
-    dir_unlock(store->state_lock, store->opened && !store->index_damaged);
+    g_clear_pointer(&store->txn.turned, g_array_unref);
+    dir_unlock(store->cache_lock, left(store, store->cache_before, store->content_damaged));
+    dir_unlock(store->state_lock, left(store, store->state_before, store->index_damaged));
     dir_close(&store->spool);
     dir_close(&store->files);
     dir_close(&store->cache);

@@ -36,6 +36,8 @@ StoreTxn *store_begin(Store *store, bool durable, GError **error)
     g_array_set_size(store->txn.spooled, 0);
     if (store->txn.names != NULL)
         g_array_set_size(store->txn.names, 0);
+    if (store->txn.turned != NULL)
+        g_array_set_size(store->txn.turned, 0);
     return &store->txn;
 }
 
@@ -128,6 +130,19 @@ GArray *store_txn_take_names(StoreTxn *txn)
 {
     GArray *names = g_steal_pointer(&txn->names);
     return names != NULL ? names : names_new();
+}
+
+GArray *store_txn_take_turned(StoreTxn *txn)
+{
+    GArray *turned = g_steal_pointer(&txn->turned);
+    return turned != NULL ? turned : g_array_new(FALSE, FALSE, sizeof(guint32));
+}
+
+void txn_note_turned(StoreTxn *txn, guint32 box)
+{
+    if (txn->turned == NULL)
+        txn->turned = g_array_new(FALSE, FALSE, sizeof(guint32));
+    g_array_append_val(txn->turned, box);
 }
 
 guint store_moves(Store *store)

@@ -248,11 +248,12 @@ static bool has_enough(AheadStream *stream)
 /* Structures after a message, when the next ones are not known. */
 static void fill_structures(Mailbox *mailbox, guint32 after, guint most)
 {
-    g_autoptr(UidSet) next =
-        store_msg_without_structure(store_reader(mailbox->engine->store), mailbox->box, after, 1);
+    guint32 last = after + MIN(most, G_MAXUINT32 - after);
+    g_autoptr(UidSet) next = store_msg_without_structure(store_reader(mailbox->engine->store),
+                                                         mailbox->box, after, last, 1);
     guint n;
     const UidRange *ranges = uidset_ranges(next, &n);
-    if (n && ranges[0].lo - after <= most)
+    if (n)
         structure_ahead(mailbox, ranges[0].lo, most);
 }
 
@@ -271,9 +272,12 @@ static void open_next_large(Mailbox *mailbox, guint32 after)
         return;
     scan_want(&scan, CONTENT_DECODED, after + 1, G_MAXINT64, NEXT_FEW);
     scan_run(&scan);
-    if (scan.items->len)
+    if (scan.items->len) {
         stream->opened = ((const AheadItem *)scan.items->pdata[0])->need.uid;
-    ahead_fetch(mailbox, scan.items);
+        ahead_fetch(mailbox, scan.items);
+    } else if (scan.last) {
+        stream->opened = scan.last;
+    }
     g_ptr_array_unref(scan.items);
 }
 

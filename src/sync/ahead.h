@@ -24,7 +24,7 @@ typedef struct {
     guint32 last_uid;       /* read last; 0: nothing yet */
     char *section;          /* of it */
     guint32 scanned;        /* of the messages up to this one all was asked for that is missing */
-    guint32 opened;         /* up to this one, the large ones were opened */
+    guint32 opened;         /* up to this one, the large ones were opened, or there are none */
     guint64 budget;         /* bytes that may be ahead of the reader; 0: none */
     GQueue coming;          /* of Coming: asked for, not read yet */
     guint64 weight;         /* of these */

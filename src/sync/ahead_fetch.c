@@ -8,11 +8,11 @@
 #include <string.h>
 
 #include "imapfs/base/clock.h"
-#include "imapfs/base/limits.h"
 #include "imapfs/base/log.h"
 
 #define BUNCH_ITEMS 64
 #define BUNCH_WEIGHT (128u * 1024)
+#define SECTIONS_MAX 480 /* octets: with as many UIDs as come with these, any server takes it */
 #define PROGRESS_US (100 * 1000)
 
 struct Ahead {
@@ -318,7 +318,7 @@ static void take_message(Mailbox *mailbox, GPtrArray *items, GPtrArray *bunches)
     guint32 uid = ((AheadItem *)g_ptr_array_index(items, 0))->need.uid;
     guint64 weight = 0;
     guint n = 0;
-    for (; n < items->len && n < BUNCH_ITEMS && sections->len < LIMIT_COMMAND_LINE / 2; n++) {
+    for (; n < items->len && n < BUNCH_ITEMS && sections->len < SECTIONS_MAX; n++) {
         AheadItem *item = g_ptr_array_index(items, n);
         if (item->need.uid != uid)
             break;

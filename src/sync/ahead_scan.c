@@ -154,13 +154,18 @@ static bool scan_message(const StoreMsg *msg, gpointer data)
     return ++scan->n_scanned < SCAN_MAX;
 }
 
-/* To the first message that has any. */
+/* To the first message that has any. Where there are none, it is not looked at again before half of
+ * these were read. */
 static bool scan_soon(const StoreMsg *msg, gpointer data)
 {
     Scan *scan = data;
-    if (msg->size > AHEAD_ITEM_MAX && msg->has_structure)
+    if (msg->size > AHEAD_ITEM_MAX && !msg->has_structure)
+        return false;
+    if (msg->size > AHEAD_ITEM_MAX)
         scan_parts(scan, msg->uid);
-    return scan->items->len == 0 && ++scan->n_scanned < SOON_MAX;
+    if (++scan->n_scanned <= SOON_MAX / 2)
+        scan->last = msg->uid;
+    return scan->items->len == 0 && scan->n_scanned < SOON_MAX;
 }
 
 /* By whole messages; of kinds that begin at different ones, the first comes first. */

@@ -27,10 +27,15 @@ static void step_over(BoxOp *self, void (*next)(BoxOp *self))
         box_op_over(self);
 }
 
-static void submit(BoxOp *self, Command *command)
+static void submit_on(BoxOp *self, Session *session, Command *command)
 {
     self->in_flight++;
-    session_submit(self->session, command);
+    session_submit(session, command);
+}
+
+static void submit(BoxOp *self, Command *command)
+{
+    submit_on(self, self->session, command);
 }
 
 static void add_mailbox(BoxOp *self, Command *command, const char *name)
@@ -141,6 +146,24 @@ static void ask_empty(BoxOp *self)
     submit(self, command);
 }
 
+/* --- before: has every other session left it? --- */
+
+static void on_left(Command *command, CommandResult result, const Response *tagged, gpointer data)
+{
+    step_over(data, send_change);
+}
+
+/* It was told to (box_ops.c); what is answered behind that says that it has. */
+static void await_left(Session *session, gpointer data)
+{
+    BoxOp *self = data;
+    if (session == self->session || !session_is_switching(session))
+        return;
+    Command *command = command_new(LANE_FOREGROUND, on_left, self);
+    command_text_add(command->text, "NOOP");
+    submit_on(self, session, command);
+}
+
 /* --- the change --- */
 
 /* What a refusal says of the state that was wanted. */
@@ -243,5 +266,7 @@ void box_commands_start(BoxOp *self)
     ask_subscribed(self);
     if (self->op.kind == LOG_RMBOX && self->selectable)
         ask_empty(self);
+    if (self->op.kind != LOG_MKBOX)
+        pool_each_session(self->engine->pool, await_left, self);
     step_over(self, send_change);
 }

@@ -6,6 +6,7 @@
  * wants it meanwhile waits. What was sent and not answered is never sent again before LIST has said
  * what came of it (store/box_overlay.c); a LIST that was asked for before something changed is
  * asked for again. */
+#include "batch.h"
 #include "box_ops.h"
 
 #include <string.h>
@@ -42,11 +43,25 @@ static GPtrArray *held(const BoxOp *self)
     return out;
 }
 
-/* False: something is being sent in one of them, whose end comes back here. */
+/* Something is on its way into one of them from another mailbox, by the name that it loses. */
+static bool is_sent_to(const BoxOp *self)
+{
+    GHashTableIter iter;
+    gpointer value;
+    g_hash_table_iter_init(&iter, self->engine->mailboxes);
+    while (g_hash_table_iter_next(&iter, NULL, &value)) {
+        const Batch *batch = ((const Mailbox *)value)->replay.batch;
+        if (batch && box_ops_hold(self->engine, batch->to_name))
+            return true;
+    }
+    return false;
+}
+
+/* False: something is being sent in one of them, or into one, whose end comes back here. */
 static bool freeze(const BoxOp *self)
 {
     g_autoptr(GPtrArray) boxes = held(self);
-    bool quiet = true;
+    bool quiet = !is_sent_to(self);
     for (guint i = 0; i < boxes->len; i++)
         quiet = quiet && ((Mailbox *)boxes->pdata[i])->replay.phase != REPLAY_SENDING;
     for (guint i = 0; quiet && i < boxes->len; i++)
@@ -142,6 +157,9 @@ static bool record(BoxOp *self, StoreTxn *txn, GError **error)
     case OUTCOME_UNSURE:
         return look_for(txn, seq, attempts + 1, clock_real_ns() + in_us * 1000, self->reason,
                         error);
+    case OUTCOME_LATER:
+        in_us = outcome_backoff_us(self->engine->boxes.level);
+        break;
     case OUTCOME_HOLD:
         in_us = OUTCOME_HOLD_US;
         break;
@@ -189,8 +207,11 @@ static void tell(BoxOp *self, const LogOp *after, const GArray *names)
         events_add(engine, "parked", "%u %s %s: %s", after->seq, word, self->name, error->message);
         replay_note_failed(engine, self->op.box, 0, error);
     } else if (self->outcome != OUTCOME_LOST && self->outcome != OUTCOME_UNSURE) {
-        events_add(engine, "waiting", "%s %s: %s", word, self->name,
-                   self->reason ? self->reason : "?");
+        const char *why = self->reason ? self->reason : "?";
+        events_add(engine, "waiting", "%s %s: %s", word, self->name, why);
+        g_autoptr(GError) error = g_error_new(IMAPFS_ERROR, (gint)self->error, "%s", why);
+        if (self->outcome == OUTCOME_HOLD) /* not in an hour */
+            replay_note_failed(engine, self->op.box, 0, error);
     }
     replay_note_settled(engine);
 }
@@ -217,6 +238,7 @@ void box_op_over(BoxOp *self)
     }
     FAULT("boxes.settled");
     engine->boxes.changes++;
+    engine->boxes.level = self->outcome == OUTCOME_LATER ? engine->boxes.level + 1 : 0;
     tell(self, &after, names);
     log_op_clear(&after);
     end(self);

@@ -30,6 +30,7 @@ typedef struct {
     guint64 asked; /* offset of the next piece to ask for */
     guint64 got;   /* offset of the next byte to come */
     guint64 due;   /* what should have come by now: the pieces whose commands are over */
+    guint64 shown; /* so far there are bytes of the section, by any piece that came */
     bool rewound;  /* pieces came out of order: one at a time from now on */
     bool named;    /* any FETCH of this message came */
     bool answered; /* and one with what was asked for */
@@ -163,12 +164,23 @@ static bool is_leftover(const Fetch *fetch, const FetchData *got)
     return false;
 }
 
+static void note_pieces(Fetch *fetch, const FetchData *got)
+{
+    for (guint i = 0; got->bodies && i < got->bodies->len; i++) {
+        const FetchBody *body = g_ptr_array_index(got->bodies, i);
+        if (is_of_section(fetch, body) && body->has_origin && body->bytes &&
+            g_bytes_get_size(body->bytes) > 0)
+            fetch->shown = MAX(fetch->shown, body->origin + g_bytes_get_size(body->bytes));
+    }
+}
+
 static bool on_body(Command *command, Response *response, gpointer data)
 {
     Fetch *fetch = data;
     const FetchData *got = response->fetch;
     if (!got || !(got->present & FETCH_UID) || got->uid != fetch->job->need.uid)
         return false;
+    note_pieces(fetch, got);
     if (is_leftover(fetch, got))
         return true;
     job_progress(fetch->job);
@@ -208,6 +220,8 @@ static void fetch_end(Fetch *fetch)
         return;
     if (!fetch->ended) /* the session went away between two pieces */
         fetch_fail_with(fetch, IMAPFS_ERROR_LOST, "the connection was lost");
+    if (!fetch->error && fetch->got < fetch->shown) /* a piece was short, and not the last one */
+        fetch_fail_with(fetch, IMAPFS_ERROR_DATA, "the server gave less than there is");
     if (!fetch->error && fetch->mailbox->uidvalidity != fetch->uidvalidity)
         fetch_fail_with(fetch, IMAPFS_ERROR_GONE, "the mailbox was replaced on the server");
     if (!fetch->error && !sink_finish(fetch->sink, &fetch->error))

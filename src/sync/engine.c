@@ -202,6 +202,11 @@ static void on_untagged(Pool *pool, Session *session, const char *mailbox, Respo
         mailbox_on_untagged(data, mailbox, response);
 }
 
+static void on_wanted(Pool *pool, const char *mailbox, gpointer data)
+{
+    mailbox_give_way(data, mailbox);
+}
+
 static void on_unselected(Pool *pool, const char *mailbox, gpointer data)
 {
     mailbox_on_unselected(data, mailbox);
@@ -219,6 +224,7 @@ static const PoolEvents pool_events = {
     .on_selected = on_selected,
     .on_untagged = on_untagged,
     .on_unselected = on_unselected,
+    .on_wanted = on_wanted,
     .on_session = on_session,
 };
 

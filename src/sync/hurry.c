@@ -13,7 +13,7 @@ static bool claim_all(StoreTxn *txn, guint32 box, GPtrArray *all, GError **error
 {
     for (;;) {
         g_autoptr(GPtrArray) ops = NULL;
-        if (!log_claim(txn, box, G_MAXINT64, G_MAXINT, &ops, error))
+        if (!log_claim(txn, box, G_MAXINT64, LOG_ANY, G_MAXINT, &ops, error))
             return false;
         if (ops->len == 0)
             return true;

@@ -181,14 +181,23 @@ void local_structure_start(Job *job, const char *doubt)
 
 /* --- its parts --- */
 
+/* A structure may be long, and has as many parts that are read; once it is there it stays. */
 bool local_has_parts(const Job *job)
 {
     const Need *need = &job->need;
     if (!need->section || !*need->section)
         return false;
-    StoreReader *reader = store_reader(job->engine->store);
+    Engine *engine = job->engine;
+    if (engine->known.box == need->box && engine->known.uid == need->uid)
+        return engine->known.local;
+    StoreReader *reader = store_reader(engine->store);
     g_autofree char *text = store_structure_get(reader, need->box, need->uid);
-    return text && structure_text_is_local(text);
+    if (!text)
+        return false;
+    engine->known.box = need->box;
+    engine->known.uid = need->uid;
+    engine->known.local = structure_text_is_local(text);
+    return engine->known.local;
 }
 
 static bool cut(Job *job, const LocalMessage *message, GError **error)

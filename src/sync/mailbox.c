@@ -117,7 +117,7 @@ static void lease_end(Mailbox *mailbox)
 {
     PoolLease *lease = g_steal_pointer(&mailbox->lease);
     mailbox->session = NULL;
-    mailbox->users = 0;
+    mailbox->users = mailbox->patient = 0;
     mailbox->generation++;
     if (lease)
         pool_release(lease);
@@ -133,6 +133,8 @@ void mailbox_drop(Mailbox *mailbox)
     replay_on_dropped(mailbox);
     fail_waiting(mailbox, error);
     jobs_fail_box(mailbox->engine, mailbox->box, error);
+    if (mailbox->engine->pool) /* of another of that name its session would know nothing */
+        pool_forget(mailbox->engine->pool, mailbox->name);
     lease_end(mailbox);
     engine_timer_clear(&mailbox->flush);
     engine_timer_clear(&mailbox->later);
@@ -149,13 +151,12 @@ void mailbox_free_all(Engine *engine)
 
 /* --- the session --- */
 
-static void ask_lease(Mailbox *mailbox, CommandLane lane);
+static void ask_lease(Mailbox *mailbox);
 
 /* A lease that is waited for: under which name. */
 typedef struct {
     Mailbox *mailbox; /* a reference */
     char *name;
-    CommandLane lane;
 } Asked;
 
 /* It has another name by now, or is about to: that session is to have nothing selected under it. */
@@ -166,7 +167,7 @@ static bool is_outdated(const Asked *asked)
 
 /* It is held for all of them: the first may give it back at once. It may also be taken from them,
  * and then the others go on waiting. */
-static void serve_waiting(Mailbox *mailbox, CommandLane lane)
+static void serve_waiting(Mailbox *mailbox)
 {
     guint generation = mailbox->generation;
     Acquire *acquire;
@@ -177,7 +178,7 @@ static void serve_waiting(Mailbox *mailbox, CommandLane lane)
         g_free(acquire);
     }
     if (!g_queue_is_empty(&mailbox->waiting) && !mailbox->session)
-        ask_lease(mailbox, lane);
+        ask_lease(mailbox);
     mailbox_release(mailbox, generation);
 }
 
@@ -186,15 +187,16 @@ static void on_lease(PoolLease *lease, Session *session, const GError *error, gp
     Asked *asked = data;
     Mailbox *mailbox = asked->mailbox;
     mailbox->leasing = false;
+    mailbox->asked = NULL;
     if (session && !mailbox->gone && is_outdated(asked)) {
         pool_release(lease);
         pool_forget(mailbox->engine->pool, asked->name);
-        ask_lease(mailbox, asked->lane);
+        ask_lease(mailbox);
     } else {
         mailbox->lease = lease;
         mailbox->session = session;
         if (session) {
-            serve_waiting(mailbox, asked->lane);
+            serve_waiting(mailbox);
         } else {
             lease_end(mailbox);
             fail_waiting(mailbox, error);
@@ -205,14 +207,20 @@ static void on_lease(PoolLease *lease, Session *session, const GError *error, gp
     g_free(asked);
 }
 
-static void ask_lease(Mailbox *mailbox, CommandLane lane)
+static void ask_lease(Mailbox *mailbox)
 {
     if (mailbox->frozen || mailbox->leasing)
         return; /* asked for when it is not any more */
     Asked *asked = g_new(Asked, 1);
-    *asked = (Asked){mailbox_ref(mailbox), g_strdup(mailbox->name), lane};
+    *asked = (Asked){mailbox_ref(mailbox), g_strdup(mailbox->name)};
+    guint n = ++mailbox->n_asked;
     mailbox->leasing = true;
-    pool_lease(mailbox->engine->pool, asked->name, lane, on_lease, asked); /* may free it */
+    mailbox_ref(mailbox);
+    PoolLease *lease = pool_lease(mailbox->engine->pool, asked->name, mailbox->lane, on_lease,
+                                  asked); /* may free asked */
+    if (mailbox->leasing && n == mailbox->n_asked)
+        mailbox->asked = lease;
+    mailbox_unref(mailbox);
 }
 
 void mailbox_acquire(Mailbox *mailbox, CommandLane lane, MailboxReady ready, gpointer data)
@@ -234,8 +242,11 @@ void mailbox_acquire(Mailbox *mailbox, CommandLane lane, MailboxReady ready, gpo
     *acquire = (Acquire){ready, data};
     bool first = g_queue_is_empty(&mailbox->waiting);
     g_queue_push_tail(&mailbox->waiting, acquire);
+    mailbox->lane = first ? lane : MIN(lane, mailbox->lane);
     if (first)
-        ask_lease(mailbox, lane);
+        ask_lease(mailbox);
+    else if (lane == LANE_FOREGROUND && mailbox->asked)
+        pool_hurry(mailbox->asked);
 }
 
 void mailbox_release(Mailbox *mailbox, guint generation)
@@ -331,6 +342,8 @@ static bool renew(Mailbox *mailbox, const StoreBox *box, guint32 uidvalidity, GE
     jobs_fail_box(engine, box->id, gone);
     mailbox->box = new_id;
     mailbox->highestmodseq = 0;
+    uidset_free(mailbox->structure_asked); /* of others that had these UIDs */
+    mailbox->structure_asked = uidset_new();
     mailbox->replay.maybe_unbound = true;
     mailbox->replay.probe = PROBE_UNKNOWN;
     replay_tell_effects(engine, mailbox->name, &effects);
@@ -341,6 +354,15 @@ static bool renew(Mailbox *mailbox, const StoreBox *box, guint32 uidvalidity, GE
     return true;
 }
 
+static bool is_told(const StoreBox *box, const SelectResult *result, GError **error)
+{
+    if (box->uidvalidity == 0 || result->uidvalidity != 0)
+        return true;
+    g_set_error(error, IMAPFS_ERROR, IMAPFS_ERROR_PROTOCOL,
+                "the server does not say whether messages have the numbers that they had");
+    return false;
+}
+
 /* Records what SELECT said, and gives the mailbox another identity if it is another one. */
 static bool adopt(Mailbox *mailbox, const SelectResult *result, GError **error)
 {
@@ -348,6 +370,10 @@ static bool adopt(Mailbox *mailbox, const SelectResult *result, GError **error)
     StoreBox box = {0};
     if (!store_box_by_wire_name(store_reader(engine->store), mailbox->name, &box)) {
         g_set_error(error, IMAPFS_ERROR, IMAPFS_ERROR_GONE, "the mailbox is no longer there");
+        return false;
+    }
+    if (!is_told(&box, result, error)) {
+        store_box_clear(&box);
         return false;
     }
     bool other = box.uidvalidity != 0 && box.uidvalidity != result->uidvalidity;
@@ -433,7 +459,7 @@ void mailbox_thaw(Mailbox *mailbox, const char *name)
     }
     mailbox->frozen = false;
     if (!g_queue_is_empty(&mailbox->waiting))
-        ask_lease(mailbox, LANE_FOREGROUND);
+        ask_lease(mailbox);
 }
 
 /* LIST has told whether it is still there; if not, the job ended with the mailbox. */
@@ -487,7 +513,10 @@ void mailbox_on_selected(Engine *engine, const char *name, Session *session,
     if (!adopt(mailbox, result, &failed)) {
         if (!failed)
             failed = g_error_new(IMAPFS_ERROR, IMAPFS_ERROR_GONE, "the mailbox is no longer there");
+        mailbox_ref(mailbox);
         select_failed(mailbox, failed);
+        pool_forget(engine->pool, name); /* there it is selected, which would be all it ever is */
+        mailbox_unref(mailbox);
         return;
     }
     g_clear_error(&mailbox->select_error);
@@ -502,6 +531,26 @@ void mailbox_on_selected(Engine *engine, const char *name, Session *session,
     mailbox_flush(mailbox);
     rights_ask(mailbox, session);
     resync_on_selected(mailbox, result);
+}
+
+void mailbox_is_patient(Mailbox *mailbox)
+{
+    mailbox->patient++;
+}
+
+void mailbox_release_patient(Mailbox *mailbox, guint generation)
+{
+    if (generation == mailbox->generation)
+        mailbox->patient--;
+    mailbox_release(mailbox, generation);
+}
+
+/* What is in flight is answered; the commands of others come behind it. */
+void mailbox_give_way(Engine *engine, const char *name)
+{
+    Mailbox *mailbox = mailbox_find(engine, name);
+    if (mailbox && mailbox->lease && mailbox->users == mailbox->patient)
+        lease_end(mailbox);
 }
 
 void mailbox_on_unselected(Engine *engine, const char *name)
@@ -588,6 +637,8 @@ void mailbox_on_untagged(Engine *engine, const char *name, Response *response)
     case RESP_EXISTS:
         if (mailbox->selected && response->number > mailbox->exists)
             mailbox_mark(mailbox, DIRTY_NEW | DIRTY_VERIFY);
+        else if (mailbox->selected && response->number < mailbox->exists)
+            mailbox_mark(mailbox, DIRTY_VERIFY); /* of an EXPUNGE it did not tell */
         mailbox->exists = (guint32)MIN(response->number, G_MAXUINT32);
         break;
     case RESP_EXPUNGE:

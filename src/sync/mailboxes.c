@@ -27,6 +27,7 @@ typedef struct {
     Session *session;
     GHashTable *found;   /* canonical name -> StoreListing *, owned */
     GPtrArray *prefixes; /* char *: namespaces still to be asked for, wire form */
+    char *prefix;        /* the one that is asked for; NULL: all of it */
     GString *own;        /* STORE_META_NAMESPACES; "" while it is not told */
     guint in_flight;
     guint changes; /* of mailboxes, when it was asked */
@@ -54,6 +55,7 @@ static void lister_free(Lister *lister)
         pool_release(lister->lease);
     g_hash_table_unref(lister->found);
     g_ptr_array_unref(lister->prefixes);
+    g_free(lister->prefix);
     g_string_free(lister->own, TRUE);
     g_clear_error(&lister->error);
     g_free(lister);
@@ -82,6 +84,23 @@ static void tell_boxes(Engine *engine, GArray *boxes, bool added)
         if (mailbox)
             mailbox_drop(mailbox);
     }
+}
+
+/* It can hold messages from now on, or only others. */
+static void tell_turned(Engine *engine, guint32 id)
+{
+    const EngineEvents *events = &engine->config.events;
+    StoreBox box = {0};
+    if (!store_box_by_id(store_reader(engine->store), id, &box))
+        return;
+    bool hollow = (box.attributes & LIST_NOSELECT) != 0;
+    Mailbox *mailbox = hollow && box.wire_name ? mailbox_find(engine, box.wire_name) : NULL;
+    store_box_clear(&box);
+    if (mailbox)
+        mailbox_drop(mailbox);
+    void (*tell)(guint32, gpointer) = hollow ? events->box_emptied : events->box_changed;
+    if (tell)
+        tell(id, engine->config.events_data);
 }
 
 static bool lister_store(Lister *lister, GError **error)
@@ -114,11 +133,14 @@ static bool lister_store(Lister *lister, GError **error)
     }
     LogEffects effects = *log_effects(txn);
     g_autoptr(GArray) names = store_txn_take_names(txn);
+    g_autoptr(GArray) turned = store_txn_take_turned(txn);
     if (!store_commit(txn, error))
         return false;
     log_debug("sync", "%u mailboxes, %u new, %u gone", listings->len, added->len, removed->len);
     tell_boxes(engine, removed, false);
     tell_boxes(engine, added, true);
+    for (guint i = 0; i < turned->len; i++)
+        tell_turned(engine, g_array_index(turned, guint32, i));
     box_names_tell(engine, names);
     replay_tell_effects(engine, "mailboxes", &effects);
     return true;
@@ -175,11 +197,44 @@ static bool on_list(Command *command, Response *response, gpointer data)
 static void lister_send(Lister *lister, const char *prefix);
 static void lister_next(Lister *lister);
 
+/* The name that mailboxes of a namespace begin with. Caller frees; NULL: it is none. */
+static char *prefix_name(const Lister *lister, const char *prefix)
+{
+    return mailbox_name_from_wire(prefix, strlen(prefix), session_utf8(lister->session), 0);
+}
+
+typedef struct {
+    const char *name;
+    bool found;
+} Known;
+
+static bool is_known_below(const StoreBox *box, gpointer data)
+{
+    Known *known = data;
+    known->found = g_str_has_prefix(box->name, known->name);
+    return !known->found;
+}
+
+/* Other users' mailboxes, or news: refused, they are left out, unless that took something away. */
+static bool may_be_refused(const Lister *lister)
+{
+    g_autofree char *name = lister->prefix ? prefix_name(lister, lister->prefix) : NULL;
+    Known known = {.name = name};
+    if (name)
+        store_box_all(store_reader(lister->engine->store), is_known_below, &known);
+    return name && !known.found;
+}
+
 static void on_list_done(Command *command, CommandResult result, const Response *tagged,
                          gpointer data)
 {
     Lister *lister = data;
     lister->in_flight--;
+    if (result == COMMAND_NO && may_be_refused(lister)) {
+        g_autofree char *name = log_printable(lister->prefix, strlen(lister->prefix), 128);
+        log_info("sync", "the server does not list \"%s\"", name);
+        result = COMMAND_OK;
+    }
     if (result == COMMAND_BAD && lister->extended && !lister->engine->list_plain) {
         log_info("sync", "LIST with RETURN was refused; the plain form is used from now on");
         lister->engine->list_plain = true;
@@ -213,8 +268,7 @@ static void lister_send(Lister *lister, const char *prefix)
 /* Whether LIST "" "*" brought anything of this namespace. */
 static bool prefix_was_listed(Lister *lister, const char *prefix)
 {
-    g_autofree char *name =
-        mailbox_name_from_wire(prefix, strlen(prefix), session_utf8(lister->session), 0);
+    g_autofree char *name = prefix_name(lister, prefix);
     GHashTableIter iter;
     gpointer key;
     g_hash_table_iter_init(&iter, lister->found);
@@ -228,12 +282,11 @@ static bool prefix_was_listed(Lister *lister, const char *prefix)
 /* When everything in flight is answered: the namespaces that were left out, then the end. */
 static void lister_next(Lister *lister)
 {
-    if (lister->in_flight > 0)
-        return;
-    while (!lister->error && lister->prefixes->len > 0) {
-        g_autofree char *prefix = g_ptr_array_steal_index(lister->prefixes, 0);
-        if (!prefix_was_listed(lister, prefix))
-            lister_send(lister, prefix);
+    while (lister->in_flight == 0 && !lister->error && lister->prefixes->len > 0) {
+        g_free(lister->prefix);
+        lister->prefix = g_ptr_array_steal_index(lister->prefixes, 0);
+        if (!prefix_was_listed(lister, lister->prefix))
+            lister_send(lister, lister->prefix);
     }
     if (lister->in_flight == 0)
         lister_end(lister);

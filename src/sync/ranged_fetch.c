@@ -194,7 +194,7 @@ static void on_progress(gpointer data)
 static void release(Ranged *self)
 {
     if (self->held)
-        mailbox_release(self->mailbox, self->generation);
+        mailbox_release_patient(self->mailbox, self->generation);
     self->held = false;
     g_clear_pointer(&self->mailbox, mailbox_unref);
 }
@@ -402,6 +402,8 @@ static void on_session(Mailbox *mailbox, Session *session, const GError *error, 
     self->acquiring = false;
     self->held = session != NULL;
     self->generation = mailbox->generation;
+    if (session)
+        mailbox_is_patient(mailbox);
     if (!session)
         fail_jobs(self, error);
     ranged_pump(self);

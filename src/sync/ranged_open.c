@@ -218,10 +218,23 @@ static void on_session(Mailbox *mailbox, Session *session, const GError *error, 
         ends->expected = false;
         if (ends->job)
             job_finish(ends->job, error);
-    } else if (ends->expected || !ends->job->finished) {
+    } else if (ends->expected || (ends->job && !ends->job->finished)) {
         ends_ask(ends);
     }
     ends_unref(ends);
+}
+
+/* Only one makes a ranged content of what is found out. */
+static void take_over(Ends *ends)
+{
+    GHashTable *opening = ends->mailbox->engine->opening;
+    Ends *before = g_hash_table_lookup(opening, ends->name);
+    if (before) {
+        ends->expected = before->expected;
+        ends->ahead = before->ahead;
+        before->expected = false;
+    }
+    g_hash_table_replace(opening, ends->name, ends);
 }
 
 static Ends *ends_new(Mailbox *mailbox, const Need *need)
@@ -237,7 +250,7 @@ static Ends *ends_new(Mailbox *mailbox, const Need *need)
     ends->encoded = (guint64)need->encoded_size;
     ends->base64 =
         need->content == CONTENT_DECODED && transfer_kind(need->encoding) == TRANSFER_BASE64;
-    g_hash_table_replace(mailbox->engine->opening, ends->name, ends);
+    take_over(ends);
     return ends;
 }
 

@@ -172,7 +172,8 @@ static bool is_read_only(Mailbox *mailbox)
     return read_only;
 }
 
-/* What may not be sent twice is claimed durably, before a byte of it is sent. */
+/* What may not be sent twice is claimed durably, before a byte of it is sent. None: something else
+ * is next by now, as another thread has taken that back, or a time has come. */
 static GPtrArray *claim(Mailbox *mailbox, LogKind kind, GError **error)
 {
     g_autoptr(GPtrArray) ops = NULL;
@@ -181,7 +182,7 @@ static GPtrArray *claim(Mailbox *mailbox, LogKind kind, GError **error)
     StoreTxn *txn = store_begin(mailbox->engine->store, !twice, error);
     if (!txn)
         return NULL;
-    if (!log_claim(txn, mailbox->box, clock_real_ns(), max, &ops, error)) {
+    if (!log_claim(txn, mailbox->box, clock_real_ns(), (int)kind, max, &ops, error)) {
         store_rollback(txn);
         return NULL;
     }
@@ -242,12 +243,19 @@ static void look_at_target(Engine *engine, guint32 to_box)
     mailboxes_refresh(engine);
 }
 
+/* The connection's doing, or that of the disk here: no word of the server about it. */
+static bool is_passing(const GError *why)
+{
+    return g_error_matches(why, IMAPFS_ERROR, IMAPFS_ERROR_LOST) ||
+           g_error_matches(why, IMAPFS_ERROR, IMAPFS_ERROR_STORE) ||
+           g_error_matches(why, IMAPFS_ERROR, IMAPFS_ERROR_FULL);
+}
+
 static void on_fence(Mailbox *mailbox, guint32 to_box, const GError *why)
 {
     if (!mailbox->replay.fencing)
         return; /* the hold ended meanwhile */
     mailbox->replay.fencing = false;
-    bool lost = g_error_matches(why, IMAPFS_ERROR, IMAPFS_ERROR_LOST);
     if (!why && mailbox->replay.holds) {
         replay_step(mailbox);
         return;
@@ -257,7 +265,7 @@ static void on_fence(Mailbox *mailbox, guint32 to_box, const GError *why)
         return;
     }
     look_at_target(mailbox->engine, to_box);
-    if (!lost && mailbox->replay.level > 0) /* LIST had the time to tell why */
+    if (!is_passing(why) && mailbox->replay.level > 0) /* LIST had the time to tell why */
         batch_park_queued(mailbox, PARK_ANY, to_box, why);
     back_off(mailbox);
 }

@@ -25,8 +25,11 @@
 
 #define SOON_MS 10
 #define FULL_FLAGS_MIN_MS 100
+#define LISTING_ROOM 500 /* octets of a command besides UIDs */
 #define LISTING_IN_FLIGHT 7
-#define LISTING_BATCH 500 /* written at once */
+#define LISTING_BATCH 500                /* written at once, ... */
+#define LISTING_BYTES (4u * 1024 * 1024) /* ... or so many bytes of texts */
+#define TEXT_MAX (64u * 1024)            /* of a text that is kept; no attribute holds more */
 #define LISTING_STEP                                                              \
     1000 /* of a command; Dovecot works on four, and the others are to last for a \
             round trip */
@@ -34,7 +37,8 @@
 #define PROGRESS_EVERY 32
 #define PROGRESS_SHOWN_FROM 2000 /* messages: below it a listing is over before it can be seen */
 #define MAX_VERIFY_ROUNDS 2
-#define FEW_TOLD 10 /* messages that are named in events */
+#define FOUND_BEYOND 1000 /* messages that SEARCH may find beyond twice as many as there are */
+#define FEW_TOLD 10       /* messages that are named in events */
 
 /* FETCH of the metadata of many messages: a range that is cut into steps, or a set. */
 struct Listing {
@@ -51,6 +55,7 @@ struct Listing {
     guint in_flight;
     guint64 n_done, n_expected;
     GPtrArray *batch; /* of StoreMsg * */
+    gsize bytes;      /* of their texts */
     GError *error;
 };
 
@@ -76,10 +81,7 @@ static void note_progress(Mailbox *mailbox)
 
 static guint32 last_uid(Mailbox *mailbox)
 {
-    g_autoptr(UidSet) uids = store_msg_uids(store_reader(mailbox->engine->store), mailbox->box);
-    guint n;
-    const UidRange *ranges = uidset_ranges(uids, &n);
-    return n ? ranges[n - 1].hi : 0;
+    return store_msg_last_uid(store_reader(mailbox->engine->store), mailbox->box);
 }
 
 static void resync_failed(Mailbox *mailbox, const GError *error)
@@ -119,8 +121,9 @@ typedef struct {
     Mailbox *mailbox;
     guint generation;
     guint bits;
-    UidSet *seen;  /* full FLAGS: what is there; SEARCH: what it found */
-    bool answered; /* SEARCH came */
+    UidSet *seen;   /* full FLAGS: what is there; SEARCH: what it found */
+    bool answered;  /* SEARCH came */
+    guint32 exists; /* when it was asked */
     gint64 since_us;
 } Phase;
 
@@ -130,6 +133,7 @@ static Phase *phase_new(Mailbox *mailbox, guint bits)
     phase->mailbox = mailbox_ref(mailbox);
     phase->generation = mailbox->generation;
     phase->bits = bits;
+    phase->exists = mailbox->exists;
     phase->since_us = clock_mono_us();
     return phase;
 }
@@ -151,13 +155,15 @@ static void note_in_view(Mailbox *mailbox, guint32 uid)
 
 /* Drops the rows that are not in `there`. What was placed since, on another session, is not in this
  * one's view. Where SELECT told no UIDNEXT (Courier), the view ends with the last message that was
- * told, and what was behind that, and was not placed, is gone. */
+ * told, and what was behind that, and was not placed, is gone. So is what was in the view before
+ * UIDNEXT went back. */
 static void drop_absent(Mailbox *mailbox, const UidSet *there)
 {
     g_autoptr(UidSet) rows = store_msg_uids(store_reader(mailbox->engine->store), mailbox->box);
+    guint32 end = MAX(mailbox->view_uidnext, mailbox->was_uidnext);
     uidset_remove_set(rows, there);
     if (mailbox->view_is_told || mailbox_is_behind(mailbox))
-        uidset_remove_range(rows, MAX(mailbox->view_uidnext, 1), G_MAXUINT32);
+        uidset_remove_range(rows, MAX(end, 1), G_MAXUINT32);
     uidset_add_set(mailbox->vanished, rows);
 }
 
@@ -182,18 +188,27 @@ static void on_flags_done(Command *command, CommandResult result, const Response
     if (result != COMMAND_OK)
         error = error_from_result(result, tagged, "flags");
     else if (phase->seen && phase->generation == mailbox->generation) {
-        drop_absent(mailbox, phase->seen);
         mailbox->flags_us = clock_mono_us() - phase->since_us;
+        if (uidset_count(phase->seen) >= mailbox->exists) /* else what is missing is searched for */
+            drop_absent(mailbox, phase->seen);
     }
     phase_end(mailbox, phase->generation, phase->bits, error);
     phase_free(phase);
+}
+
+/* There is no asking for them in a mailbox that has none now (RFC 7162 3.1.2.2), and no use in it
+ * where they went back. */
+static bool modseqs_go_on(const Mailbox *mailbox)
+{
+    return session_condstore(mailbox->session) && mailbox->highestmodseq &&
+           mailbox->select_modseq >= mailbox->highestmodseq;
 }
 
 static void phase_flags(Mailbox *mailbox)
 {
     Phase *phase = phase_new(mailbox, DIRTY_FLAGS);
     Command *command = command_new(LANE_FOREGROUND, on_flags_done, phase);
-    if (session_condstore(mailbox->session) && mailbox->highestmodseq) {
+    if (modseqs_go_on(mailbox)) {
         command_text_add(command->text,
                          "UID FETCH 1:* (FLAGS) (CHANGEDSINCE %" G_GUINT64_FORMAT ")",
                          mailbox->highestmodseq);
@@ -287,8 +302,25 @@ static void listing_flush(Listing *listing)
             events->msg_added(mailbox->box, msg->uid, msg->name, engine->config.events_data);
     }
     g_ptr_array_set_size(listing->batch, 0);
+    listing->bytes = 0;
     if (listing->n_expected >= PROGRESS_SHOWN_FROM)
         engine_set_progress(engine, mailbox->name, listing->n_done, listing->n_expected);
+}
+
+/* What a sender wrote may be as long as a header can be. */
+static void bound(char **text)
+{
+    if (strlen(*text) <= TEXT_MAX)
+        return;
+    char *all = *text;
+    *text = g_strndup(all, (gsize)(g_utf8_find_prev_char(all, all + TEXT_MAX + 1) - all));
+    g_free(all);
+}
+
+static gsize text_length(const StoreMsg *msg)
+{
+    return strlen(msg->from) + strlen(msg->subject) +
+           (msg->message_id ? strlen(msg->message_id) : 0);
 }
 
 static StoreMsg *msg_from_fetch(const FetchData *fetch)
@@ -315,12 +347,16 @@ static StoreMsg *msg_from_fetch(const FetchData *fetch)
     msg->from = mime_from_display(from ? from : "");
     msg->subject = mime_decode_header(subject ? subject : "");
     msg->message_id = mime_header_value(header ? header : "", length, "Message-ID");
+    if (msg->message_id && strlen(msg->message_id) > TEXT_MAX)
+        g_clear_pointer(&msg->message_id, g_free); /* as good as none */
     msg->internaldate = fetch->internaldate;
     msg->zone = fetch->internaldate_zone;
     msg->size = fetch->size;
     msg->modseq = fetch->modseq;
     msg->emailid = g_strdup(fetch->emailid);
     msg->name = name_message(msg->internaldate, msg->zone, msg->from, msg->subject);
+    bound(&msg->from);
+    bound(&msg->subject);
     msg->flags = flags_to_text(&fetch->flags);
     return msg;
 }
@@ -348,7 +384,9 @@ static bool on_listed(Command *command, Response *response, gpointer data)
     if (fetch->broken)
         log_warn("sync", "%s: message %u: %s", listing->mailbox->name, fetch->uid,
                  fetch->problem ? fetch->problem : "cannot be understood");
-    g_ptr_array_add(listing->batch, msg_from_fetch(fetch));
+    StoreMsg *msg = msg_from_fetch(fetch);
+    g_ptr_array_add(listing->batch, msg);
+    listing->bytes += text_length(msg);
     note_in_view(listing->mailbox, fetch->uid);
     listing->n_done++;
     if (listing->n_done % PROGRESS_EVERY == 0)
@@ -357,7 +395,7 @@ static bool on_listed(Command *command, Response *response, gpointer data)
         return true;
     if (listing->first && listing->n_done == MIN(listing->n_expected, STRUCTURES_FIRST))
         ask_structures(listing, fetch->uid);
-    else if (listing->batch->len >= LISTING_BATCH)
+    else if (listing->batch->len >= LISTING_BATCH || listing->bytes >= LISTING_BYTES)
         listing_flush(listing);
     return true;
 }
@@ -440,8 +478,8 @@ static void listing_send(Listing *listing)
         command_new(LANE_FOREGROUND, listing->early ? on_early_done : on_listing_done, listing);
     command->expected = (guint)MIN(listing->n_expected, G_MAXUINT);
     if (listing->todo) {
-        g_autoptr(UidSet) some =
-            uidset_take(listing->todo, LIMIT_COMMAND_UIDS, LIMIT_COMMAND_LINE - 500);
+        g_autoptr(UidSet) some = uidset_take(listing->todo, LIMIT_COMMAND_UIDS,
+                                             session_line_limit(mailbox->session) - LISTING_ROOM);
         command_text_add(command->text, "UID FETCH ");
         command_text_add_uids(command->text, some);
     } else {
@@ -566,10 +604,21 @@ static bool on_search(Command *command, Response *response, gpointer data)
     return true;
 }
 
-/* Silence, or an empty answer for a mailbox that is not empty, must not be taken for "all gone". */
+/* Silence, or an empty answer for a mailbox that is not empty, must not be taken for "all gone";
+ * and of far more than there are, most would be asked for in vain. */
 static bool search_makes_sense(const Phase *phase)
 {
-    return phase->mailbox->exists == 0 || (phase->answered && !uidset_is_empty(phase->seen));
+    guint64 most = MAX(phase->exists, phase->mailbox->exists);
+    return (phase->mailbox->exists == 0 || (phase->answered && !uidset_is_empty(phase->seen))) &&
+           uidset_count(phase->seen) <= 2 * most + FOUND_BEYOND;
+}
+
+/* A server may tell of so many messages at a time and no more (RFC 9738): what it leaves out is
+ * there. */
+static bool is_limited(const Response *tagged)
+{
+    return tagged->code == CODE_OTHER && tagged->code_text &&
+           g_ascii_strncasecmp(tagged->code_text, "MESSAGELIMIT", 12) == 0;
 }
 
 static void on_search_done(Command *command, CommandResult result, const Response *tagged,
@@ -596,7 +645,8 @@ static void on_search_done(Command *command, CommandResult result, const Respons
     g_autoptr(UidSet) missing = uidset_copy(phase->seen);
     g_autoptr(UidSet) rows = store_msg_uids(store_reader(mailbox->engine->store), mailbox->box);
     uidset_remove_set(missing, rows);
-    drop_absent(mailbox, phase->seen);
+    if (!is_limited(tagged))
+        drop_absent(mailbox, phase->seen);
     mailbox_flush(mailbox);
     if (uidset_is_empty(missing)) {
         phase_end(mailbox, phase->generation, phase->bits, NULL);
@@ -673,7 +723,8 @@ static void phase_done(Mailbox *mailbox)
     Engine *engine = mailbox->engine;
     g_autoptr(GError) error = NULL;
     bool first = false;
-    mailbox->highestmodseq = MAX(mailbox->highestmodseq, mailbox->select_modseq);
+    mailbox->highestmodseq = mailbox->select_modseq;
+    mailbox->was_uidnext = 0;
     mailbox->verify_rounds = 0;
     if (!record(mailbox, &first, &error)) {
         resync_failed(mailbox, error);
@@ -728,7 +779,7 @@ void resync_begin(Mailbox *mailbox)
         store_msg_count(store_reader(mailbox->engine->store), mailbox->box) > 0)
         return;
     mailbox->syncing = true;
-    mailbox_acquire(mailbox, LANE_FOREGROUND, phase_list_early, NULL);
+    mailbox_acquire(mailbox, LANE_BACKGROUND, phase_list_early, NULL);
 }
 
 void resync_run(Mailbox *mailbox)
@@ -737,7 +788,7 @@ void resync_run(Mailbox *mailbox)
         return; /* the end of what is being sent runs it */
     engine_timer_clear(&mailbox->later);
     mailbox->syncing = true;
-    mailbox_acquire(mailbox, LANE_FOREGROUND, start_phase, NULL);
+    mailbox_acquire(mailbox, LANE_BACKGROUND, start_phase, NULL); /* nobody looks at it by this */
 }
 
 static gboolean on_later(gpointer data)
@@ -766,8 +817,11 @@ void resync_on_selected(Mailbox *mailbox, const SelectResult *result)
         return;
     guint32 rows = store_msg_count(reader, mailbox->box);
     mailbox->select_modseq = result->highestmodseq;
-    mailbox->dirty = DIRTY_VERIFY;
-    bool delta_came = result->qresync;
+    mailbox->dirty |= DIRTY_VERIFY;
+    mailbox->was_uidnext = box.uidnext;
+    if (result->uidnext && result->uidnext < box.uidnext)
+        mailbox->partial = true; /* as after a backup was put back */
+    bool delta_came = result->qresync && result->highestmodseq >= box.highestmodseq;
     bool unchanged = result->highestmodseq && result->highestmodseq == box.highestmodseq;
     if (rows > 0 && !delta_came && !unchanged)
         mailbox->dirty |= DIRTY_FLAGS;

@@ -181,7 +181,7 @@ static bool keep_all(Mailbox *mailbox, GPtrArray **ops_out, GError **error)
     StoreTxn *txn = store_begin(mailbox->engine->store, true, error);
     if (!txn)
         return false;
-    bool ok = log_claim(txn, mailbox->box, clock_real_ns(), G_MAXINT, ops_out, error);
+    bool ok = log_claim(txn, mailbox->box, clock_real_ns(), LOG_FLAGS, G_MAXINT, ops_out, error);
     for (guint i = 0; ok && i < (*ops_out)->len; i++) {
         const LogOp *op = (*ops_out)->pdata[i];
         ok = conflict_action(op->kind, CONFLICT_READ_ONLY) == ACTION_KEEP_HERE
@@ -203,6 +203,8 @@ bool batch_keep_here(Mailbox *mailbox)
         log_error("replay", "%s: %s", mailbox->name, error->message);
         return false;
     }
+    if (ops->len == 0) /* another thread took them back just now */
+        return true;
     log_info("replay", "%s keeps no flags: %u changes stay here", mailbox->name, ops->len);
     events_add_count(mailbox->engine, "kept-here", mailbox->name, ops->len, "change");
     for (guint i = 0; i < ops->len; i++)

@@ -4,7 +4,6 @@
 #include "sync.h"
 
 #include <string.h>
-#include "imapfs/base/error.h"
 #include "imapfs/base/limits.h"
 #include "imapfs/mime/decode.h"
 
@@ -70,11 +69,8 @@ static void end_lines(Sink *sink, const char *bytes, gsize length, GByteArray *o
 bool sink_take(Sink *sink, const void *bytes, gsize length, GError **error)
 {
     if (sink->raw) {
-        if (sink->raw->len + length > LIMIT_HEADER_BLOCK) {
-            g_set_error(error, IMAPFS_ERROR, IMAPFS_ERROR_TOO_BIG, "more than %u bytes of header",
-                        LIMIT_HEADER_BLOCK);
-            return false;
-        }
+        /* One byte over the limit says that there is more: headers.txt then says so, too. */
+        length = MIN(length, LIMIT_HEADER_BLOCK + 1 - sink->raw->len);
         g_byte_array_append(sink->raw, bytes, (guint)length);
         return true;
     }

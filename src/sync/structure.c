@@ -15,6 +15,7 @@
 #include "imapfs/sync/structure_text.h"
 
 #define WINDOW_MAX 256
+#define LINE_ROOM 60 /* octets of the command besides the UIDs */
 
 typedef struct {
     Mailbox *mailbox; /* a reference */
@@ -149,7 +150,8 @@ static void on_done(Command *command, CommandResult result, const Response *tagg
     StructureFetch *fetch = data;
     Mailbox *mailbox = fetch->mailbox;
     flush(fetch);
-    uidset_remove_set(mailbox->structure_asked, fetch->asked);
+    if (mailbox->box == fetch->box)
+        uidset_remove_set(mailbox->structure_asked, fetch->asked);
     settle_rest(fetch, result, tagged);
     settle_doubtful(fetch);
     mailbox_release(mailbox, fetch->generation);
@@ -161,12 +163,20 @@ static void on_done(Command *command, CommandResult result, const Response *tagg
     mailbox_unref(mailbox);
 }
 
+/* The first of them that a command has room for. Takes the UIDs. */
+static UidSet *fitting(Session *session, UidSet *uids)
+{
+    UidSet *some = uidset_take(uids, WINDOW_MAX, session_line_limit(session) - LINE_ROOM);
+    uidset_free(uids);
+    return some;
+}
+
 /* The message, and as many of those after it as the window has room for. */
-static UidSet *choose(Mailbox *mailbox, guint32 uid)
+static UidSet *choose(Mailbox *mailbox, Session *session, guint32 uid)
 {
     StoreReader *reader = store_reader(mailbox->engine->store);
     g_autoptr(UidSet) next =
-        store_msg_without_structure(reader, mailbox->box, mailbox->structure_last, 1);
+        store_msg_without_structure(reader, mailbox->box, mailbox->structure_last, uid, 1);
     if (mailbox->structure_last && uidset_contains(next, uid))
         mailbox->structure_window = MIN(mailbox->structure_window * 2, WINDOW_MAX);
     else
@@ -174,12 +184,13 @@ static UidSet *choose(Mailbox *mailbox, guint32 uid)
     UidSet *chosen = uidset_new();
     uidset_add(chosen, uid);
     if (mailbox->structure_window > 1) {
-        g_autoptr(UidSet) more =
-            store_msg_without_structure(reader, mailbox->box, uid, mailbox->structure_window - 1);
+        g_autoptr(UidSet) more = store_msg_without_structure(reader, mailbox->box, uid, G_MAXUINT32,
+                                                             mailbox->structure_window - 1);
         uidset_remove_set(more, mailbox->structure_asked);
         twin_structures(mailbox->engine, mailbox->box, more);
         uidset_add_set(chosen, more);
     }
+    chosen = fitting(session, chosen);
     guint n;
     const UidRange *ranges = uidset_ranges(chosen, &n);
     mailbox->structure_last = ranges[n - 1].hi;
@@ -217,8 +228,18 @@ static void on_session(Mailbox *mailbox, Session *session, const GError *error, 
     else if (job->finished || uidset_contains(mailbox->structure_asked, job->need.uid))
         mailbox_release(mailbox, mailbox->generation); /* it is in flight: that answers this job */
     else
-        ask(mailbox, session, choose(mailbox, job->need.uid), false);
+        ask(mailbox, session, choose(mailbox, session, job->need.uid), false);
     job_unref(job);
+}
+
+/* Came while the need was on its way here: what brought it may be in flight yet, but will not tell
+ * of it again. */
+static bool is_there(const Job *job)
+{
+    const Need *need = &job->need;
+    StoreReader *reader = store_reader(job->engine->store);
+    g_autofree char *text = store_structure_get(reader, need->box, need->uid);
+    return text != NULL;
 }
 
 /* That of a message that is the same, as after a copy. */
@@ -233,6 +254,10 @@ static bool has_twin(const Job *job)
 void structure_job_start(Job *job)
 {
     g_autoptr(GError) error = NULL;
+    if (is_there(job)) {
+        job_finish(job, NULL);
+        return;
+    }
     job_ref(job);
     Mailbox *mailbox = has_twin(job) ? NULL : mailbox_get(job->engine, job->need.box, &error);
     if (mailbox)
@@ -256,14 +281,14 @@ static void on_ahead(Mailbox *mailbox, Session *session, const GError *error, gp
     if (!session)
         return;
     UidSet *uids = store_msg_without_structure(store_reader(mailbox->engine->store), mailbox->box,
-                                               ahead->uid - 1, ahead->most);
+                                               ahead->uid - 1, G_MAXUINT32, ahead->most);
     uidset_remove_set(uids, mailbox->structure_asked);
     if (uidset_is_empty(uids)) {
         uidset_free(uids);
         mailbox_release(mailbox, mailbox->generation);
         return;
     }
-    ask(mailbox, session, uids, true);
+    ask(mailbox, session, fitting(session, uids), true);
 }
 
 void structure_ahead(Mailbox *mailbox, guint32 uid, guint most)
@@ -271,8 +296,8 @@ void structure_ahead(Mailbox *mailbox, guint32 uid, guint most)
     StructuresAhead ahead = {uid, MIN(most, WINDOW_MAX)};
     if (uidset_contains(mailbox->structure_asked, uid))
         return;
-    g_autoptr(UidSet) uids = store_msg_without_structure(store_reader(mailbox->engine->store),
-                                                         mailbox->box, uid - 1, ahead.most);
+    g_autoptr(UidSet) uids = store_msg_without_structure(
+        store_reader(mailbox->engine->store), mailbox->box, uid - 1, G_MAXUINT32, ahead.most);
     uidset_remove_set(uids, mailbox->structure_asked);
     twin_structures(mailbox->engine, mailbox->box, uids);
     if (!uidset_is_empty(uids))

@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "imapfs/base/error.h"
+#include "imapfs/base/limits.h"
 
 #define LOCAL_MARK 'L'
 
@@ -13,6 +14,10 @@ char *structure_text_new(const BodyPart *body, bool local)
     if (local)
         g_string_append_c(text, LOCAL_MARK);
     bodystructure_print(body, text);
+    if (text->len > LIMIT_STRUCTURE) { /* long names by the thousand: it is read over and over */
+        g_string_free(text, TRUE);
+        return g_strdup("");
+    }
     return g_string_free(text, FALSE);
 }
 

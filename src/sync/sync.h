@@ -34,6 +34,7 @@ typedef struct {
     BoxOp *now;      /* the one that is under way */
     guint changes;   /* counts what may make the answer of a LIST an old one */
     bool list_again; /* the list is to be asked for when nothing is under way */
+    guint level;     /* of back-off: refusals for now, one after the other */
 } BoxOps;
 
 typedef enum {
@@ -96,6 +97,10 @@ struct Engine {
     guint polls;
     LocalMessage *local; /* the last one that was parsed here, for a moment */
     GSource *local_end;
+    struct {
+        guint32 box, uid;
+        bool local;       /* its structure was made here */
+    } known;              /* the last message of which that was asked */
     gint64 connecting_us; /* when the attempt to connect that is under way began */
     Replay replay;
     BoxOps boxes;
@@ -214,7 +219,10 @@ struct Mailbox {
     bool gone;        /* left the table; freed with the last reference */
     gint64 rights_us; /* when they were last asked for */
     bool frozen;      /* it is being renamed or removed: no session has it */
-    bool leasing;     /* a lease is waited for */
+    bool leasing;     /* a lease is waited for: */
+    CommandLane lane; /* ... in this lane, by the most urgent of those who wait */
+    PoolLease *asked; /* it, once that is known; borrowed */
+    guint n_asked;
     guint refs;
 
     /* the session, if it is selected or being selected */
@@ -223,6 +231,7 @@ struct Mailbox {
     bool selected; /* the tagged OK came */
     bool writable; /* ... of a SELECT */
     guint users, generation;
+    guint patient;  /* of the users: see mailbox_is_patient() */
     GQueue waiting; /* of Acquire */
     GError *select_error;
 
@@ -240,6 +249,7 @@ struct Mailbox {
     guint32 exists;
     guint32 uidvalidity, uidnext;
     guint32 view_uidnext; /* after the last UID that this session has been told of; 0: of none */
+    guint32 was_uidnext;  /* what it was when it was last in sync; 0: it is by now */
     bool view_is_told;    /* SELECT told UIDNEXT */
     guint32 placed_uid;   /* the highest that was placed here by another session */
     bool partial; /* a first listing went on beyond rows that were there: compare the UIDs */
@@ -282,6 +292,11 @@ typedef void (*MailboxReady)(Mailbox *mailbox, Session *session, const GError *e
                              gpointer data);
 void mailbox_acquire(Mailbox *mailbox, CommandLane lane, MailboxReady ready, gpointer data);
 void mailbox_release(Mailbox *mailbox, guint generation);
+/* Who has just been given the session goes on where he was when it is taken from him between two
+ * commands: then others need not wait for the end of what he does. Paid back by
+ * mailbox_release_patient(). */
+void mailbox_is_patient(Mailbox *mailbox);
+void mailbox_release_patient(Mailbox *mailbox, guint generation);
 /* Selects it, brings it into sync and lets go. Who asks for that and lets go at once may never see
  * it: while SELECT is not answered another mailbox can have the session. */
 void mailbox_sync_soon(Mailbox *mailbox, CommandLane lane);
@@ -311,6 +326,7 @@ void mailbox_select_params(Engine *engine, const char *name, SelectParams *param
 void mailbox_on_selected(Engine *engine, const char *name, Session *session,
                          const SelectResult *result, const GError *error);
 void mailbox_on_untagged(Engine *engine, const char *name, Response *response);
+void mailbox_give_way(Engine *engine, const char *name); /* if that costs nobody anything */
 void mailbox_on_unselected(Engine *engine, const char *name);
 
 /* A session is about to select it: sends what will be wanted in any case. */

@@ -19,8 +19,6 @@ static void tell_placed(Engine *engine, const LogOp *op, guint32 box, guint32 ui
         return;
     if (events->msg_numbered)
         events->msg_numbered(op->to_n, op->to_box, box, uid, op->name, data);
-    else if (events->box_changed)
-        events->box_changed(op->to_box, data);
     if (uid && events->msg_added)
         events->msg_added(box, uid, op->name, data);
 }
@@ -34,7 +32,8 @@ static guint32 numbered_uid(const Item *item)
 void tell_op_changed(Engine *engine, const LogOp *op)
 {
     const EngineEvents *events = &engine->config.events;
-    bool hides = op->kind == LOG_MOVE || op->kind == LOG_EXPUNGE;
+    bool hides = op->kind == LOG_MOVE || op->kind == LOG_EXPUNGE ||
+                 op->kind == LOG_COPY; /* its deletion went with it, if there was one */
     if (op->kind == LOG_FLAGS && events->flags_changed)
         events->flags_changed(op->box, op->uid, engine->config.events_data);
     if (hides && events->msg_added) /* it shows again */

@@ -228,6 +228,7 @@ typedef struct {
     const char *mailbox;
     const char *kind; /* or NULL */
     guint32 uid, seq, box;
+    LogState state;
 } Wanted;
 
 static bool on_op(const LogOp *op, gpointer data)
@@ -238,7 +239,22 @@ static bool on_op(const LogOp *op, gpointer data)
         return true;
     wanted->seq = op->seq;
     wanted->box = op->box;
+    wanted->state = op->state;
     return false;
+}
+
+/* Offline nothing more is sent; what is on its way is answered in a moment. */
+static void await_answer(Driver *driver, Wanted *wanted)
+{
+    gint64 until_us = g_get_monotonic_time() + (gint64)driver->wait_ms * 1000;
+    while (driver->offline && g_get_monotonic_time() < until_us) {
+        wanted->state = LOG_QUEUED;
+        log_each(store_reader(driver->store), false, 0, on_op, wanted);
+        if (wanted->state != LOG_INFLIGHT)
+            break;
+        g_usleep(RETRY_US);
+    }
+    wanted->seq = 0;
 }
 
 static bool do_to_operation(StoreTxn *txn, const char *verb, guint32 seq, GError **error)
@@ -265,6 +281,7 @@ static bool step_operation(Driver *driver, guint step, char **argv, GError **err
                      .kind = is_kind ? which : NULL,
                      .uid = which && !is_kind ? (guint32)g_ascii_strtoull(which, NULL, 10) : 0};
     bool failed = strcmp(argv[0], "retry") == 0 || strcmp(argv[0], "discard") == 0;
+    await_answer(driver, &wanted);
     if (!change_begin(&change, driver, step, error))
         return false;
     log_each(store_txn_reader(change.txn), failed, 0, on_op, &wanted);

@@ -55,7 +55,7 @@ Content *content_reopen(Store *store, ContentTicket *ticket, guint64 removals);
 /* The same content of another message that is the same as this one. NULL: none is there. */
 Content *content_open_twin(StoreReader *reader, const ContentKey *key);
 /* Loop only, as all writing: as content_begin() with its bytes, and content_commit(). A large one
- * is one file with two names, and counted as two. */
+ * is one file with two names, and counted once. */
 bool content_copy(Store *store, Content *from, const ContentKey *to, GError **error);
 
 /* --- writing --- */

@@ -101,7 +101,8 @@ typedef struct {
     /* INFLIGHT and UNSURE ones that place: what to_box said before they were sent. */
     guint32 fence_uidvalidity, fence_uidnext;
     guint32 after; /* of another operation, that must be done first; 0: none, or done */
-    char *shown;   /* MOVE, COPY, EXPUNGE: the flags that were shown; NULL: not recorded */
+    char *shown;   /* MOVE, COPY, EXPUNGE: the flags that were shown, or that the server had said;
+                      NULL: not recorded */
 } LogOp;
 void log_op_clear(LogOp *op);
 void log_op_free(LogOp *op);
@@ -170,6 +171,9 @@ void log_pending_each(StoreReader *reader, guint32 box, guint32 after, StoreMsgF
 /* Where a message is now that was known by this number earlier in this mount: moved by us, or
  * numbered by the server. Follows chains. False: not known. */
 bool log_went(StoreReader *reader, guint32 box, guint32 uid, guint32 *box_out, guint32 *uid_out);
+/* The mailbox where a pending message got its number of the server; 0: it has none, or is unknown.
+ */
+guint32 log_numbered_in(StoreReader *reader, guint32 n);
 
 /* --- what a person does: any thread, in a durable transaction --- */
 
@@ -181,6 +185,10 @@ bool log_went(StoreReader *reader, guint32 box, guint32 uid, guint32 *box_out, g
  * was, and goes on. */
 bool log_flags(StoreTxn *txn, guint32 box, guint32 uid, const Flags *set, const Flags *clear,
                gint64 now_ns, guint32 *seq_out, GError **error);
+/* Whether they could be, of a message with these flags (text form) in this mailbox. Errors: DENIED.
+ */
+bool log_may_flag(const StoreBox *box, const Flags *set, const Flags *clear, const char *shown,
+                  GError **error);
 /* Moves or copies a message (also a pending one) to another mailbox (GONE: no such). *n_out is the
  * message that it is there: (STORE_BOX_PENDING, *n_out). Moving what was not sent yet only changes
  * where that goes; back where it came from, it is as if nothing had happened (*n_out is 0 then, and
@@ -234,11 +242,13 @@ typedef struct {
 } LogNext;
 bool log_next(StoreReader *reader, guint32 box, gint64 now_ns, LogNext *out);
 /* The next at most max operations of a mailbox that are QUEUED and due, in order of seq, of one
- * kind and to one mailbox, none of a message that has an earlier one pending, none whose `after` is
- * not done, none to a mailbox that is still to be made; they are INFLIGHT then, those that place
- * with the fence that the row of to_box gives. ops_out: of LogOp *, caller frees. FLAGS and EXPUNGE
- * need no durable transaction; the others do. APPENDs are of the mailbox where they go. */
-bool log_claim(StoreTxn *txn, guint32 box, gint64 now_ns, guint max, GPtrArray **ops_out,
+ * kind (none, if that is not `kind` by now) and to one mailbox, none of a message that has an
+ * earlier one pending, none whose `after` is not done, none to a mailbox that is still to be made;
+ * they are INFLIGHT then, those that place with the fence that the row of to_box gives. ops_out: of
+ * LogOp *, caller frees. FLAGS and EXPUNGE need no durable transaction; the others do. APPENDs are
+ * of the mailbox where they go. */
+#define LOG_ANY (-1) /* whichever kind is next */
+bool log_claim(StoreTxn *txn, guint32 box, gint64 now_ns, int kind, guint max, GPtrArray **ops_out,
                GError **error);
 /* The server has it: the row goes. Write the flags the server told in the same transaction. */
 bool log_done(StoreTxn *txn, guint32 seq, GError **error);

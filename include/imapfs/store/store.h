@@ -23,7 +23,7 @@ typedef struct {
     const char *account;   /* recorded; a store of another account is refused */
 } StoreConfig;
 
-/* Opens, locks (flock; a second mount of the same account is refused with CONFIG and words), checks
+/* Opens, locks (flock; a second mount of the same account is refused with BUSY and words), checks
  * the schema version and migrates. A newer schema is refused. A damaged index.db is moved aside
  * (index.db.damaged-DATE) and logged; a damaged content.db is dropped. */
 Store *store_open(const StoreConfig *config, GError **error);
@@ -119,11 +119,13 @@ typedef bool (*StoreMsgFunc)(const StoreMsg *msg, gpointer data);
 void store_msg_each(StoreReader *reader, guint32 box, guint32 after, StoreMsgFunc f, gpointer data);
 UidSet *store_msg_uids(StoreReader *reader, guint32 box); /* caller frees */
 guint32 store_msg_count(StoreReader *reader, guint32 box);
+guint32 store_msg_last_uid(StoreReader *reader, guint32 box); /* 0: there is none */
 /* When the messages that a mailbox shows, or their Maildir letters, changed last (ns); 0: never
  * since this is written down. */
 gint64 store_entries_changed(StoreReader *reader, guint32 box);
-/* The next at most n UIDs > after that have no structure yet, ascending. Caller frees. */
-UidSet *store_msg_without_structure(StoreReader *reader, guint32 box, guint32 after, guint n);
+/* The next at most n UIDs > after, <= last, that have no structure yet. Caller frees. */
+UidSet *store_msg_without_structure(StoreReader *reader, guint32 box, guint32 after, guint32 last,
+                                    guint n);
 
 /* A message's structure as text (imapfs/sync/structure_text.h says how); NULL when not known. ""
  * when it is known that there is none of use. Caller frees. */
@@ -219,6 +221,9 @@ typedef struct {
     guint32 moved; /* the mailbox that has this name now, with those below it; 0: none */
 } StoreName;
 GArray *store_txn_take_names(StoreTxn *txn);
+/* Mailboxes that can hold messages from now on, or cannot any more: store_boxes_reconcile() has
+ * found so since the transaction began, or since this was called. Of guint32; caller unrefs. */
+GArray *store_txn_take_turned(StoreTxn *txn);
 /* Counts what was committed that gave mailboxes other names. Any thread. */
 guint store_moves(Store *store);
 

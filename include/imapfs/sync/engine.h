@@ -53,12 +53,14 @@ typedef struct {
     /* It has another name, or another parent: it is elsewhere, and so are those below it. */
     void (*box_moved)(guint32 box, gpointer data);
     /* What was shown in shown_box as NAME.+n is this message now (msg_added tells of that, too);
-     * uid 0: it has no number that is known yet, or is shown there no more. NULL: box_changed is
-     * called for shown_box instead. */
+     * uid 0: it has no number that is known yet, or is shown there no more. */
     void (*msg_numbered)(guint32 n, guint32 shown_box, guint32 box, guint32 uid, const char *name,
                          gpointer data);
-    /* More than it makes sense to tell one by one: forget all of this directory. */
+    /* Its listing and attributes: what it holds is another whole. Of names that went, msg_removed
+     * and msg_numbered tell. */
     void (*box_changed)(guint32 box, gpointer data);
+    /* It holds no messages any more, and nobody tells which it held. */
+    void (*box_emptied)(guint32 box, gpointer data);
 } EngineEvents;
 
 typedef struct {

@@ -6,7 +6,8 @@
 #pragma once
 #include "imapfs/wire/bodystructure.h"
 
-char *structure_text_new(const BodyPart *body, bool local); /* caller frees */
+/* "" when it would be over LIMIT_STRUCTURE. Caller frees. */
+char *structure_text_new(const BodyPart *body, bool local);
 bool structure_text_is_local(const char *text);
 /* NULL with error DATA; also for "". */
 BodyPart *structure_text_parse(const char *text, GError **error);

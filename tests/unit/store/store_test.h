@@ -15,6 +15,7 @@
 #include "imapfs/store/content.h"
 #include "imapfs/store/store.h"
 #include "imapfs/wire/response.h"
+#include "../../../src/store/private.h"
 
 typedef struct {
     char *dir, *state, *cache;
@@ -219,9 +220,19 @@ static inline GBytes *sample_bytes(guint32 seed, gsize size)
     return g_bytes_new_take(bytes, size);
 }
 
+/* A mailbox has, or had, this number, as far as the index knows. */
+static inline void take_number(Store *store, guint32 box)
+{
+    g_autofree char *sql =
+        g_strdup_printf("UPDATE account SET next_box = max(next_box, %u)", box + 1);
+    if (box != STORE_BOX_PENDING)
+        assert_true(db_exec(store->writer, sql, NULL));
+}
+
 static inline void put_content(Store *store, const ContentKey *key, guint32 seed, gsize size)
 {
     GError *error = NULL;
+    take_number(store, key->box);
     g_autoptr(GBytes) bytes = sample_bytes(seed, size);
     ContentWriter *writer = content_begin(store, key, 0, &error);
     assert_no_error(error);

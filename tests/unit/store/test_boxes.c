@@ -1,5 +1,5 @@
 /* test_boxes.c - mailboxes: reconciling with LIST, levels, ids, times, renewing. */
-#include "store_test.h"
+#include "plans_check.h"
 #include "imapfs/base/limits.h"
 #include "../../../src/store/private.h"
 
@@ -442,7 +442,7 @@ static void test_renew(void **state)
     store_rollback(txn);
 }
 
-#define STORE_TEST(f) cmocka_unit_test_setup_teardown(f, setup_store, teardown_store)
+#define STORE_TEST(f) cmocka_unit_test_setup_teardown(f, setup_store, plans_teardown)
 
 int main(void)
 {

@@ -1,5 +1,5 @@
 /* test_content.c - contents: writing, reading, batches, eviction, damage. */
-#include "store_test.h"
+#include "plans_check.h"
 #include <fcntl.h>
 #include <sqlite3.h>
 #include "../../../src/store/content_private.h"
@@ -350,6 +350,20 @@ static char *only_file(Fixture *fixture)
     return file;
 }
 
+static char *file_but(Fixture *fixture, const char *other)
+{
+    g_autofree char *path = g_build_filename(fixture->cache, "content", NULL);
+    GDir *dir = g_dir_open(path, 0, NULL);
+    char *file = NULL;
+    for (const char *name; (name = g_dir_read_name(dir)) != NULL;) {
+        g_autofree char *one = g_build_filename(path, name, NULL);
+        if (strcmp(one, other) != 0)
+            file = g_steal_pointer(&one);
+    }
+    g_dir_close(dir);
+    return file;
+}
+
 static void test_damaged_file(void **state)
 {
     static const struct {
@@ -372,6 +386,36 @@ static void test_damaged_file(void **state)
         assert_false(content_exists(store_reader(fixture->store), &key));
         assert_int_equal(count_files(fixture), 0);
     }
+}
+
+/* The machine died: a file can have its size, and zeros for what did not get to the disk. Its clock
+ * was wrong at some time. */
+static void test_machine_died(void **state)
+{
+    static const struct timespec future[] = {{G_MAXINT32, 0}, {G_MAXINT32, 0}};
+    Fixture *fixture = *state;
+    const ContentKey key = {1, 1, CONTENT_RAW, ""}, good = {1, 2, CONTENT_RAW, ""};
+    put_content(fixture->store, &good, 2, 200000);
+    g_autofree char *other = only_file(fixture);
+    assert_int_equal(utimensat(AT_FDCWD, other, future, 0), 0);
+    put_content(fixture->store, &key, 1, 200000);
+    g_autofree char *file = file_but(fixture, other);
+    fixture_close(fixture);
+    int fd = open(file, O_WRONLY);
+    assert_int_equal(pwrite(fd, "\0\0\0\0", 4, 150000), 4);
+    close(fd);
+    g_autofree char *lock = g_build_filename(fixture->cache, "cache.lock", NULL);
+    assert_true(g_file_set_contents(lock, "1 another-boot\n", -1, NULL));
+    Store *store = fixture_open(fixture);
+    assert_null(content_open(store_reader(store), &key));
+    assert_false(content_exists(store_reader(store), &key)); /* to be fetched again */
+    for (int i = 0; i < 2; i++) {
+        g_autoptr(Content) content = content_open(store_reader(store), &good);
+        check_content(content, 2, 200000);
+    }
+    put_content(store, &key, 3, 200000);
+    g_autoptr(Content) content = content_open(store_reader(store), &key);
+    check_content(content, 3, 200000);
 }
 
 static void test_cut_while_open(void **state)
@@ -504,7 +548,7 @@ static void test_names_and_modes(void **state)
     check_content(content, 1, 200000);
 }
 
-#define STORE_TEST(f) cmocka_unit_test_setup_teardown(f, setup_store, teardown_store)
+#define STORE_TEST(f) cmocka_unit_test_setup_teardown(f, setup_store, plans_teardown)
 
 int main(void)
 {
@@ -517,7 +561,7 @@ int main(void)
         STORE_TEST(test_damaged_blob),   STORE_TEST(test_damaged_file),
         STORE_TEST(test_cut_while_open), STORE_TEST(test_names_and_modes),
         STORE_TEST(test_reopen),         STORE_TEST(test_removals),
-        STORE_TEST(test_reopen_damaged),
+        STORE_TEST(test_reopen_damaged), STORE_TEST(test_machine_died),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -12,15 +12,15 @@
  * A step that is refused adds "!CODE" to what is told; claim tells what it claimed; at the end the
  * log and what is shown of UIDs 1 to 3 is told. */
 #include "entries_check.h"
+#include "log_story.h"
+#include "plans_check.h"
 
-#include "imapfs/store/log.h"
-
-typedef struct {
+struct Story {
     Store *store;
     guint32 box;
     GPtrArray *claimed;
     GString *told;
-} Story;
+};
 
 static char *spaced(const char *commas)
 {
@@ -70,7 +70,7 @@ static bool step_server(Story *story, StoreTxn *txn, char **arg, GError **error)
 static bool step_claim(Story *story, StoreTxn *txn, char **arg, GError **error)
 {
     g_clear_pointer(&story->claimed, g_ptr_array_unref);
-    if (!log_claim(txn, story->box, 5000, (guint)atoi(arg[1]), &story->claimed, error))
+    if (!log_claim(txn, story->box, 5000, LOG_ANY, (guint)atoi(arg[1]), &story->claimed, error))
         return false;
     for (guint i = 0; i < story->claimed->len; i++) {
         const LogOp *op = story->claimed->pdata[i];
@@ -201,56 +201,37 @@ static bool step_drop(Story *story, StoreTxn *txn, char **arg, GError **error)
     return ok;
 }
 
-static const struct {
-    const char *word;
-    bool (*run)(Story *story, StoreTxn *txn, char **arg, GError **error);
-} story_steps[] = {
-    {"put", step_put},         {"putid", step_put},    {"putgm", step_put},
-    {"twin", step_put},        {"flags", step_flags},  {"server", step_server},
-    {"claim", step_claim},     {"done", step_settle},  {"park", step_settle},
-    {"narrow", step_settle},   {"here", step_settle},  {"back", step_settle},
-    {"gone", step_gone},       {"renew", step_renew},  {"bind", step_bind},
-    {"cancel", step_person},   {"retry", step_person}, {"discard", step_person},
-    {"recover", step_recover}, {"keeps", step_keeps},  {"boxid", step_boxid},
-    {"lose", step_lose},       {"house", step_house},  {"drop", step_drop},
-};
-
-static void tell_effects(Story *story, const LogEffects *effects)
-{
-    const struct {
-        const char *word;
-        guint n;
-    } all[] = {{"dropped", effects->dropped}, {"parked", effects->parked},
-               {"unbound", effects->unbound}, {"homeless", effects->homeless},
-               {"adrift", effects->adrift},   {"followed", effects->followed}};
-    for (guint i = 0; i < G_N_ELEMENTS(all); i++)
-        if (all[i].n)
-            g_string_append_printf(story->told, "~%s%u ", all[i].word, all[i].n);
-}
-
-static void run_one(Story *story, const char *step)
-{
-    g_auto(GStrv) arg = g_strsplit(step, ":", -1);
-    g_autoptr(GError) error = NULL;
-    for (guint i = 0; i < G_N_ELEMENTS(story_steps); i++) {
-        if (strcmp(story_steps[i].word, arg[0]) != 0)
-            continue;
-        StoreTxn *txn = begin(story->store);
-        if (!story_steps[i].run(story, txn, arg, &error))
-            g_string_append_printf(story->told, "!%s ",
-                                   imapfs_error_name((ImapfsError)error->code));
-        tell_effects(story, log_effects(txn));
-        commit(txn); /* a refusal leaves the transaction usable */
-        return;
-    }
-    fail_msg("no step %s", step);
-}
+static const StoryStep story_steps[] = {{"put", step_put},
+                                        {"putid", step_put},
+                                        {"putgm", step_put},
+                                        {"twin", step_put},
+                                        {"flags", step_flags},
+                                        {"server", step_server},
+                                        {"claim", step_claim},
+                                        {"done", step_settle},
+                                        {"park", step_settle},
+                                        {"narrow", step_settle},
+                                        {"here", step_settle},
+                                        {"back", step_settle},
+                                        {"gone", step_gone},
+                                        {"renew", step_renew},
+                                        {"bind", step_bind},
+                                        {"cancel", step_person},
+                                        {"retry", step_person},
+                                        {"discard", step_person},
+                                        {"recover", step_recover},
+                                        {"keeps", step_keeps},
+                                        {"boxid", step_boxid},
+                                        {"lose", step_lose},
+                                        {"house", step_house},
+                                        {"drop", step_drop},
+                                        {NULL, NULL}};
 
 /* Whatever it does: the time of the Maildir view is right after it. */
 static void run_step(Story *story, const char *step)
 {
     Entries before = entries_before(story->store, story->box);
-    run_one(story, step);
+    story_step(story, story->store, story->told, story_steps, step);
     if (before.box == story->box)
         entries_after(story->store, &before, step);
     g_free(before.names);
@@ -359,6 +340,13 @@ static const struct {
     {"kept here after all", "put:1 flags:1:+\\Seen claim:9 here", "1>1+\\Seen- | | 1L=\\Seen"},
     {"pending over what is kept here",
      "keeps: put:1 flags:1:+\\Seen,+$x keeps:\\Seen,\\* flags:1:-\\Seen", "| 1q1+-\\Seen | 1Q=$x"},
+    {"... and sent: not kept here any more",
+     "keeps: put:1 flags:1:+\\Seen,+$x keeps:\\Seen,\\* flags:1:-\\Seen claim:9 done",
+     "1>1+-\\Seen | | 1L=$x"},
+    {"... all of it",
+     "keeps: put:1 flags:1:+\\Seen,-$x keeps:\\Seen,\\* flags:1:-\\Seen,+$x claim:9 done"
+     " server:1:$x",
+     "1>1+$x-\\Seen | | 1=$x"},
     {"what is kept here goes with its message", "keeps: put:1 flags:1:+\\Seen gone:1 put:1",
      "| | 1="},
 
@@ -436,6 +424,7 @@ static void test_stories(void **state)
                      stories[i].want);
         g_string_free(story.told, TRUE);
         g_clear_pointer(&story.claimed, g_ptr_array_unref);
+        plans_check(fixture.store);
         fixture_clear(&fixture);
     }
 }

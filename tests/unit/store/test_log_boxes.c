@@ -10,7 +10,7 @@
  *   lost, late                 the same, cut before and after the server had it
  *   restart                    the mount begins anew
  * After it come what is shown, what is pending, and what the server has. */
-#include "store_test.h"
+#include "plans_check.h"
 #include "imapfs/store/log.h"
 #include "../../../src/store/box_private.h"
 
@@ -329,6 +329,7 @@ static void story_begin(Story *self, const char *title, const char *server)
 static guint story_close(Story *self)
 {
     g_ptr_array_unref(self->server);
+    plans_check(self->fixture.store);
     fixture_clear(&self->fixture);
     return self->n_wrong;
 }
@@ -577,7 +578,7 @@ static void test_moved_out_by_copy(void **state)
     story_go(&story, "rmdir a");
     g_autoptr(GPtrArray) ops = NULL;
     txn = begin(story.store);
-    assert_true(log_claim(txn, from, G_MAXINT64, 1, &ops, NULL));
+    assert_true(log_claim(txn, from, G_MAXINT64, LOG_ANY, 1, &ops, NULL));
     commit(txn);
     assert_false(log_next_box(store_reader(story.store), 10, &op, &due));
     txn = begin(story.store);
@@ -586,7 +587,7 @@ static void test_moved_out_by_copy(void **state)
     assert_false(log_next_box(store_reader(story.store), 10, &op, &due));
     g_clear_pointer(&ops, g_ptr_array_unref);
     txn = begin(story.store);
-    assert_true(log_claim(txn, from, G_MAXINT64, 1, &ops, NULL));
+    assert_true(log_claim(txn, from, G_MAXINT64, LOG_ANY, 1, &ops, NULL));
     assert_int_equal(((LogOp *)ops->pdata[0])->kind, LOG_EXPUNGE);
     assert_true(log_hide(txn, ((LogOp *)ops->pdata[0])->seq, NULL));
     commit(txn);

@@ -14,17 +14,18 @@
  * Told: "!CODE" for what is refused; at the end the log, what each mailbox shows, and what is
  * parked. */
 #include "entries_check.h"
+#include "log_story.h"
+#include "plans_check.h"
 
 #include "../../../src/store/private.h"
-#include "imapfs/store/log.h"
 #include "imapfs/store/spool.h"
 
-typedef struct {
+struct Story {
     Store *store;
     guint32 boxes[256]; /* by letter */
     GPtrArray *claimed;
     GString *told;
-} Story;
+};
 
 static const char letters[] = "abct";
 
@@ -261,7 +262,7 @@ static bool step_claim(Story *story, StoreTxn *txn, char **arg, GError **error)
     LogNext next;
     bool any = log_next(store_txn_reader(txn), box, 5000, &next);
     g_autoptr(GPtrArray) ops = NULL;
-    if (!log_claim(txn, box, 5000, 99, &ops, error))
+    if (!log_claim(txn, box, 5000, LOG_ANY, 99, &ops, error))
         return false;
     for (guint i = 0; i < ops->len; i++) {
         const LogOp *op = ops->pdata[i];
@@ -345,56 +346,47 @@ static bool step_went(Story *story, StoreTxn *txn, char **arg, GError **error)
     return true;
 }
 
-static const struct {
-    const char *word;
-    bool (*run)(Story *story, StoreTxn *txn, char **arg, GError **error);
-} story_steps[] = {
-    {"put", step_put},       {"putid", step_put},      {"server", step_server},
-    {"gone", step_gone},     {"renew", step_renew},    {"lose", step_lose},
-    {"found", step_lose},    {"boxid", step_fact},     {"ro", step_fact},
-    {"keeps", step_fact},    {"next", step_fact},      {"sync", step_fact},
-    {"house", step_house},   {"drop", step_drop},      {"adrift", step_drop},
-    {"bind", step_bind},     {"flags", step_flags},    {"move", step_move},
-    {"hmove", step_move},    {"copy", step_move},      {"del", step_del},
-    {"hdel", step_del},      {"app", step_app},        {"cancel", step_person},
-    {"retry", step_person},  {"discard", step_person}, {"confirm", step_person},
-    {"claim", step_claim},   {"done", step_settle},    {"back", step_settle},
-    {"park", step_settle},   {"unsure", step_settle},  {"placed", step_placed},
-    {"still", step_placed},  {"hide", step_placed},    {"recover", step_recover},
-    {"probe", step_probe},   {"due", step_due},        {"went", step_went},
-    {"number", step_number},
-};
-
-static void tell_effects(Story *story, const LogEffects *effects)
-{
-    const struct {
-        const char *word;
-        guint n;
-    } all[] = {{"dropped", effects->dropped}, {"parked", effects->parked},
-               {"unbound", effects->unbound}, {"homeless", effects->homeless},
-               {"adrift", effects->adrift},   {"followed", effects->followed}};
-    for (guint i = 0; i < G_N_ELEMENTS(all); i++)
-        if (all[i].n)
-            g_string_append_printf(story->told, "~%s%u ", all[i].word, all[i].n);
-}
-
-static void run_one(Story *story, const char *step)
-{
-    g_auto(GStrv) arg = g_strsplit(step, ":", -1);
-    g_autoptr(GError) error = NULL;
-    for (guint i = 0; i < G_N_ELEMENTS(story_steps); i++) {
-        if (strcmp(story_steps[i].word, arg[0]) != 0)
-            continue;
-        StoreTxn *txn = begin(story->store);
-        if (!story_steps[i].run(story, txn, arg, &error))
-            g_string_append_printf(story->told, "!%s ",
-                                   imapfs_error_name((ImapfsError)error->code));
-        tell_effects(story, log_effects(txn));
-        commit(txn); /* a refusal leaves the transaction usable */
-        return;
-    }
-    fail_msg("no step %s", step);
-}
+static const StoryStep story_steps[] = {{"put", step_put},
+                                        {"putid", step_put},
+                                        {"server", step_server},
+                                        {"gone", step_gone},
+                                        {"renew", step_renew},
+                                        {"lose", step_lose},
+                                        {"found", step_lose},
+                                        {"boxid", step_fact},
+                                        {"ro", step_fact},
+                                        {"keeps", step_fact},
+                                        {"next", step_fact},
+                                        {"sync", step_fact},
+                                        {"house", step_house},
+                                        {"drop", step_drop},
+                                        {"adrift", step_drop},
+                                        {"bind", step_bind},
+                                        {"flags", step_flags},
+                                        {"move", step_move},
+                                        {"hmove", step_move},
+                                        {"copy", step_move},
+                                        {"del", step_del},
+                                        {"hdel", step_del},
+                                        {"app", step_app},
+                                        {"cancel", step_person},
+                                        {"retry", step_person},
+                                        {"discard", step_person},
+                                        {"confirm", step_person},
+                                        {"claim", step_claim},
+                                        {"done", step_settle},
+                                        {"back", step_settle},
+                                        {"park", step_settle},
+                                        {"unsure", step_settle},
+                                        {"placed", step_placed},
+                                        {"still", step_placed},
+                                        {"hide", step_placed},
+                                        {"recover", step_recover},
+                                        {"probe", step_probe},
+                                        {"due", step_due},
+                                        {"went", step_went},
+                                        {"number", step_number},
+                                        {NULL, NULL}};
 
 /* Whatever it does: the times of the Maildir view are right after it. */
 static void run_step(Story *story, const char *step)
@@ -402,7 +394,7 @@ static void run_step(Story *story, const char *step)
     Entries before[sizeof letters - 1];
     for (guint i = 0; i < G_N_ELEMENTS(before); i++)
         before[i] = entries_before(story->store, story->boxes[(guchar)letters[i]]);
-    run_one(story, step);
+    story_step(story, story->store, story->told, story_steps, step);
     for (guint i = 0; i < G_N_ELEMENTS(before); i++) {
         if (before[i].box == story->boxes[(guchar)letters[i]])
             entries_after(story->store, &before[i], step);
@@ -540,6 +532,7 @@ static void test_stories(void **state)
         }
         g_string_free(story.told, TRUE);
         g_ptr_array_unref(story.claimed);
+        plans_check(fixture.store);
         fixture_clear(&fixture);
     }
     assert_int_equal(wrong, 0);

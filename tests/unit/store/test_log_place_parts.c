@@ -1,6 +1,6 @@
 /* test_log_place_parts.c - what is known of a message (structure, sizes, contents) while it is
  * moved, copied and appended; and a failing database in the middle of it. */
-#include "store_test.h"
+#include "plans_check.h"
 
 #include "imapfs/base/fault.h"
 #include "imapfs/store/log.h"
@@ -110,7 +110,7 @@ static guint32 do_claim(const World *self, guint32 box)
 {
     g_autoptr(GPtrArray) ops = NULL;
     StoreTxn *txn = begin(self->store);
-    assert_true(log_claim(txn, box, G_MAXINT64, 1, &ops, NULL));
+    assert_true(log_claim(txn, box, G_MAXINT64, LOG_ANY, 1, &ops, NULL));
     commit(txn);
     assert_int_equal(ops->len, 1);
     return ((LogOp *)ops->pdata[0])->seq;
@@ -289,24 +289,32 @@ static void test_under_way(void **state)
     assert_int_equal(store_size_get(reader, self.b, 100, CONTENT_TEXT, "5"), 3);
 }
 
-/* An appended letter is decoded here; the server then has the same. */
-static void test_append(void **state)
+/* A letter that goes to b and was decoded here; *seq_out places it. */
+static guint32 append_letter(const World *self, const char *message_id, guint32 *seq_out)
 {
-    World self = world(*state);
-    g_autoptr(Spool) spool = spool_new(self.store, NULL);
+    g_autoptr(Spool) spool = spool_new(self->store, NULL);
     guint64 size;
     assert_int_equal(write(spool_fd(spool), "A: b\r\n\r\n", 8), 8);
     assert_true(spool_commit(spool, NULL, &size, NULL));
     StoreMsg msg = sample_msg(spool_number(spool));
-    guint32 n = msg.uid, seq;
+    guint32 n = msg.uid;
     msg.size = size;
-    StoreTxn *txn = begin(self.store);
-    assert_true(log_append(txn, self.b, &msg, 1, &seq, NULL));
+    msg.message_id = (char *)message_id;
+    StoreTxn *txn = begin(self->store);
+    assert_true(log_append(txn, self->b, &msg, 1, seq_out, NULL));
     assert_true(store_structure_put(txn, STORE_BOX_PENDING, n, STRUCTURE, NULL));
     assert_true(store_size_put(txn, STORE_BOX_PENDING, n, CONTENT_DECODED, "2", 77, NULL));
     commit(txn);
-    put_content(self.store, key_of(STORE_BOX_PENDING, n, false), 1, SIZE_SMALL);
-    put_content(self.store, key_of(STORE_BOX_PENDING, n, true), 2, SIZE_LARGE);
+    put_content(self->store, key_of(STORE_BOX_PENDING, n, false), 1, SIZE_SMALL);
+    put_content(self->store, key_of(STORE_BOX_PENDING, n, true), 2, SIZE_LARGE);
+    return n;
+}
+
+/* An appended letter is decoded here; the server then has the same. */
+static void test_append(void **state)
+{
+    World self = world(*state);
+    guint32 seq, n = append_letter(&self, "<a@b>", &seq);
     LogPending pending;
     assert_true(log_pending_get(store_reader(self.store), n, &pending));
     assert_int_equal(pending.spooled, 8);
@@ -316,6 +324,30 @@ static void test_append(void **state)
     do_placed(&self, seq, 100, false);
     check_known(self.store, self.b, 100, true);
     assert_int_equal(spool_open(self.store, n, NULL), -1); /* went with the commit */
+}
+
+/* The server has it, but rewrote it, as its size tells: what is known of the letter is not known of
+ * that. */
+static void test_append_rewritten(void **state)
+{
+    World self = world(*state);
+    guint32 seq, n = append_letter(&self, "<a@b>", &seq);
+    guint found, queued, parked;
+    do_claim(&self, self.b);
+    StoreMsg msg = sample_msg(100);
+    msg.message_id = (char *)"<a@b>";
+    msg.size = 9;
+    StoreTxn *txn = begin(self.store);
+    assert_true(store_msg_put(txn, self.b, &msg, NULL, NULL));
+    assert_true(log_unsure(txn, seq, NULL));
+    assert_true(log_probe(txn, self.b, &found, &queued, &parked, NULL));
+    commit(txn);
+    assert_int_equal(found, 1);
+    check_unknown(self.store, self.b, 100);
+    check_unknown(self.store, STORE_BOX_PENDING, n);
+    guint32 box, uid;
+    assert_true(log_went(store_reader(self.store), STORE_BOX_PENDING, n, &box, &uid));
+    assert_int_equal(uid, 100);
 }
 
 /* Numbers are given once: also when all that had one is gone, and after a restart. */
@@ -472,7 +504,7 @@ static bool break_expunge(const World *self, StoreTxn *txn, GError **error)
 static bool break_claim(const World *self, StoreTxn *txn, GError **error)
 {
     g_autoptr(GPtrArray) ops = NULL;
-    return log_claim(txn, self->a, G_MAXINT64, 9, &ops, error);
+    return log_claim(txn, self->a, G_MAXINT64, LOG_ANY, 9, &ops, error);
 }
 
 static bool break_placed(const World *self, StoreTxn *txn, GError **error)
@@ -571,13 +603,15 @@ static void test_broken(void **state)
 
 int main(void)
 {
-#define WITH_STORE(test) cmocka_unit_test_setup_teardown(test, setup_store, teardown_store)
+#define WITH_STORE(test) cmocka_unit_test_setup_teardown(test, setup_store, plans_teardown)
     const struct CMUnitTest tests[] = {
-        WITH_STORE(test_origin),         WITH_STORE(test_copy),   WITH_STORE(test_shared),
-        WITH_STORE(test_parked),         WITH_STORE(test_append), WITH_STORE(test_under_way),
-        WITH_STORE(test_numbers),        WITH_STORE(test_counts), WITH_STORE(test_recover),
-        WITH_STORE(test_listing),        WITH_STORE(test_broken), cmocka_unit_test(test_move),
-        cmocka_unit_test(test_box_gone),
+        WITH_STORE(test_origin),     WITH_STORE(test_copy),
+        WITH_STORE(test_shared),     WITH_STORE(test_parked),
+        WITH_STORE(test_append),     WITH_STORE(test_append_rewritten),
+        WITH_STORE(test_under_way),  WITH_STORE(test_numbers),
+        WITH_STORE(test_counts),     WITH_STORE(test_recover),
+        WITH_STORE(test_listing),    WITH_STORE(test_broken),
+        cmocka_unit_test(test_move), cmocka_unit_test(test_box_gone),
     };
     return cmocka_run_group_tests_name("log_place_parts", tests, NULL, NULL);
 }

@@ -1,5 +1,5 @@
 /* test_messages.c - rows of messages, structures, sizes, small facts. */
-#include "store_test.h"
+#include "plans_check.h"
 
 static void test_put_get(void **state)
 {
@@ -165,6 +165,8 @@ static void test_each(void **state)
     assert_uids(uids, "10,20,30,40");
     assert_int_equal(store_msg_count(store_reader(store), 3), 4);
     assert_int_equal(store_msg_count(store_reader(store), 5), 0);
+    assert_int_equal(store_msg_last_uid(store_reader(store), 3), 40);
+    assert_int_equal(store_msg_last_uid(store_reader(store), 5), 0);
 }
 
 typedef struct {
@@ -279,10 +281,12 @@ static void test_structures(void **state)
     assert_string_equal(text, "(\"text\" \"plain\")");
     g_autofree char *useless = store_structure_get(reader, 1, 3);
     assert_string_equal(useless, "");
-    g_autoptr(UidSet) all = store_msg_without_structure(reader, 1, 0, 100);
+    g_autoptr(UidSet) all = store_msg_without_structure(reader, 1, 0, G_MAXUINT32, 100);
     assert_uids(all, "2,4:10");
-    g_autoptr(UidSet) some = store_msg_without_structure(reader, 1, 2, 3);
+    g_autoptr(UidSet) some = store_msg_without_structure(reader, 1, 2, G_MAXUINT32, 3);
     assert_uids(some, "4:6");
+    g_autoptr(UidSet) few = store_msg_without_structure(reader, 1, 2, 5, 3);
+    assert_uids(few, "4:5");
 }
 
 static void test_sizes(void **state)
@@ -368,7 +372,7 @@ static void test_rollback(void **state)
     assert_int_equal(store_msg_count(store_reader(store), 1), 6);
 }
 
-#define STORE_TEST(f) cmocka_unit_test_setup_teardown(f, setup_store, teardown_store)
+#define STORE_TEST(f) cmocka_unit_test_setup_teardown(f, setup_store, plans_teardown)
 
 int main(void)
 {

@@ -258,7 +258,7 @@ static void check_all(Model *self)
         if (!box->there)
             continue;
         g_autoptr(UidSet) uids = store_msg_uids(reader, box->id);
-        g_autoptr(UidSet) bare = store_msg_without_structure(reader, box->id, 0, UIDS);
+        g_autoptr(UidSet) bare = store_msg_without_structure(reader, box->id, 0, G_MAXUINT32, UIDS);
         guint32 count = 0;
         for (guint32 uid = 1; uid <= UIDS; uid++) {
             check_msg(self, box, uid);

@@ -4,6 +4,7 @@
 #include <pwd.h>
 #include <sqlite3.h>
 #include <sys/mount.h>
+#include <sys/resource.h>
 #include <sys/wait.h>
 #include "../../../src/store/private.h"
 #include "../../../src/store/schema.h"
@@ -126,13 +127,13 @@ static void test_second_mount(void **state)
     fixture_open(&fixture);
     g_autofree char *words = g_strdup_printf("in use by another imapfs, process %d", (int)getpid());
     Fixture other = fixture;
-    assert_refused(&other, IMAPFS_ERROR_CONFIG, words);
+    assert_refused(&other, IMAPFS_ERROR_BUSY, words);
     other.cache = g_build_filename(fixture.dir, "cache2", NULL); /* the same state */
-    assert_refused(&other, IMAPFS_ERROR_CONFIG, words);
+    assert_refused(&other, IMAPFS_ERROR_BUSY, words);
     g_free(other.cache);
     other.cache = fixture.cache;
     other.state = g_build_filename(fixture.dir, "state2", NULL); /* the same cache */
-    assert_refused(&other, IMAPFS_ERROR_CONFIG, words);
+    assert_refused(&other, IMAPFS_ERROR_BUSY, words);
     g_free(other.state);
     /* The refused ones did no harm; and once it is closed, the next one may. */
     put_msgs(fixture.store, 1, 1, 1);
@@ -303,6 +304,71 @@ static void test_damaged_content(void **state)
     fixture_clear(&fixture);
 }
 
+/* Damage behind what an open looks at: the next open drops the cache, whether it was met while
+ * running or is met when what a crash left is looked for; and it can be written again. */
+static void test_damaged_content_later(void **state)
+{
+    for (int crashed = 0; crashed < 2; crashed++) {
+        Fixture fixture;
+        fixture_init(&fixture);
+        fixture_open(&fixture);
+        for (guint32 uid = 1; uid <= 200; uid++) {
+            ContentKey key = {1, uid, CONTENT_RAW, ""};
+            put_content(fixture.store, &key, uid, uid == 200 ? 100000 : 2000);
+        }
+        g_autofree char *path = g_strdup(fixture.store->content_path);
+        fixture_close(&fixture);
+        struct stat st;
+        assert_int_equal(stat(path, &st), 0);
+        gsize length = crashed ? (gsize)st.st_size - 10 * 4096 : 50 * 4096;
+        overwrite(path, 10 * 4096, length); /* after the schema */
+        if (crashed)
+            mark_unclean(fixture.cache, "cache.lock");
+        fixture_open(&fixture);
+        ContentKey key = {1, 100, CONTENT_RAW, ""};
+        if (!crashed) {
+            assert_null(content_open(store_reader(fixture.store), &key));
+            assert_false(store_reader_check(store_reader(fixture.store), NULL));
+            fixture_close(&fixture);
+            fixture_open(&fixture);
+        }
+        assert_false(content_exists(store_reader(fixture.store), &key));
+        assert_true(store_reader_check(store_reader(fixture.store), NULL));
+        put_content(fixture.store, &key, 1, 100000);
+        g_autofree char *files = g_build_filename(fixture.cache, "content", NULL);
+        assert_int_equal(count_matching(files, ""), 1);
+        fixture_clear(&fixture);
+    }
+}
+
+/* An open that fails leaves the files as it found them, and what the one before it had left to do.
+ */
+static void test_refused_changes_nothing(void **state)
+{
+    Fixture fixture;
+    GError *error = NULL;
+    const ContentKey key = {1, 1, CONTENT_RAW, ""};
+    fixture_init(&fixture);
+    fixture_open(&fixture);
+    put_content(fixture.store, &key, 1, 100);
+    fixture_close(&fixture);
+    for (int unclean = 0; unclean < 2; unclean++) {
+        StoreConfig other = {fixture.state, fixture.cache, 1000, "bob@example.org"};
+        g_autofree char *half =
+            g_build_filename(fixture.cache, "content", "00000000000000ff.tmp", NULL);
+        assert_true(g_file_set_contents(half, "x", 1, NULL));
+        if (unclean)
+            mark_unclean(fixture.cache, "cache.lock");
+        assert_null(store_open(&other, &error));
+        g_clear_error(&error);
+        fixture_open(&fixture);
+        assert_true(content_exists(store_reader(fixture.store), &key));
+        assert_int_equal(g_file_test(half, G_FILE_TEST_EXISTS), !unclean);
+        fixture_close(&fixture);
+    }
+    fixture_clear(&fixture);
+}
+
 /* The cache may be wiped, and the state, each without the other. */
 static void test_wiped(void **state)
 {
@@ -324,6 +390,64 @@ static void test_wiped(void **state)
     assert_int_equal(store_msg_count(store_reader(fixture.store), 1), 0);
     assert_false(content_exists(store_reader(fixture.store), &key));
     fixture_clear(&fixture);
+}
+
+/* The database of the cache alone is deleted: its files are not left behind for ever. */
+static void test_wiped_database(void **state)
+{
+    Fixture fixture;
+    fixture_init(&fixture);
+    fixture_open(&fixture);
+    ContentKey key = {1, 1, CONTENT_RAW, ""};
+    put_content(fixture.store, &key, 1, 100000);
+    g_autofree char *content = g_strdup(fixture.store->content_path);
+    g_autofree char *files = g_build_filename(fixture.cache, "content", NULL);
+    fixture_close(&fixture);
+    assert_int_equal(count_matching(files, ""), 1);
+    assert_int_equal(unlink(content), 0);
+    fixture_open(&fixture);
+    assert_int_equal(count_matching(files, ""), 0);
+    fixture_clear(&fixture);
+}
+
+static void copy_file(const char *from, const char *to)
+{
+    g_autofree char *bytes = NULL;
+    gsize length;
+    assert_true(g_file_get_contents(from, &bytes, &length, NULL));
+    assert_true(g_file_set_contents(to, bytes, (gssize)length, NULL));
+}
+
+/* The index is one of before (of a backup; or the machine died, and the cache was on disk sooner):
+ * the numbers that it gives next have had other mailboxes. */
+static void test_index_of_before(void **state)
+{
+    for (int newer = 0; newer < 2; newer++) {
+        Fixture fixture;
+        fixture_init(&fixture);
+        fixture_open(&fixture);
+        reconcile(fixture.store, "INBOX", 1, NULL, NULL);
+        guint32 inbox = box_id(fixture.store, "INBOX");
+        const ContentKey key = {inbox, 1, CONTENT_RAW, ""};
+        put_content(fixture.store, &key, 1, 100);
+        g_autofree char *index = g_strdup(fixture.store->index_path);
+        g_autofree char *copy = g_build_filename(fixture.dir, "copy", NULL);
+        fixture_close(&fixture);
+        copy_file(index, copy);
+        fixture_open(&fixture);
+        reconcile(fixture.store, "INBOX Work", 2, NULL, NULL);
+        const ContentKey work = {box_id(fixture.store, "Work"), 1, CONTENT_RAW, ""};
+        if (newer)
+            put_content(fixture.store, &work, 2, 100);
+        fixture_close(&fixture);
+        copy_file(copy, index);
+        fixture_open(&fixture);
+        reconcile(fixture.store, "Family INBOX", 3, NULL, NULL);
+        assert_int_equal(box_id(fixture.store, "Family"), work.box);
+        assert_false(content_exists(store_reader(fixture.store), &work));
+        assert_int_equal(content_exists(store_reader(fixture.store), &key), !newer);
+        fixture_clear(&fixture);
+    }
 }
 
 /* --- migrations --- */
@@ -473,6 +597,7 @@ static bool put_until_full(Store *store, guint32 *uid, GError **error)
 static void full_body(void)
 {
     GError *error = NULL;
+    struct stat st;
     mount_tmpfs(in_tmpfs.dir, "size=1m");
     fill(in_tmpfs.dir);
     child_check(fixture_try(&in_tmpfs, 1000, &error) == NULL);
@@ -505,6 +630,38 @@ static void full_body(void)
     child_check((in_tmpfs.store = fixture_try(&in_tmpfs, 1000, &error)) != NULL);
     child_check(store_msg_count(store_reader(in_tmpfs.store), 1) == uid);
     fixture_close(&in_tmpfs);
+    /* Who mounts where there is room for the locks and no more is told so, and not which statement
+     * met it. */
+    fill(in_tmpfs.dir);
+    child_check(stat(path, &st) == 0 && truncate(path, st.st_size - 2 * 4096) == 0);
+    child_check(fixture_try(&in_tmpfs, 1000, &error) == NULL);
+    child_check(g_error_matches(error, IMAPFS_ERROR, IMAPFS_ERROR_FULL));
+    child_check(strstr(error->message, ": index: cannot be opened: ") != NULL);
+    g_clear_error(&error);
+}
+
+static void no_writing_body(void)
+{
+    GError *error = NULL;
+    const struct rlimit none = {0, 0};
+    signal(SIGXFSZ, SIG_IGN);
+    child_check(setrlimit(RLIMIT_FSIZE, &none) == 0);
+    child_check(fixture_try(&in_tmpfs, 1000, &error) == NULL);
+}
+
+/* The lock cannot be written: what it says of the one before is not lost. */
+static void test_lock_not_written(void **state)
+{
+    g_autofree char *text = NULL;
+    fixture_init(&in_tmpfs);
+    fixture_open(&in_tmpfs);
+    fixture_close(&in_tmpfs);
+    g_autofree char *lock = g_build_filename(in_tmpfs.state, "lock", NULL);
+    mark_unclean(in_tmpfs.state, "lock");
+    in_child(no_writing_body);
+    assert_true(g_file_get_contents(lock, &text, NULL, NULL));
+    assert_string_equal(text, "1\n");
+    fixture_clear(&in_tmpfs);
 }
 
 static void test_read_only(void **state)
@@ -533,10 +690,15 @@ int main(void)
         cmocka_unit_test(test_damaged_index),
         cmocka_unit_test(test_damage_while_running),
         cmocka_unit_test(test_damaged_content),
+        cmocka_unit_test(test_damaged_content_later),
+        cmocka_unit_test(test_refused_changes_nothing),
         cmocka_unit_test(test_wiped),
+        cmocka_unit_test(test_wiped_database),
+        cmocka_unit_test(test_index_of_before),
         cmocka_unit_test(test_migrations),
         cmocka_unit_test(test_read_only),
         cmocka_unit_test(test_full),
+        cmocka_unit_test(test_lock_not_written),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

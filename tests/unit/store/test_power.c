@@ -161,11 +161,52 @@ static void test_errors(void **state)
     }
 }
 
+static void reuse_number(Fixture *fixture)
+{
+    static const StoreListing listings[] = {{"INBOX", '/', 0}, {"Other", '/', 0}};
+    alarm(60);
+    log_set_target(LOG_TO_RING_ONLY);
+    g_setenv("IMAPFS_FAULT", "store.committed:1=power", TRUE);
+    fault_init();
+    Store *store = fixture_try(fixture, 400000, NULL);
+    StoreTxn *txn = store != NULL ? store_begin(store, true, NULL) : NULL;
+    if (txn != NULL && store_boxes_reconcile(txn, listings, 2, 2, NULL, NULL, NULL))
+        store_commit(txn, NULL);
+    _exit(1);
+}
+
+/* A mailbox gets a number that another had: what is kept under that does not come back. */
+static void test_power_number_reused(void **state)
+{
+    const ContentKey key = {2, 1, CONTENT_RAW, ""};
+    Fixture fixture;
+    int status;
+    fixture_init_small(&fixture);
+    fixture_open(&fixture);
+    reconcile(fixture.store, "INBOX", 1, NULL, NULL);
+    put_content(fixture.store, &key, 1, 100);
+    StoreTxn *txn = begin(fixture.store);
+    assert_true(db_exec(fixture.store->writer, "UPDATE account SET next_box = 131071", NULL));
+    commit(txn);
+    fixture_close(&fixture);
+    pid_t pid = fork();
+    assert_true(pid >= 0);
+    if (pid == 0)
+        reuse_number(&fixture);
+    assert_int_equal(waitpid(pid, &status, 0), pid);
+    assert_true(WIFSIGNALED(status) && WTERMSIG(status) == SIGKILL);
+    fixture_open(&fixture);
+    assert_int_equal(box_id(fixture.store, "Other"), 2);
+    assert_false(content_exists(store_reader(fixture.store), &key));
+    fixture_clear(&fixture);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_power),
         cmocka_unit_test(test_power_not_durable),
+        cmocka_unit_test(test_power_number_reused),
         cmocka_unit_test(test_errors),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

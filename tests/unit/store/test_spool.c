@@ -4,6 +4,7 @@
 #include <fcntl.h>
 
 #include "imapfs/base/limits.h"
+#include "imapfs/store/log.h"
 #include "imapfs/store/spool.h"
 
 static void put(Spool *spool, const char *text)
@@ -199,6 +200,36 @@ static void test_index_lost(void **state)
     assert_int_equal(n_letters, 1);
 }
 
+/* They cannot be set aside, so nothing is opened; and they are still unsent letters of a lost index
+ * when it is tried again. */
+static void test_index_lost_twice(void **state)
+{
+    Fixture *self = *state;
+    g_autofree char *index = g_build_filename(self->state, "index.db", NULL);
+    g_autofree char *aside = g_build_filename(self->state, "spool.unsent-20270115T080000Z", NULL);
+    g_autofree char *in_the_way = g_build_filename(aside, "x", NULL);
+    g_autofree char *letter = g_build_filename(aside, "1.eml", NULL);
+    g_autoptr(GError) error = NULL;
+    Spool *spool = spool_new(self->store, &error);
+    guint64 size = 0;
+
+    put(spool, "A: b\r\n\r\n");
+    assert_true(spool_commit(spool, NULL, &size, &error));
+    spool_free(spool);
+    fixture_close(self);
+    assert_int_equal(unlink(index), 0);
+    clock_fake_set(G_GINT64_CONSTANT(1800000000) * 1000000000);
+    assert_int_equal(g_mkdir_with_parents(in_the_way, 0700), 0);
+    assert_null(fixture_try(self, 1000, &error));
+    assert_true(g_error_matches(error, IMAPFS_ERROR, IMAPFS_ERROR_STORE));
+    assert_int_equal(rmdir(in_the_way), 0);
+    fixture_open(self);
+    StoreTxn *txn = begin(self->store);
+    assert_true(log_recover(txn, NULL)); /* as each mount does: it sweeps what nobody names */
+    commit(txn);
+    assert_true(g_file_test(letter, G_FILE_TEST_EXISTS));
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -208,6 +239,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_limit, setup_store, teardown_store),
         cmocka_unit_test_setup_teardown(test_opened_again, setup_store, teardown_store),
         cmocka_unit_test_setup_teardown(test_index_lost, setup_store, teardown_store),
+        cmocka_unit_test_setup_teardown(test_index_lost_twice, setup_store, teardown_store),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -206,12 +206,30 @@ static char *message_id_of(const FakeMessage *message)
     return g_strdup_printf("<%u@example.org>", message->number);
 }
 
-static void say_message(Connection *connection, guint seq, const FakeMessage *message, bool whole)
+/* A piece of the bytes of a message, if that is asked for. */
+static void say_piece(Connection *connection, const FakeMessage *message, const char *items)
+{
+    gsize at = 0, n = 0, size = message->bytes ? strlen(message->bytes) : 0;
+    const char *item = strstr(items, "BODY.PEEK[]<");
+    if (!item || !size || sscanf(item, "BODY.PEEK[]<%zu.%zu>", &at, &n) != 2)
+        return;
+    at = MIN(at, size);
+    n = MIN(n, size - at);
+    g_string_append_printf(connection->out, " BODY[]<%zu> {%zu}\r\n", at, n);
+    g_string_append_len(connection->out, message->bytes + at, (gssize)n);
+}
+
+static void say_message(Connection *connection, guint seq, const FakeMessage *message,
+                        const char *items)
 {
     bool objectid = strstr(connection->fake->capabilities, "OBJECTID") != NULL;
     g_string_append_printf(connection->out, "* %u FETCH (UID %u FLAGS (%s)", seq, message->uid,
                            message->flags);
-    if (whole) {
+    if (strstr(items, "BODYSTRUCTURE"))
+        g_string_append(connection->out, " BODYSTRUCTURE (\"TEXT\" \"PLAIN\" NIL NIL NIL \"7BIT\" 9"
+                                         " 1 NIL NIL NIL NIL)");
+    say_piece(connection, message, items);
+    if (strstr(items, "INTERNALDATE")) {
         g_autofree char *id = message_id_of(message);
         g_autofree char *header = g_strdup_printf(
             "From: a@example.org\r\nSubject: %u\r\nMessage-ID: %s\r\n\r\n", message->number, id);
@@ -252,7 +270,7 @@ static void do_fetch(Connection *connection, const char *set, const char *items)
     for (guint i = 0; i < in_view(connection); i++) {
         const FakeMessage *message = connection->box->messages->pdata[i];
         if (uidset_contains(uids, message->uid))
-            say_message(connection, i + 1, message, strstr(items, "INTERNALDATE") != NULL);
+            say_message(connection, i + 1, message, items);
     }
 }
 
@@ -300,11 +318,20 @@ static char *unquoted(const char *text)
     return *text == '"' && length >= 2 ? g_strndup(text + 1, length - 2) : g_strdup(text);
 }
 
+static void enter(Connection *connection, FakeBox *box)
+{
+    if (connection->box && g_ptr_array_find(connection->fake->boxes, connection->box, NULL))
+        connection->box->users--;
+    connection->box = box;
+    if (box)
+        box->users++;
+}
+
 static void do_select(Connection *connection, const char *tag, const char *argument, bool examine)
 {
     g_autofree char *name = unquoted(argument);
     FakeBox *box = find_box(connection->fake, name);
-    connection->box = box;
+    enter(connection, box);
     connection->told = box ? box->messages->len : 0;
     if (!box) {
         say(connection, "%s NO [NONEXISTENT] no such mailbox", tag);
@@ -515,6 +542,7 @@ static void do_rename(Connection *connection, const char *tag, char **words)
     } else {
         g_free(box->name);
         box->name = g_strdup(to);
+        box->pulled = box->users > 0;
         say(connection, "%s OK done", tag);
     }
 }
@@ -648,36 +676,6 @@ static void run_partly(Connection *connection, const char *tag, const char *line
     do_copy(connection, tag, words, rule->partly, rule->answer);
 }
 
-static void serve_line(Connection *connection, const char *line, const char *literal)
-{
-    Fake *fake = connection->fake;
-    const char *space = strchr(line, ' ');
-    g_autofree char *tag = g_strndup(line, space ? (gsize)(space - line) : 0);
-    const char *rest = space ? space + 1 : line;
-    g_ptr_array_add(fake->commands, g_strdup(rest));
-    const FakeRule *rule = find_rule(fake, connection->box, rest);
-    if (rule && rule->after_ms) {
-        guint after_ms = rule->after_ms;
-        pthread_cond_broadcast(&fake->changed);
-        fake_unlock(fake);
-        g_usleep(after_ms * 1000ul);
-        fake_lock(fake);
-    }
-    if (rule && rule->partly)
-        run_partly(connection, tag, rest, rule);
-    else if (rule && rule->answer)
-        say(connection, "%s %s", tag, rule->answer);
-    else
-        run(connection, tag, rest, literal);
-    if (rule && rule->cut) {
-        g_string_truncate(connection->out, 0);
-        connection->closing = true;
-    }
-    pthread_cond_broadcast(&fake->changed);
-}
-
-/* --- connections --- */
-
 static void flush_out(Connection *connection)
 {
     gsize at = 0;
@@ -690,6 +688,56 @@ static void flush_out(Connection *connection)
     }
     g_string_truncate(connection->out, 0);
 }
+
+static void wait_ms(Fake *fake, guint ms)
+{
+    pthread_cond_broadcast(&fake->changed);
+    fake_unlock(fake);
+    g_usleep(ms * 1000ul);
+    fake_lock(fake);
+}
+
+/* Says what there is but the last line, and that after a while. */
+static void say_last_later(Connection *connection, guint ms)
+{
+    GString *out = connection->out;
+    gsize at = out->len - 2; /* of its CRLF */
+    while (at > 0 && out->str[at - 1] != '\n')
+        at--;
+    g_autofree char *last = g_strdup(out->str + at);
+    g_string_truncate(out, at);
+    flush_out(connection);
+    wait_ms(connection->fake, ms);
+    g_string_append(out, last);
+}
+
+static void serve_line(Connection *connection, const char *line, const char *literal)
+{
+    Fake *fake = connection->fake;
+    const char *space = strchr(line, ' ');
+    g_autofree char *tag = g_strndup(line, space ? (gsize)(space - line) : 0);
+    const char *rest = space ? space + 1 : line;
+    g_ptr_array_add(fake->commands, g_strdup(rest));
+    const FakeRule *rule = find_rule(fake, connection->box, rest);
+    guint tag_after_ms = rule ? rule->tag_after_ms : 0;
+    if (rule && rule->after_ms)
+        wait_ms(fake, rule->after_ms);
+    if (rule && rule->partly)
+        run_partly(connection, tag, rest, rule);
+    else if (rule && rule->answer)
+        say(connection, "%s %s", tag, rule->answer);
+    else
+        run(connection, tag, rest, literal);
+    if (tag_after_ms)
+        say_last_later(connection, tag_after_ms);
+    if (rule && rule->cut) {
+        g_string_truncate(connection->out, 0);
+        connection->closing = true;
+    }
+    pthread_cond_broadcast(&fake->changed);
+}
+
+/* --- connections --- */
 
 /* The literal that a line announces; -1: none. */
 static gssize literal_of(const char *line, bool *sync_out)
@@ -749,6 +797,9 @@ static void *serve(void *data)
         fake_unlock(fake);
         flush_out(connection);
     }
+    fake_lock(fake);
+    enter(connection, NULL);
+    fake_unlock(fake);
     shutdown(connection->fd, SHUT_RDWR);
     g_string_free(in, TRUE);
     g_string_free(connection->out, TRUE);

@@ -25,6 +25,8 @@ typedef struct {
     bool trash;          /* LIST says so */
     bool noselect;       /* and no STATUS */
     GPtrArray *messages; /* of FakeMessage, ascending */
+    guint users;         /* connections that have it selected */
+    bool pulled;         /* it was renamed while there were any */
 } FakeBox;
 
 /* What to do about a command whose line has these words in it. */
@@ -35,6 +37,7 @@ typedef struct {
     bool cut;           /* the connection is closed in place of the answer */
     guint32 only_uid;   /* not 0: only if this is in its set */
     guint after_ms;     /* waits so long before it is done or answered */
+    guint tag_after_ms; /* the tagged answer comes so long after the rest */
     guint partly;       /* not 0: of a MOVE do so many first, with their COPYUID, then answer */
 } FakeRule;
 

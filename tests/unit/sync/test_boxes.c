@@ -79,6 +79,24 @@ static void test_renamed_while_listed(void **state)
     check_uids(world, box, "Slower", "3");
 }
 
+/* RENAME goes over another connection than that which has the mailbox and is slow to leave it. */
+static void test_left_before(void **state)
+{
+    World *world = *state;
+    Fake *fake = world_fake(world);
+    begin(world);
+    ask_ok(world, &(Need){.kind = NEED_MAILBOX, .box = box_id(world, "INBOX")});
+    fake_wait(fake, "EXAMINE \"Old\"", 2); /* the second connection: INBOX has the first */
+    fake_rule(fake, (FakeRule){.words = "imapfs-no-such-mailbox", .after_ms = 300});
+    change(world, LOG_RENBOX, "Old", "New");
+    settled(world);
+    check_counts(world, 0, 0);
+    fake_lock(fake);
+    bool pulled = fake_box(fake, "New")->pulled;
+    fake_unlock(fake);
+    assert_false(pulled);
+}
+
 typedef struct {
     World *world;
     guint32 box;
@@ -222,6 +240,59 @@ static void test_refused(void **state)
     assert_int_equal(fake_count(world_fake(world), "CREATE"), OUTCOME_TRIES);
 }
 
+static gint64 next_try_of(World *world, guint n)
+{
+    fake_wait(world_fake(world), "CREATE", n);
+    for (;;) {
+        g_autoptr(LogOp) op = op_of(world, false);
+        if (op->state == LOG_QUEUED && fake_count(world_fake(world), "CREATE") == n)
+            return op->next_try_ns;
+        g_usleep(1000);
+    }
+}
+
+/* Who waits for what is held back hears why, as with messages. */
+static void test_held_back_is_told(void **state)
+{
+    World *world = *state;
+    begin(world);
+    fake_rule(world_fake(world), (FakeRule){.words = "CREATE", .answer = "NO [OVERQUOTA] full"});
+    change(world, LOG_MKBOX, "Full", NULL);
+    g_autoptr(GError) error = ask(world, &(Need){.kind = NEED_REPLAYED});
+    assert_true(g_error_matches(error, IMAPFS_ERROR, IMAPFS_ERROR_QUOTA));
+    check_counts(world, 1, 0);
+}
+
+/* Not now: asked again less and less often. */
+static void test_later(void **state)
+{
+    World *world = *state;
+    begin(world);
+    fake_rule(world_fake(world), (FakeRule){.words = "CREATE", .answer = "NO [LIMIT] too many"});
+    change(world, LOG_MKBOX, "Made", NULL);
+    gint64 first_ns = next_try_of(world, 1), second_ns = next_try_of(world, 2);
+    assert_true(second_ns - first_ns > 1500 * G_GINT64_CONSTANT(1000000));
+}
+
+/* A batch into it is under way: it is renamed behind that. */
+static void test_renamed_while_filled(void **state)
+{
+    World *world = *state;
+    Fake *fake = world_fake(world);
+    fake->capabilities = "MOVE UIDPLUS"; /* no id to know it again by */
+    fake_add(fake, "Old", 7, "\\Seen");
+    open_engine(world);
+    listed(world, "Old");
+    guint32 inbox = listed(world, "INBOX");
+    fake_rule(fake, (FakeRule){.words = "UID MOVE", .after_ms = 500, .times = 1});
+    move_msg(world, inbox, 2, box_id(world, "Old"));
+    fake_wait(fake, "UID MOVE", 1);
+    change(world, LOG_RENBOX, "Old", "New");
+    settled(world);
+    check_counts(world, 0, 0);
+    check_uids(world, box_id(world, "New"), "New", "7,8");
+}
+
 /* It says that there is one, and LIST does not have it. */
 static void test_there_and_not_there(void **state)
 {
@@ -260,6 +331,7 @@ int main(int argc, char **argv)
     const struct CMUnitTest tests[] = {
         TEST(test_each),
         TEST(test_renamed_while_listed),
+        TEST(test_left_before),
         TEST(test_given_back_at_once),
         TEST(test_renamed_so_by_another),
         TEST(test_another_has_the_name),
@@ -268,6 +340,9 @@ int main(int argc, char **argv)
         TEST(test_removed_by_another),
         TEST(test_remove_with_marked),
         TEST(test_refused),
+        TEST(test_held_back_is_told),
+        TEST(test_later),
+        TEST(test_renamed_while_filled),
         TEST(test_there_and_not_there),
         TEST(test_held_back),
     };

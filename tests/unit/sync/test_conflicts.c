@@ -556,7 +556,7 @@ static void test_killed_in_between(void **state)
     world_change(world, inbox, 2, "\\Seen", "");
     StoreTxn *txn = store_begin(world->store, false, NULL);
     g_autoptr(GPtrArray) ops = NULL;
-    assert_true(log_claim(txn, inbox, clock_real_ns(), 500, &ops, NULL));
+    assert_true(log_claim(txn, inbox, clock_real_ns(), LOG_ANY, 500, &ops, NULL));
     assert_int_equal(ops->len, 1);
     assert_true(store_commit(txn, NULL));
     g_clear_pointer(&world->store, store_close);

@@ -14,9 +14,9 @@ static guint32 begin(World *world, guint32 first, guint n)
     world->account.max_connections = 1;
     fake_lock(fake);
     fake_box(fake, "Box");
-    fake_unlock(fake);
     for (guint i = 0; i < n; i++)
         fake_add(fake, "Box", first + i, i % 2 ? "\\Seen" : "");
+    fake_unlock(fake);
     open_engine(world);
     listed(world, "INBOX");
     assert_int_equal(fake_count(fake, EARLY), 1);
@@ -80,13 +80,16 @@ static void test_empty(void **state)
 static void test_only_once(void **state)
 {
     World *world = *state;
+    Fake *fake = world_fake(world);
     guint32 box = begin(world, 1, 5);
     check_listed(world, box, 5);
     close_engine(world);
-    fake_add(world_fake(world), "Box", 6, "");
+    fake_lock(fake);
+    fake_add(fake, "Box", 6, "");
+    fake_unlock(fake);
     open_engine(world);
     check_listed(world, box, 6);
-    assert_int_equal(fake_count(world_fake(world), EARLY), 2);
+    assert_int_equal(fake_count(fake, EARLY), 2);
 }
 
 /* This server still has the INBOX selected then, which it should not, and answers from there. */
@@ -143,8 +146,8 @@ static void test_replaced(void **state)
     fake_lock(fake);
     fake_drop_box(fake, "Box");
     fake_box(fake, "Box")->uidvalidity += 7;
-    fake_unlock(fake);
     fake_add(fake, "Box", 2, "\\Flagged");
+    fake_unlock(fake);
     close_engine(world);
     open_engine(world);
     g_autoptr(GError) gone = ask(world, &(Need){.kind = NEED_MAILBOX, .box = box});

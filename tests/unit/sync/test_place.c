@@ -181,6 +181,31 @@ static void test_move_by_copy(void **state)
     check_flags(world, "Archive", 1, ""); /* \Deleted came after the copy */
 }
 
+static void others_set(World *world, const char *mailbox, guint32 uid, const char *flags)
+{
+    Fake *fake = world_fake(world);
+    fake_lock(fake);
+    FakeMessage *message = fake_message(fake, mailbox, uid);
+    g_free(message->flags);
+    message->flags = g_strdup(flags);
+    fake_unlock(fake);
+}
+
+/* Another flagged it before it was copied: it is moved for all that, and the flag with it. */
+static void test_move_by_copy_marked(void **state)
+{
+    World *world = *state;
+    guint32 archive, inbox = open_both(world, "UIDPLUS", &archive);
+    go_offline(world);
+    move_msg(world, inbox, 2, archive);
+    others_set(world, "INBOX", 2, "\\Flagged");
+    go_online(world);
+    settled(world);
+    check_counts(world, 0, 0);
+    check_uids(world, inbox, "INBOX", "1,3,4");
+    check_flags(world, "Archive", 1, "\\Flagged");
+}
+
 /* No MOVE and no UIDPLUS: \Deleted only when the copy was seen, and hidden here from then on. */
 static void test_move_by_copy_plain(void **state)
 {
@@ -197,6 +222,56 @@ static void test_move_by_copy_plain(void **state)
     assert_int_equal(shown_count(world, archive), 1);
     assert_int_equal(fake_count(fake, "EXPUNGE"), 0);
     assert_int_equal(fake_count(fake, "COPY"), 1);
+}
+
+/* What is deleted was flagged when that was asked for, though it was shown without. */
+static void test_unflag_and_expunge(void **state)
+{
+    World *world = *state;
+    guint32 archive;
+    others_set(world, "INBOX", 2, "\\Flagged");
+    guint32 inbox = open_both(world, ALL, &archive);
+    go_offline(world);
+    world_change(world, inbox, 2, "", "\\Flagged");
+    expunge_msg(world, inbox, 2);
+    go_online(world);
+    settled(world);
+    check_counts(world, 0, 0);
+    check_uids(world, inbox, "INBOX", "1,3,4");
+}
+
+/* Kept, as another has flagged it since; deleted when that is asked for again. */
+static void test_expunge_marked_again(void **state)
+{
+    World *world = *state;
+    guint32 archive, inbox = open_both(world, ALL, &archive);
+    go_offline(world);
+    guint32 seq = expunge_msg(world, inbox, 2);
+    others_set(world, "INBOX", 2, "\\Flagged");
+    go_online(world);
+    settled(world);
+    check_counts(world, 0, 1);
+    retry(world, inbox, seq);
+    settled(world);
+    check_counts(world, 0, 0);
+    check_uids(world, inbox, "INBOX", "1,3,4");
+}
+
+/* What was deleted as it had been copied is still there when it could not be. */
+static void test_copy_refused_and_expunge(void **state)
+{
+    World *world = *state;
+    Fake *fake = world_fake(world);
+    guint32 archive, inbox = open_both(world, ALL, &archive);
+    fake_rule(fake, (FakeRule){.words = "UID COPY", .answer = "NO [NOPERM] no"});
+    go_offline(world);
+    copy_msg(world, inbox, 2, archive);
+    expunge_msg(world, inbox, 2);
+    go_online(world);
+    settled(world);
+    check_counts(world, 0, 2);
+    check_uids(world, inbox, "INBOX", "1,2,3,4");
+    assert_false(is_hidden(world, inbox, 2));
 }
 
 static void test_expunge_plain(void **state)
@@ -414,9 +489,8 @@ static void check_end(World *world, Doing doing)
     assert_int_equal(count_changing(fake), sent);
 }
 
-static void check_cut(void **state)
+static void cut_amid(const Cut *cut, bool and_end)
 {
-    const Cut *cut = *state;
     void *made;
     assert_int_equal(fake_setup(&made), 0);
     World *world = made;
@@ -431,32 +505,23 @@ static void check_cut(void **state)
     do_it(world, cut->doing, inbox, 3, archive);
     go_online(world);
     fake_wait(fake, cut->words, 1);
+    if (and_end) {
+        close_engine(world);
+        open_engine(world);
+    }
     check_end(world, cut->doing);
     fake_teardown(&made);
+}
+
+static void check_cut(void **state)
+{
+    cut_amid(*state, false);
 }
 
 /* The mount ends in place of the answer. */
 static void check_end_in_between(void **state)
 {
-    const Cut *cut = *state;
-    void *made;
-    assert_int_equal(fake_setup(&made), 0);
-    World *world = made;
-    Fake *fake = world_fake(world);
-    guint32 archive, inbox = open_both(world, cut->capabilities, &archive);
-    go_offline(world);
-    fake_rule(fake, (FakeRule){.words = cut->words,
-                               .answer = cut->done ? NULL : "OK never seen",
-                               .times = 1,
-                               .cut = true});
-    do_it(world, cut->doing, inbox, 2, archive);
-    do_it(world, cut->doing, inbox, 3, archive);
-    go_online(world);
-    fake_wait(fake, cut->words, 1);
-    close_engine(world);
-    open_engine(world);
-    check_end(world, cut->doing);
-    fake_teardown(&made);
+    cut_amid(*state, true);
 }
 
 /* --- answers --- */
@@ -706,8 +771,12 @@ static const struct CMUnitTest plain_tests[] = {
     TEST(test_target_renamed_unsure),
     TEST(test_news_cut),
     TEST(test_move_by_copy),
+    TEST(test_move_by_copy_marked),
     TEST(test_copy_plain),
     TEST(test_move_by_copy_plain),
+    TEST(test_copy_refused_and_expunge),
+    TEST(test_unflag_and_expunge),
+    TEST(test_expunge_marked_again),
     TEST(test_expunge_plain),
     TEST(test_target_never_listed),
     TEST(test_flags_follow),

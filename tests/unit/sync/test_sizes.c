@@ -7,6 +7,7 @@
 #include <unistd.h>
 
 #include "imapfs/base/error.h"
+#include "imapfs/base/limits.h"
 #include "imapfs/base/log.h"
 #include "imapfs/mime/transfer.h"
 #include "imapfs/sync/structure_text.h"
@@ -276,6 +277,21 @@ static void test_not_there(void **state)
     assert_int_equal(size_of(world, inbox, 4, 1), -1);
 }
 
+/* Long names by the thousand: such a message is shown without its parts. */
+static void test_long_structure(void **state)
+{
+    static const gsize LENGTHS[] = {LIMIT_STRUCTURE, LIMIT_STRUCTURE + 1, 10 * LIMIT_STRUCTURE};
+    for (guint i = 0; i < G_N_ELEMENTS(LENGTHS); i++) {
+        g_autoptr(BodyPart) body =
+            structure_text_parse("(\"text\" \"plain\" NIL NIL \"\" \"7bit\" 0 0)", NULL);
+        g_autofree char *shorter = structure_text_new(body, true);
+        g_free(body->description);
+        body->description = g_strnfill(LENGTHS[i] - strlen(shorter), 'x');
+        g_autofree char *text = structure_text_new(body, true);
+        assert_int_equal(strlen(text), LENGTHS[i] <= LIMIT_STRUCTURE ? LENGTHS[i] : 0);
+    }
+}
+
 int main(void)
 {
     if (!world_is_possible())
@@ -290,6 +306,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_next_messages, setup, teardown),
         cmocka_unit_test_setup_teardown(test_local_structure, setup, teardown),
         cmocka_unit_test_setup_teardown(test_not_there, setup, teardown),
+        cmocka_unit_test(test_long_structure),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -8,6 +8,8 @@
 
 #include "imapfs/base/clock.h"
 #include "imapfs/base/error.h"
+#include "imapfs/base/limits.h"
+#include "imapfs/base/log.h"
 #include "imapfs/mime/name.h"
 #include "imapfs/wire/response.h"
 #include "node.h"
@@ -28,12 +30,7 @@ static int refuse(Changing *changing, GError *error)
 
 static int done(Changing *changing)
 {
-    g_autoptr(GArray) names = store_txn_take_names(changing->txn);
-
-    for (guint i = 0; i < names->len; i++) {
-        const StoreName *name = &g_array_index(names, StoreName, i);
-        changing_note_name(changing, name);
-    }
+    changing_note_boxes(changing);
     changing_note(changing, 0, 0);
     return 0;
 }
@@ -61,8 +58,11 @@ static int name_in(const Call *call, const Node *dir, const char *name, char **o
     g_autofree char *shown = level ? name_mailbox_level(level) : NULL;
     char delimiter = delimiter_in(call, dir);
 
-    if (!delimiter || !level || !*level || strcmp(shown, name) != 0 || strchr(level, delimiter))
+    if (!delimiter || !level || !*level || strcmp(shown, name) != 0 || strchr(level, delimiter)) {
+        g_autofree char *safe = log_printable(name, strlen(name), LIMIT_NAME);
+        log_warn("tree", "%s: a mailbox cannot be called so here; nothing was changed", safe);
         return EPERM;
+    }
     if (!dir->ino.box && g_ascii_strcasecmp(level, "INBOX") == 0)
         return EEXIST;
     if (dir->ino.box && !box_permits(&dir->box, 'k'))
@@ -151,6 +151,8 @@ static int rename_one(Changing *changing, const Node *dir)
 
     if (node_load(call, change->new_ino, &to) != TREE_OK)
         return ESTALE;
+    if (to.kind != &kind_mailbox && to.kind != &kind_root)
+        return EPERM; /* cur/ and new/ are of a mailbox, but hold none */
     if (!is_there(call, dir, change->name, &box))
         return ENOENT;
     if (strcmp(box.name, "INBOX") == 0)

@@ -82,7 +82,7 @@ static void name_clear(gpointer data)
     g_free(((StoreName *)data)->leaf);
 }
 
-void changing_note_name(Changing *changing, const StoreName *noted)
+static void note_name(Changing *changing, const StoreName *noted)
 {
     TreeChange *change = changing->change;
     StoreName name = {noted->parent, g_strdup(noted->leaf), noted->moved};
@@ -92,6 +92,14 @@ void changing_note_name(Changing *changing, const StoreName *noted)
         g_array_set_clear_func(change->names, name_clear);
     }
     g_array_append_val(change->names, name);
+}
+
+void changing_note_boxes(Changing *changing)
+{
+    g_autoptr(GArray) names = store_txn_take_names(changing->txn);
+
+    for (guint i = 0; i < names->len; i++)
+        note_name(changing, &g_array_index(names, StoreName, i));
 }
 
 int changing_refuse(Changing *changing, GError *error)
@@ -109,6 +117,22 @@ int changing_refuse(Changing *changing, GError *error)
     return err;
 }
 
+/* What was moved is changed where it is shown now: who has it open, and the kernel for a moment,
+ * know it by the number of before. Names in its directory are those of the number that is asked. */
+static guint64 number_now(const Changing *changing)
+{
+    StoreReader *reader = changing->call->reader;
+    const TreeChange *change = changing->change;
+    Ino ino = ino_unpack(change->ino);
+    TreeMessage now = {ino.box, ino.uid};
+
+    if (!ino.box || !ino.uid || change->kind == TREE_CHANGE_UNLINK ||
+        change->kind == TREE_CHANGE_RMDIR || where_shown(reader, ino.box, ino.uid))
+        return change->ino;
+    where_went(reader, &now);
+    return ino_pack(now.box, now.uid, ino.slot);
+}
+
 /* What the node says; the transaction's reads and writes are not looked at yet. */
 static int run(Changing *changing)
 {
@@ -119,7 +143,7 @@ static int run(Changing *changing)
         return letter_log(changing, changing->ready);
     if (changing->memory & FILE_DONE)
         return 0; /* what comes after it, from the same file, says nothing new */
-    switch (node_load(changing->call, change->ino, &node)) {
+    switch (node_load(changing->call, number_now(changing), &node)) {
     case TREE_ERROR:
         return changing->call->ask->err;
     case TREE_NEED: /* a node that takes changes needs nothing to be known */

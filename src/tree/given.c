@@ -11,11 +11,17 @@
 #include "imapfs/base/limits.h"
 #include "letter.h"
 
+/* What is kept of one: the tables hold its name, the queue its link. */
+typedef struct {
+    GivenName name; /* first */
+    GList link;
+} Kept;
+
 struct Given {
     pthread_mutex_t lock;
     GHashTable *by_place; /* GivenName by dir and name */
     GHashTable *by_number;
-    GQueue age; /* of GivenName, the oldest first */
+    GQueue age; /* of Kept, the oldest first */
     guint32 last;
 };
 
@@ -58,9 +64,12 @@ Given *given_new(void)
 
 void given_free(Given *given)
 {
+    GList *link;
+
     g_hash_table_unref(given->by_place);
     g_hash_table_unref(given->by_number);
-    g_queue_clear_full(&given->age, given_name_free);
+    while ((link = g_queue_pop_head_link(&given->age)))
+        given_name_free(link->data);
     pthread_mutex_destroy(&given->lock);
     g_free(given);
 }
@@ -73,14 +82,19 @@ static GivenName *take_out(Given *given, GivenName *name)
     if (g_hash_table_lookup(given->by_place, name) == name)
         g_hash_table_remove(given->by_place, name);
     g_hash_table_remove(given->by_number, GUINT_TO_POINTER(name->number));
-    g_queue_remove(&given->age, name);
+    g_queue_unlink(&given->age, &((Kept *)name)->link);
     return name;
 }
 
-static guint32 add(Given *given, GivenName *name)
+/* Takes what is in it. */
+static guint32 add(Given *given, const GivenName *made)
 {
-    GivenName *old, *oldest = NULL;
+    Kept *kept = g_new0(Kept, 1);
+    GivenName *name = &kept->name, *old, *oldest = NULL;
     guint32 number;
+
+    *name = *made;
+    kept->link.data = kept;
 
     pthread_mutex_lock(&given->lock);
     old = take_out(given, g_hash_table_lookup(given->by_place, name));
@@ -89,7 +103,7 @@ static guint32 add(Given *given, GivenName *name)
     number = name->number = old ? old->number : ++given->last;
     g_hash_table_add(given->by_place, name);
     g_hash_table_insert(given->by_number, GUINT_TO_POINTER(number), name);
-    g_queue_push_tail(&given->age, name);
+    g_queue_push_tail_link(&given->age, &kept->link);
     pthread_mutex_unlock(&given->lock);
     g_clear_pointer(&old, given_name_free);
     g_clear_pointer(&oldest, given_name_free);
@@ -99,19 +113,17 @@ static guint32 add(Given *given, GivenName *name)
 guint32 given_add(Given *given, GivenKind kind, guint32 dir, const char *name,
                   const TreeMessage *message)
 {
-    GivenName *made = g_new0(GivenName, 1);
+    const GivenName made = {.kind = kind, .dir = dir, .name = g_strdup(name), .message = *message};
 
-    *made = (GivenName){.kind = kind, .dir = dir, .name = g_strdup(name), .message = *message};
-    return add(given, made);
+    return add(given, &made);
 }
 
 guint32 given_add_letter(Given *given, guint32 dir, const char *name, Letter *letter)
 {
-    GivenName *made = g_new0(GivenName, 1);
-
-    *made = (GivenName){
+    const GivenName made = {
         .kind = GIVEN_LETTER, .dir = dir, .name = g_strdup(name), .letter = letter_ref(letter)};
-    return add(given, made);
+
+    return add(given, &made);
 }
 
 void given_forget(Given *given, guint32 number)

@@ -183,7 +183,7 @@ bool tree_ino_is_letter(guint64 ino)
 {
     Ino bits = ino_unpack(ino);
 
-    return !bits.box && bits.slot == SLOT_LETTER;
+    return !bits.box && bits.uid && bits.slot == SLOT_LETTER;
 }
 
 /* A new reference, or NULL. */
@@ -325,6 +325,16 @@ static bool is_draft(const Call *call, const Node *node)
            (flags.system & FLAG_DRAFT || box.attributes & LIST_DRAFTS);
 }
 
+/* As log_append() and log_expunge() will see it: here the text is not written yet. */
+static bool may_be_replaced(const Call *call, const TreeMessage *message, guint32 in)
+{
+    g_auto(StoreBox) box = {0};
+
+    return store_box_by_id(call->reader, in, &box) && box_permits(&box, 'i') &&
+           (message->box == STORE_BOX_PENDING ||
+            (box_permits(&box, 't') && box_permits(&box, 'e')));
+}
+
 TreeStatus letter_open_draft(const Call *call, const Node *node, TreeFile **file_out)
 {
     TreeMessage message = {node->ino.box, node->ino.uid};
@@ -337,6 +347,8 @@ TreeStatus letter_open_draft(const Call *call, const Node *node, TreeFile **file
                  node->ino.uid);
         return call_error(call, EPERM);
     }
+    if (!may_be_replaced(call, &message, in))
+        return call_error(call, EACCES);
     letter = letter_new(call->tree, in, &error);
     if (!letter)
         return call_error(call, store_errno(error));
@@ -356,7 +368,7 @@ TreeStatus letter_open_again(const Call *call, const Node *node, TreeFile **file
         return call_error(call, EBUSY);
     if (!store_box_by_id(call->reader, given->dir, &box))
         return call_error(call, ESTALE);
-    if (box.read_only)
+    if (box.read_only || !box_permits(&box, 'i'))
         return call_error(call, EACCES);
     letter = letter_new(call->tree, given->dir, &error);
     if (!letter)

@@ -45,7 +45,7 @@ TreeStatus letter_open_again(const Call *call, const Node *node, TreeFile **file
 /* Before the transaction: the bytes are whole and on disk, and what is to be known of them is. */
 LetterReady *letter_prepare(Letter *letter, int *err_out);
 /* In it. 0 or an errno. */
-int letter_log(Changing *changing, const LetterReady *ready);
+int letter_log(Changing *changing, LetterReady *ready);
 /* After it. Takes. */
 void letter_finish(TreeChange *change, LetterReady *ready, bool committed);
 

@@ -18,12 +18,14 @@ struct LetterReady {
     LetterHead head;
     gint64 internaldate;
     gint32 zone;
+    char *old_name; /* of the draft that it replaces; NULL */
 };
 
 static void ready_free(LetterReady *ready)
 {
     letter_head_clear(&ready->head);
     letter_unref(ready->letter);
+    g_free(ready->old_name);
     g_free(ready);
 }
 
@@ -136,28 +138,31 @@ static bool append(Changing *changing, const LetterReady *ready, guint32 *seq_ou
     return log_append(changing->txn, letter->dir, &msg, clock_real_ns(), seq_out, error);
 }
 
-/* The old draft goes when the new one is there; if it went already, so much the better. */
-static int drop_replaced(Changing *changing, const LetterReady *ready, guint32 after)
+/* The old draft goes when the new one is there; if it went already, so much the better. Where it
+ * may not go both are there: what was written is logged by now. */
+static int drop_replaced(Changing *changing, LetterReady *ready, guint32 after)
 {
     TreeMessage old = ready->letter->replaces;
     StoreReader *reader = changing->call->reader;
     g_auto(StoreMsg) msg = {0};
     guint32 shown;
     GError *error = NULL;
+    int err = 0;
 
     where_went(reader, &old);
     shown = where_shown(reader, old.box, old.uid);
     if (!shown || !store_msg_get(reader, old.box, old.uid, &msg))
         return 0;
     changing_note_names(changing, shown, old.box, &msg);
+    ready->old_name = tree_message_entry_name(old.box, msg.name, old.uid);
     changing->change->places_first = true; /* an editor reads what it has saved */
     changing_note(changing, old.box, old.uid);
     if (!log_expunge(changing->txn, old.box, old.uid, after, false, clock_real_ns(), NULL, &error))
-        return changing_refuse(changing, error);
-    return 0;
+        err = changing_refuse(changing, error);
+    return changing->failed ? err : 0;
 }
 
-static int log_letter(Changing *changing, const LetterReady *ready)
+static int log_letter(Changing *changing, LetterReady *ready)
 {
     GError *error = NULL;
     guint32 seq = 0;
@@ -170,7 +175,7 @@ static int log_letter(Changing *changing, const LetterReady *ready)
     return ready->letter->replaces.box ? drop_replaced(changing, ready, seq) : 0;
 }
 
-int letter_log(Changing *changing, const LetterReady *ready)
+int letter_log(Changing *changing, LetterReady *ready)
 {
     TreeMessage copied;
 
@@ -196,19 +201,6 @@ static void keep_name(const TreeChange *change, Letter *letter)
     given_add(letter->tree->given, GIVEN_EML, given.dir, given.name, &change->made);
 }
 
-/* The old draft's name is that of the new one. */
-static void keep_old_name(const TreeChange *change, Letter *letter, StoreReader *reader)
-{
-    g_auto(StoreMsg) msg = {0};
-    g_autofree char *name = NULL;
-    const TreeMessage *old = &letter->replaces;
-
-    if (!store_msg_get(reader, old->box, old->uid, &msg))
-        return;
-    name = tree_message_entry_name(old->box, msg.name, old->uid);
-    given_add(letter->tree->given, GIVEN_DIR, letter->dir, name, &change->made);
-}
-
 void letter_finish(TreeChange *change, LetterReady *ready, bool committed)
 {
     Letter *letter;
@@ -218,8 +210,8 @@ void letter_finish(TreeChange *change, LetterReady *ready, bool committed)
     letter = ready->letter;
     if (committed && !change->err) {
         keep_name(change, letter);
-        if (letter->replaces.box)
-            keep_old_name(change, letter, store_reader(letter->tree->config.store));
+        if (ready->old_name) /* it is that of the new one */
+            given_add(letter->tree->given, GIVEN_DIR, letter->dir, ready->old_name, &change->made);
     } else if (ready->n) {
         spool_unlink(letter->tree->config.store, ready->n);
     }

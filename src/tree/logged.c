@@ -31,6 +31,21 @@ static void note_op(Changing *changing, const LogOp *op)
         changing_note_names(changing, op->to_box, STORE_BOX_PENDING, &placed);
 }
 
+/* Where it is now may be another mailbox: that of before was gone. */
+static void note_placed(Changing *changing, const LogOp *op)
+{
+    StoreReader *reader = changing->call->reader;
+    g_auto(StoreMsg) placed = {0};
+    LogPending pending;
+
+    if (!op->to_n || !log_pending_get(reader, op->to_n, &pending) || !pending.box ||
+        pending.box == op->to_box)
+        return;
+    changing_note(changing, pending.box, 0);
+    if (store_msg_get(reader, STORE_BOX_PENDING, op->to_n, &placed))
+        changing_note_names(changing, pending.box, STORE_BOX_PENDING, &placed);
+}
+
 static guint length_of(const GArray *array)
 {
     return array ? array->len : 0;
@@ -52,8 +67,11 @@ int logged_do(Changing *changing, LogDo what, guint32 seq)
     if (!log_get(changing->call->reader, seq, &op))
         return ENOENT;
     note_op(changing, &op); /* before: it may have gone then */
-    if (what(changing->txn, seq, &error))
+    if (what(changing->txn, seq, &error)) {
+        note_placed(changing, &op);
+        changing_note_boxes(changing);
         return 0;
+    }
     trim(changing->change->messages, n_messages);
     trim(changing->change->places, n_places);
     return changing_refuse(changing, error);
@@ -65,16 +83,19 @@ static bool collect(const LogOp *op, gpointer data)
     return true;
 }
 
-/* One that is refused does not hold up the others; the last refusal is told. */
+/* One that is refused does not hold up the others; the last refusal is told. What is taken back is
+ * so from the last on, as others build on the first; one that went with another is no refusal. */
 int logged_do_all(Changing *changing, LogDo what, bool failed)
 {
     g_autoptr(GArray) seqs = g_array_new(FALSE, FALSE, sizeof(guint32));
+    bool forward = what == logged_retry;
     int err = 0;
 
     log_each(changing->call->reader, failed, 0, collect, seqs);
     for (guint i = 0; i < seqs->len && !changing->failed; i++) {
-        int one = logged_do(changing, what, g_array_index(seqs, guint32, i));
-        err = one ? one : err;
+        guint at = forward ? i : seqs->len - 1 - i;
+        int one = logged_do(changing, what, g_array_index(seqs, guint32, at));
+        err = one && one != ENOENT ? one : err;
     }
     return err;
 }

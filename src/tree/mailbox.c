@@ -184,7 +184,8 @@ static bool list_uid_link(const Listing *listing, guint32 box, const StoreMsg *m
     return listing_add(listing, message_cookie(box, msg->uid), name, &node);
 }
 
-static TreeStatus mailbox_readdir(const Node *dir, Listing *listing)
+TreeStatus messages_readdir(const Node *dir, Listing *listing, TreeView view, guint64 parent,
+                            MessageAdd add)
 {
     TreeStatus status = TREE_OK;
 
@@ -195,10 +196,15 @@ static TreeStatus mailbox_readdir(const Node *dir, Listing *listing)
         status = call_messages_fresh(listing->call, &dir->box);
     if (status != TREE_OK)
         return status;
-    if (listing_add_dots(listing, dir, tree_ino_box(dir->box.parent)) &&
-        boxes_list(listing, dir->ino.box, TREE_VIEW_TREE))
-        messages_list(listing, dir->ino.box, list_message);
+    if (listing_add_dots(listing, dir, parent) && boxes_list(listing, dir->ino.box, view))
+        messages_list(listing, dir->ino.box, add);
     return TREE_OK;
+}
+
+static TreeStatus mailbox_readdir(const Node *dir, Listing *listing)
+{
+    return messages_readdir(dir, listing, TREE_VIEW_TREE, tree_ino_box(dir->box.parent),
+                            list_message);
 }
 
 static TreeStatus uid_dir_lookup(const Call *call, const Node *dir, const char *name,

@@ -69,6 +69,20 @@ int maildir_target_of(const Call *call, const TreeChange *change, MaildirTarget 
                : refuse(change->new_name, "the letters can be D, F, P, R, S and T, in this order");
 }
 
+/* Before it is moved or copied: whether it can have these letters there. */
+static int check_letters(Changing *changing, const Node *node, const MaildirTarget *target)
+{
+    g_autofree char *text = flags_shown(changing->call->reader, node->ino.box, &node->msg);
+    g_auto(Flags) shown = {0}, set = {0}, clear = {0};
+    GError *error = NULL;
+
+    flags_parse(&shown, text);
+    compare(&shown, &target->flags, &set, &clear);
+    return log_may_flag(&target->dir.box, &set, &clear, text, &error)
+               ? 0
+               : changing_refuse(changing, error);
+}
+
 /* Of what was just moved or copied. */
 static int set_made_letters(Changing *changing, const Flags *wanted)
 {
@@ -105,6 +119,9 @@ static int move_file(Changing *changing, const Node *dir, const Node *node,
 
     if (is_taken(changing, target))
         return EEXIST;
+    err = check_letters(changing, node, target);
+    if (err)
+        return err;
     changing_note_names(changing, dir->ino.box, message.box, &node->msg);
     err = message_move(changing, &message, target->dir.ino.box, false);
     return err ? err : set_made_letters(changing, &target->flags);
@@ -164,6 +181,8 @@ static int link_file(Changing *changing, const Node *node)
     err = maildir_target_of(changing->call, changing->change, &target);
     if (!err && is_taken(changing, &target))
         err = EEXIST;
+    if (!err)
+        err = check_letters(changing, node, &target);
     if (!err)
         err = message_copy(changing, &message, target.dir.ino.box);
     return err ? err : set_made_letters(changing, &target.flags);

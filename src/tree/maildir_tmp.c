@@ -97,8 +97,10 @@ static int deliver(Changing *changing)
 
 int maildir_letter_change(Changing *changing, const Node *node)
 {
-    return node->given.letter->kept && maildir_is_target(changing->change) ? deliver(changing)
-                                                                           : EPERM;
+    const Letter *letter = node->given.letter; /* NULL: it is a message by now */
+
+    return letter && letter->kept && maildir_is_target(changing->change) ? deliver(changing)
+                                                                         : EPERM;
 }
 
 int maildir_tmp_change(Changing *changing, const Node *dir)

@@ -145,8 +145,9 @@ static int rename_message(Changing *changing, const Node *dir)
         err = check_new_name(changing, dir, &to, &msg);
     if (err || to.ino.box == dir->ino.box)
         return err;
-    changing_note_names(changing, dir->ino.box, message.box, &msg);
+    /* First: the kernel has what is below that, links by the number of before, too. */
     changing_note_place(changing, change->new_ino, change->new_name);
+    changing_note_names(changing, dir->ino.box, message.box, &msg);
     return message_move(changing, &message, to.ino.box, false);
 }
 

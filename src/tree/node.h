@@ -147,8 +147,8 @@ typedef struct {
     guint memory;   /* of the file, FILE_* */
     GError **error; /* of the transaction */
     Batch *batch;
-    const LetterReady *ready; /* of TREE_CHANGE_LETTER */
-    bool failed;              /* set when the transaction has */
+    LetterReady *ready; /* of TREE_CHANGE_LETTER */
+    bool failed;        /* set when the transaction has */
 } Changing;
 
 /* What a node can do; NULL: ENOTDIR, EISDIR, EINVAL or EPERM, whichever fits. A regular file with
@@ -327,6 +327,9 @@ void message_entry(const Call *call, Node *node, TreeEntry *out);
 typedef bool (*MessageAdd)(const Listing *listing, guint32 box, const StoreMsg *msg);
 typedef struct MessageWalk MessageWalk;
 bool messages_list(const Listing *listing, guint32 box, MessageAdd add);
+/* Of a mailbox's directory: the mailboxes in it, then its messages. parent: the inode of "..". */
+TreeStatus messages_readdir(const Node *dir, Listing *listing, TreeView view, guint64 parent,
+                            MessageAdd add);
 guint64 message_cookie(guint32 box, guint32 uid);
 
 /* --- where.c: where a message is shown, and under which name --- */
@@ -452,7 +455,7 @@ void opens_note(Tree *tree, const Node *node, TreeFile *file, guint64 removals);
 void changing_note(Changing *changing, guint32 box, guint32 uid);
 /* ... and a name in a directory means something else then. */
 void changing_note_place(Changing *changing, guint64 dir, const char *name);
-void changing_note_name(Changing *changing, const StoreName *noted); /* a mailbox's */
+void changing_note_boxes(Changing *changing); /* names of mailboxes, as the transaction has them */
 /* The errno for an error of log_*(), which is freed; notes when the transaction failed with it. */
 int changing_refuse(Changing *changing, GError *error);
 

@@ -73,6 +73,7 @@ static char *eml_target(const Call *call, const Node *node)
                         : node->ino.box;
     const char *path = shown ? boxes_raw_path(call, shown, &ups) : NULL;
     g_autofree char *uid = tree_uid_name(node->ino.box, node->ino.uid, "");
+    g_autofree char *section = layout_section_name(node->part->section);
     GString *target;
 
     if (!path)
@@ -86,8 +87,8 @@ static char *eml_target(const Call *call, const Node *node)
     for (ups++; ups; ups--)
         g_string_append(target, "../");
     g_string_append_printf(target, ".imapfs/raw/%s/%s", path, uid);
-    if (*node->part->section)
-        g_string_append_printf(target, "/%s", node->part->section);
+    if (*section)
+        g_string_append_printf(target, "/%s", section);
     else
         g_string_append(target, ".eml");
     return g_string_free(target, FALSE);

@@ -68,18 +68,8 @@ static bool list_eml(const Listing *listing, guint32 box, const StoreMsg *msg)
 
 static TreeStatus raw_box_readdir(const Node *dir, Listing *listing)
 {
-    TreeStatus status = TREE_OK;
-
-    if (!listing->after)
-        status = call_boxes_fresh(listing->call);
-    if (!listing->after && status == TREE_OK)
-        status = call_messages_fresh(listing->call, &dir->box);
-    if (status != TREE_OK)
-        return status;
-    if (listing_add_dots(listing, dir, tree_ino_raw_box(dir->box.parent)) &&
-        boxes_list(listing, dir->ino.box, TREE_VIEW_RAW))
-        messages_list(listing, dir->ino.box, list_eml);
-    return TREE_OK;
+    return messages_readdir(dir, listing, TREE_VIEW_RAW, tree_ino_raw_box(dir->box.parent),
+                            list_eml);
 }
 
 /* --- UID/ --- */
@@ -103,6 +93,13 @@ static bool has_section(const Layout *layout, guint index)
     return !(is_leaf(file) && strcmp(file->section, part->section) == 0);
 }
 
+static bool is_called(const LayoutNode *part, const char *name)
+{
+    g_autofree char *own = layout_section_name(part->section);
+
+    return strcmp(own, name) == 0;
+}
+
 static Node section_node(const Node *of, const Layout *layout, guint index)
 {
     Node node;
@@ -124,7 +121,7 @@ static TreeStatus raw_dir_lookup(const Call *call, const Node *dir, const char *
         return status;
     for (guint i = LAYOUT_INDEX_FIRST_PART; i < layout->nodes->len; i++) {
         const LayoutNode *part = g_ptr_array_index(layout->nodes, i);
-        if (has_section(layout, i) && strcmp(part->section, name) == 0) {
+        if (has_section(layout, i) && is_called(part, name)) {
             Node node = section_node(dir, layout, i);
             node_entry(call, &node, out);
             return TREE_OK;
@@ -148,7 +145,9 @@ static TreeStatus raw_dir_readdir(const Node *dir, Listing *listing)
         const LayoutNode *part = g_ptr_array_index(layout->nodes, i);
         if (has_section(layout, i)) {
             Node node = section_node(dir, layout, i);
-            more = listing_add(listing, COOKIE_MESSAGE + i, part->section, &node);
+            g_autofree char *name = layout_section_name(part->section);
+
+            more = listing_add(listing, COOKIE_MESSAGE + i, name, &node);
         }
     }
     return TREE_OK;

@@ -119,6 +119,15 @@ static bool has_number(const NameParts *parts, const TreeMessage *now)
     return parts->uid == now->uid && (parts->box == STORE_BOX_PENDING) == pending;
 }
 
+/* It was pending, and got its number in another mailbox: there it had that name last. Elsewhere the
+ * name is left free, as it may be on its way there: who moves it has looked it up before. */
+static bool was_numbered_elsewhere(const Call *call, guint32 dir, const NameParts *parts)
+{
+    guint32 box = parts->box == STORE_BOX_PENDING ? log_numbered_in(call->reader, parts->uid) : 0;
+
+    return box && box != dir;
+}
+
 /* Where a message of this name went; the name as it was. */
 static bool find_old(const Call *call, guint32 dir, const char *name, GivenName *out)
 {
@@ -127,7 +136,7 @@ static bool find_old(const Call *call, guint32 dir, const char *name, GivenName 
     g_auto(StoreMsg) msg = {0};
     guint32 shown, number;
 
-    if (!where_parse(dir, name, &parts))
+    if (!where_parse(dir, name, &parts) || was_numbered_elsewhere(call, dir, &parts))
         return false;
     now = (TreeMessage){parts.box, parts.uid};
     if (!log_went(call->reader, parts.box, parts.uid, &now.box, &now.uid) ||

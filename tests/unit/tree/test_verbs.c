@@ -168,6 +168,27 @@ static void test_moved_on(void **state)
     assert_int_equal(kind_at(world, "/INBOX/Projects/" A ".4711"), -ENOENT);
 }
 
+/* What the kernel knows below the name that it moved by itself leads to where the message was. */
+static void test_new_name_is_told_first(void **state)
+{
+    World *world = *state;
+    TreeChange what = {.kind = TREE_CHANGE_RENAME,
+                       .ino = tree_ino_box(world->inbox),
+                       .name = A ".7",
+                       .new_ino = tree_ino_box(world->projects),
+                       .new_name = A ".7"};
+    TreeChange *pointer = &what;
+    TreeChangeTimes times;
+    const TreePlace *first;
+
+    assert_true(tree_change_all(world->tree, &pointer, 1, &times));
+    assert_int_equal(what.err, 0);
+    first = &g_array_index(what.places, TreePlace, 0);
+    assert_true(first->dir == what.new_ino);
+    assert_string_equal(first->name, A ".7");
+    tree_change_clear(&what);
+}
+
 /* Expunged by another before it was moved: what was read of it is kept with the parked move. */
 static void test_parked_keeps_what_was_read(void **state)
 {
@@ -408,6 +429,189 @@ static void test_letter_lost(void **state)
     g_dir_close(dir);
 }
 
+/* Letters that the other mailbox does not keep: nothing is moved or copied then. */
+static void test_letters_not_kept(void **state)
+{
+    World *world = *state;
+    guint64 from = tree_ino_maildir_cur(world->inbox), to = tree_ino_maildir_cur(world->projects);
+    StoreBox box = {0};
+    StoreTxn *txn = store_begin(world->store, false, NULL);
+    g_autofree char *names = list(world, from, 9);
+    g_auto(GStrv) each = g_strsplit(names, "\n", -1);
+    g_autofree char *new_name = NULL, *path = NULL;
+    TreeAsk ask = {0};
+    TreeEntry entry = {0};
+
+    assert_true(store_box_by_id(store_txn_reader(txn), world->projects, &box));
+    box.permanent_flags = g_strdup("\\Seen");
+    assert_true(store_box_update(txn, &box, NULL));
+    assert_true(store_commit(txn, NULL));
+    store_box_clear(&box);
+    assert_true(g_str_has_suffix(each[1], ":2,")); /* UID 9 */
+    new_name = g_strconcat(each[1], "F", NULL);
+    path = g_strconcat("/.imapfs/maildir/INBOX/cur/", each[1], NULL);
+    assert_int_equal(world_walk(world, &ask, path, &entry), TREE_OK);
+    TreeChange moved = {.kind = TREE_CHANGE_RENAME,
+                        .ino = from,
+                        .name = each[1],
+                        .new_ino = to,
+                        .new_name = new_name};
+    TreeChange linked = {
+        .kind = TREE_CHANGE_LINK, .ino = entry.ino, .new_ino = to, .new_name = new_name};
+    assert_int_equal(change(world, &moved), EACCES);
+    assert_int_equal(change(world, &linked), EACCES);
+    assert_int_equal(pending(world), 0);
+}
+
+/* --- drafts --- */
+
+static void set_rights(World *world, const char *rights)
+{
+    StoreBox box = {0};
+    StoreTxn *txn = store_begin(world->store, false, NULL);
+
+    assert_true(store_box_by_id(store_txn_reader(txn), world->inbox, &box));
+    g_free(box.rights);
+    box.rights = g_strdup(rights);
+    assert_true(store_box_update(txn, &box, NULL));
+    assert_true(store_commit(txn, NULL));
+    store_box_clear(&box);
+}
+
+static void make_draft(World *world, guint32 uid)
+{
+    StoreTxn *txn = store_begin(world->store, false, NULL);
+
+    assert_true(store_msg_set_flags(txn, world->inbox, uid, "\\Draft", 0, NULL, NULL));
+    assert_true(store_commit(txn, NULL));
+}
+
+static TreeFile *open_anew(World *world, const char *path, int want)
+{
+    TreeAsk ask = {0};
+    TreeEntry entry = {0};
+    TreeFile *file = NULL;
+
+    assert_int_equal(world_walk(world, &ask, path, &entry), TREE_OK);
+    tree_open_to_change(world->tree, &ask, entry.ino, O_WRONLY | O_TRUNC, &file);
+    assert_int_equal(ask.err, want);
+    tree_ask_clear(&ask);
+    return file;
+}
+
+static void write_anew(World *world, const char *path)
+{
+    TreeFile *file = open_anew(world, path, 0);
+
+    assert_int_equal(put(world, file, LETTER), 0);
+    tree_file_close(file);
+}
+
+/* An editor saves often: what was on the server goes when the last of it is there. */
+static void test_draft(void **state)
+{
+    World *world = *state;
+    LogOp op = {0};
+
+    make_draft(world, 7);
+    write_anew(world, "/.imapfs/raw/INBOX/7.eml");
+    write_anew(world, "/.imapfs/raw/INBOX/+1.eml");
+    write_anew(world, "/.imapfs/raw/INBOX/+2.eml");
+    assert_int_equal(pending(world), 2);
+    assert_true(log_is_hidden(store_reader(world->store), world->inbox, 7));
+    assert_true(log_get(store_reader(world->store), 2, &op));
+    assert_int_equal(op.kind, LOG_EXPUNGE);
+    assert_int_equal(op.uid, 7);
+    assert_int_equal(op.after, 4);
+    log_op_clear(&op);
+}
+
+/* Whatever builds on what, all of it is taken back. */
+static void test_cancel_all(void **state)
+{
+    World *world = *state;
+    TreeChange made = {.kind = TREE_CHANGE_MKDIR, .ino = TREE_ROOT_INO, .name = "New"};
+    TreeAsk ask = {0};
+    TreeEntry entry = {0};
+    TreeFile *file = NULL;
+    static const char words[] = "cancel all\n";
+
+    make_draft(world, 7);
+    write_anew(world, "/.imapfs/raw/INBOX/7.eml");
+    assert_int_equal(change(world, &made), 0);
+    file = make(world, world_box(world, "New"), "a.eml", 0);
+    assert_int_equal(put(world, file, LETTER), 0);
+    tree_file_close(file);
+    assert_int_equal(pending(world), 4);
+    assert_int_equal(world_walk(world, &ask, "/.imapfs/ctl", &entry), TREE_OK);
+    assert_int_equal(tree_open_to_change(world->tree, &ask, entry.ino, O_WRONLY, &file), TREE_OK);
+    TreeChange what = {.kind = TREE_CHANGE_WRITE,
+                       .ino = entry.ino,
+                       .file = file,
+                       .bytes = words,
+                       .size = sizeof words - 1};
+    assert_int_equal(change(world, &what), 0);
+    tree_file_close(file);
+    assert_int_equal(pending(world), 0);
+    assert_false(log_is_hidden(store_reader(world->store), world->inbox, 7));
+}
+
+static void list_boxes(World *world, const char *name)
+{
+    const StoreListing listings[] = {{"INBOX", '/', 0}, {name, '/', 0}};
+    StoreTxn *txn = store_begin(world->store, false, NULL);
+
+    assert_true(store_boxes_reconcile(txn, listings, 2, WORLD_NOW, NULL, NULL, NULL));
+    assert_true(store_commit(txn, NULL));
+}
+
+/* Its mailbox went, and one of that name is there again: the letter goes to that. */
+static void test_retried_elsewhere(void **state)
+{
+    World *world = *state;
+    TreeFile *file = make(world, world->projects, "a.eml", 0);
+    TreeAsk ask = {0};
+    TreeEntry entry = {0};
+    TreeChangeTimes times;
+    bool told = false;
+
+    assert_int_equal(put(world, file, LETTER), 0);
+    tree_file_close(file);
+    list_boxes(world, "Other");
+    list_boxes(world, "INBOX/Projects");
+    assert_int_equal(kind_at(world, "/.imapfs/failed/1-append"), S_IFDIR);
+    assert_int_equal(world_walk(world, &ask, "/.imapfs/failed/1-append/retry", &entry), TREE_OK);
+    assert_int_equal(tree_open_to_change(world->tree, &ask, entry.ino, O_WRONLY, &file), TREE_OK);
+    TreeChange what = {
+        .kind = TREE_CHANGE_WRITE, .ino = entry.ino, .file = file, .bytes = "x", .size = 1};
+    TreeChange *pointer = &what;
+    tree_change_all(world->tree, &pointer, 1, &times);
+    assert_int_equal(what.err, 0);
+    for (guint i = 0; what.messages && i < what.messages->len; i++)
+        told |=
+            g_array_index(what.messages, TreeMessage, i).box == world_box(world, "INBOX/Projects");
+    tree_change_clear(&what);
+    tree_file_close(file);
+    assert_true(told);
+}
+
+/* Where nothing may be deleted a draft is not written anew. That may be so from a moment on that is
+ * too late: then both are there, and what was written is not lost. */
+static void test_draft_stays(void **state)
+{
+    World *world = *state;
+    TreeFile *file;
+
+    make_draft(world, 7);
+    file = open_anew(world, "/.imapfs/raw/INBOX/7.eml", 0);
+    set_rights(world, "lrswi");
+    assert_int_equal(put(world, file, LETTER), 0);
+    tree_file_close(file);
+    assert_int_equal(pending(world), 1);
+    assert_false(log_is_hidden(store_reader(world->store), world->inbox, 7));
+    assert_null(open_anew(world, "/.imapfs/raw/INBOX/7.eml", EACCES));
+}
+
 static void test_names_of_letters(void **state)
 {
     static const struct {
@@ -431,10 +635,23 @@ static void test_names_of_letters(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        TEST(test_moved),       TEST(test_moved_on),         TEST(test_parked_keeps_what_was_read),
-        TEST(test_not_moved),   TEST(test_removed),          TEST(test_parts),
-        TEST(test_letter),      TEST(test_name_of_letter),   TEST(test_no_letters),
-        TEST(test_letter_lost), TEST(test_names_of_letters),
+        TEST(test_moved),
+        TEST(test_moved_on),
+        TEST(test_parked_keeps_what_was_read),
+        TEST(test_not_moved),
+        TEST(test_removed),
+        TEST(test_parts),
+        TEST(test_letter),
+        TEST(test_name_of_letter),
+        TEST(test_no_letters),
+        TEST(test_letter_lost),
+        TEST(test_names_of_letters),
+        TEST(test_draft),
+        TEST(test_draft_stays),
+        TEST(test_cancel_all),
+        TEST(test_retried_elsewhere),
+        TEST(test_letters_not_kept),
+        TEST(test_new_name_is_told_first),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -105,6 +105,15 @@ static void forget_closing(Changer *self, guint64 ino)
 
 /* --- the thread --- */
 
+/* The mailbox in whose Maildir a message is a file; one that is pending is shown where it goes to.
+ */
+static guint32 maildir_of(Front *front, const TreeMessage *message)
+{
+    return message->box == STORE_BOX_PENDING
+               ? tree_message_box(front->tree, message->box, message->uid)
+               : message->box;
+}
+
 /* Before the callers are answered: who looks then must see what they have done. */
 static void tell(Front *front, const TreeChange *change)
 {
@@ -113,7 +122,7 @@ static void tell(Front *front, const TreeChange *change)
 
         if (message->uid)
             front_forget_flags(front, message->box, message->uid);
-        front_forget_maildir(front, message->box);
+        front_forget_maildir(front, maildir_of(front, message));
         engine_logged(front->engine, message->box, message->uid);
     }
     for (guint i = 0; change->names && i < change->names->len; i++) {

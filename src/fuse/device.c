@@ -53,11 +53,12 @@ static int sleep_until_read(Front *front, int fd)
 
     if (ready == 0) {
         tree_rest(front->tree, false);
+        front->has_processors = have_processors(); /* may be changed from outside */
         ready = poll(fds, G_N_ELEMENTS(fds), -1);
     }
     if (ready < 0)
         return errno == EINTR ? 0 : errno;
-    front->brisk = g_get_monotonic_time() - began < BRISK_US && have_processors();
+    front->brisk = front->has_processors && g_get_monotonic_time() - began < BRISK_US;
     return fds[1].revents & POLLIN && read(front->wake_fd, &count, sizeof(count)) > 0 ? EINTR : 0;
 }
 
@@ -97,6 +98,7 @@ static const struct fuse_custom_io device_io = {.read = device_read, .writev = d
 
 bool device_set_up(Front *front, int fd)
 {
+    front->has_processors = have_processors();
     return fcntl(fd, F_SETFL, fcntl(fd, F_GETFL) | O_NONBLOCK) == 0 &&
            fuse_session_custom_io(front->session, &device_io, fd) == 0;
 }

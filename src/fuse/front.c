@@ -184,7 +184,7 @@ Front *front_new(const FrontConfig *config, GError **error)
     Front *front;
 
     fuse_set_log_func(mount_log);
-    if (!mount_check(config, error))
+    if (!front_check(config->mountpoint, error))
         return NULL;
     front = g_new0(Front, 1);
     front->mountpoint = g_strdup(config->mountpoint);

@@ -84,7 +84,6 @@ gssize init_patch_writev(InitPatch *patch, int fd, struct iovec *iov, int count)
 
 /* --- mount.c --- */
 
-bool mount_check(const FrontConfig *config, GError **error);
 /* Options as fuse_session_new() wants them. */
 bool mount_options(const FrontConfig *config, struct fuse_args *args, GError **error);
 void mount_log(enum fuse_log_level level, const char *format, va_list args);
@@ -250,9 +249,10 @@ struct Front {
     Notifier *notifier;
     InitPatch init;
     Estimates estimates;
-    int wake_fd; /* eventfd: look up from /dev/fuse */
-    bool brisk;  /* of the front thread: requests come one soon after the other */
-    gint signal; /* atomic: the signal that ends the mount, or 0 */
+    int wake_fd;         /* eventfd: look up from /dev/fuse */
+    bool brisk;          /* of the front thread: requests come one soon after the other */
+    bool has_processors; /* of the front thread: more than one */
+    gint signal;         /* atomic: the signal that ends the mount, or 0 */
     OldSignals old_signals;
     char *read_buffer; /* of the front thread */
     gsize read_size;

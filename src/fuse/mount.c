@@ -78,9 +78,8 @@ static bool device_check(GError **error)
     return fusermount || refuse(error, "fusermount3", "not installed (package fuse3)");
 }
 
-bool mount_check(const FrontConfig *config, GError **error)
+bool front_check(const char *mountpoint, GError **error)
 {
-    const char *mountpoint = config->mountpoint;
     struct stat st;
 
     if (!device_check(error))

@@ -3,7 +3,8 @@
  * It calls fuse_lowlevel_notify_*, which wait for locks in the kernel that are held while a LOOKUP
  * or READ of ours is unanswered: no thread that answers these may. (files.c and changes.c have
  * threads of their own for what must be told before something is answered.) Events that come faster
- * than the kernel takes them are folded into "forget this whole mailbox". */
+ * than the kernel takes them are folded into "forget this whole mailbox", which it does only to who
+ * is not in there: his working directory has no name until somebody looks that up again. */
 #include "impl.h"
 
 #include <string.h>
@@ -17,6 +18,7 @@ typedef enum {
     BOX_REMOVED,
     MSG_ADDED,
     MSG_REMOVED,
+    MSG_NUMBERED, /* box is where it is shown, id its number of ours */
     FLAGS_CHANGED,
     NAME_CHANGED, /* of no mailbox: dir says where */
     ANSWER,       /* a request waits for what was told before it */
@@ -52,6 +54,7 @@ struct Notifier {
     bool accepting, stopping, running;
     GQueue events;        /* of Event */
     GHashTable *changed;  /* boxes to forget as a whole */
+    GHashTable *relisted; /* boxes whose listings and attributes are to be forgotten */
     GHashTable *listings; /* inode (gint64) of directories whose listing the kernel may keep */
     GHashTable *kept;     /* of Kept: one for each directory of a mailbox that was ever listed */
 
@@ -84,6 +87,7 @@ Notifier *notifier_new(Front *front)
     pthread_cond_init(&notifier->cond, &monotonic);
     pthread_condattr_destroy(&monotonic);
     notifier->changed = g_hash_table_new(NULL, NULL);
+    notifier->relisted = g_hash_table_new(NULL, NULL);
     notifier->listings = inode_set();
     notifier->kept = inode_set();
     notifier->dirs = inode_set();
@@ -99,6 +103,7 @@ void notifier_free(Notifier *notifier)
         pthread_join(notifier->thread, NULL);
     g_queue_clear_full(&notifier->events, event_free);
     g_hash_table_unref(notifier->changed);
+    g_hash_table_unref(notifier->relisted);
     g_hash_table_unref(notifier->listings);
     g_hash_table_unref(notifier->kept);
     g_hash_table_unref(notifier->dirs);
@@ -228,12 +233,13 @@ static void tell_box(Notifier *notifier, const Event *event)
 
 static void tell_message(Notifier *notifier, const Event *event)
 {
-    g_autofree char *name = tree_message_entry_name(event->box, event->name, event->id);
-    g_autofree char *uid = g_strdup_printf("%" G_GUINT32_FORMAT, event->id);
-    g_autofree char *eml = g_strconcat(uid, ".eml", NULL);
+    guint32 box = event->kind == MSG_NUMBERED ? STORE_BOX_PENDING : event->box;
+    g_autofree char *name = tree_message_entry_name(box, event->name, event->id);
+    g_autofree char *uid = tree_uid_name(box, event->id, "");
+    g_autofree char *eml = tree_uid_name(box, event->id, ".eml");
     guint64 dir = tree_ino_box(event->box), raw = tree_ino_raw_box(event->box);
 
-    if (event->kind == MSG_ADDED)
+    if (event->kind != MSG_REMOVED)
         forget_name(notifier, dir, name);
     else
         forget_node(notifier, dir, tree_ino_message(event->box, event->id), name);
@@ -280,6 +286,7 @@ static void tell(Notifier *notifier, const Event *event)
         break;
     case MSG_ADDED:
     case MSG_REMOVED:
+    case MSG_NUMBERED:
         tell_message(notifier, event);
         break;
     case FLAGS_CHANGED:
@@ -299,18 +306,25 @@ static void tell(Notifier *notifier, const Event *event)
     }
 }
 
-/* The kernel has no call for "all names in this directory". Invalidating the directory's own name
- * prunes what is cached below it; the name itself is looked up again by the next to use it. */
-static void tell_changed(Notifier *notifier, guint32 box)
+static void tell_relisted(Notifier *notifier, guint32 box)
 {
-    TreePlace places[TREE_VIEWS] = {{0}};
-
     for (guint view = 0; view < TREE_VIEWS; view++)
         forget_listing(notifier, tree_ino_box_in(box, view));
     if (!box)
         return;
     forget_listing(notifier, tree_ino_uid_dir(box));
     forget_listing(notifier, tree_ino_maildir_cur(box));
+}
+
+/* The kernel has no call for "all names in this directory". Invalidating the directory's own name
+ * prunes what is cached below it; the name itself is looked up again by the next to use it. */
+static void tell_changed(Notifier *notifier, guint32 box)
+{
+    TreePlace places[TREE_VIEWS] = {{0}};
+
+    tell_relisted(notifier, box);
+    if (!box)
+        return;
     if (!tree_place_of_box(notifier->front->tree, box, places))
         return;
     for (guint view = 0; view < TREE_VIEWS; view++) {
@@ -374,7 +388,7 @@ static void check_listings(Notifier *notifier, GHashTable *listings)
 
 typedef struct {
     GQueue events;
-    GHashTable *changed;
+    GHashTable *changed, *relisted;
     GHashTable *listings; /* NULL: it is not their time yet */
 } Batch;
 
@@ -386,15 +400,18 @@ static bool take_batch(Notifier *notifier, gint64 *check_at, Batch *out)
 
     pthread_mutex_lock(&notifier->lock);
     while (!notifier->stopping && notifier->events.length == 0 &&
-           g_hash_table_size(notifier->changed) == 0 && g_get_monotonic_time() < *check_at)
+           g_hash_table_size(notifier->changed) == 0 &&
+           g_hash_table_size(notifier->relisted) == 0 && g_get_monotonic_time() < *check_at)
         pthread_cond_timedwait(&notifier->cond, &notifier->lock, &until);
     if (notifier->stopping) {
         pthread_mutex_unlock(&notifier->lock);
         return false;
     }
-    *out = (Batch){.events = notifier->events, .changed = notifier->changed};
+    *out = (Batch){
+        .events = notifier->events, .changed = notifier->changed, .relisted = notifier->relisted};
     g_queue_init(&notifier->events);
     notifier->changed = g_hash_table_new(NULL, NULL);
+    notifier->relisted = g_hash_table_new(NULL, NULL);
     if (g_get_monotonic_time() >= *check_at) {
         out->listings = notifier->listings;
         notifier->listings = inode_set();
@@ -420,7 +437,11 @@ static void tell_batch(Notifier *notifier, Batch *batch)
     g_hash_table_iter_init(&iter, batch->changed);
     while (g_hash_table_iter_next(&iter, &box, NULL))
         tell_changed(notifier, GPOINTER_TO_UINT(box));
+    g_hash_table_iter_init(&iter, batch->relisted);
+    while (g_hash_table_iter_next(&iter, &box, NULL))
+        tell_relisted(notifier, GPOINTER_TO_UINT(box));
     g_hash_table_unref(batch->changed);
+    g_hash_table_unref(batch->relisted);
     if (batch->listings) {
         check_listings(notifier, batch->listings);
         end_beginnings(notifier);
@@ -581,20 +602,39 @@ static void on_msg_removed(guint32 box, guint32 uid, const char *name, gpointer 
     push(data, MSG_REMOVED, box, uid, name);
 }
 
+static void on_msg_numbered(guint32 n, guint32 shown_box, guint32 box, guint32 uid,
+                            const char *name, gpointer data)
+{
+    push(data, MSG_NUMBERED, shown_box, n, name);
+}
+
 static void on_flags_changed(guint32 box, guint32 uid, gpointer data)
 {
     push(data, FLAGS_CHANGED, box, uid, NULL);
+}
+
+/* boxes: one of the notifier's tables. */
+static void push_box(Notifier *notifier, GHashTable *const *boxes, guint32 box)
+{
+    pthread_mutex_lock(&notifier->lock);
+    if (notifier->accepting)
+        g_hash_table_add(*boxes, GUINT_TO_POINTER(box));
+    pthread_cond_signal(&notifier->cond);
+    pthread_mutex_unlock(&notifier->lock);
 }
 
 static void on_box_changed(guint32 box, gpointer data)
 {
     Notifier *notifier = ((Front *)data)->notifier;
 
-    pthread_mutex_lock(&notifier->lock);
-    if (notifier->accepting)
-        change(notifier, box);
-    pthread_cond_signal(&notifier->cond);
-    pthread_mutex_unlock(&notifier->lock);
+    push_box(notifier, &notifier->relisted, box);
+}
+
+static void on_box_emptied(guint32 box, gpointer data)
+{
+    Notifier *notifier = ((Front *)data)->notifier;
+
+    push_box(notifier, &notifier->changed, box);
 }
 
 const EngineEvents front_events = {
@@ -603,6 +643,8 @@ const EngineEvents front_events = {
     .box_moved = on_box_moved,
     .msg_added = on_msg_added,
     .msg_removed = on_msg_removed,
+    .msg_numbered = on_msg_numbered,
     .flags_changed = on_flags_changed,
     .box_changed = on_box_changed,
+    .box_emptied = on_box_emptied,
 };

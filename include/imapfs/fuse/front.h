@@ -37,8 +37,10 @@ typedef struct {
                                   option wins */
 } FrontConfig;
 
-/* Mounts (noexec, nosuid, nodev; subtype imapfs; max_background 256). Error CONFIG in words: no
+/* Whether it can be mounted here, as far as can be told before. Error CONFIG in words: no
  * /dev/fuse, no fusermount3, mountpoint not empty, not a directory, already mounted. */
+bool front_check(const char *mountpoint, GError **error);
+/* Mounts (noexec, nosuid, nodev; subtype imapfs; max_background 256). Errors as front_check(). */
 Front *front_new(const FrontConfig *config, GError **error);
 /* Serves until unmounted or a signal (INT, TERM, HUP) came; 0, or an exit code. Waiting requests
  * are ended with EINTR on the way out. */

@@ -562,7 +562,7 @@ static bool claim(StoreTxn *txn, guint32 seq, GError **error)
     assert_true(store_box_by_name(store_txn_reader(txn), "INBOX", &box));
     id = box.id;
     store_box_clear(&box);
-    return log_claim(txn, id, clock_real_ns(), 100, &ops, error);
+    return log_claim(txn, id, clock_real_ns(), LOG_ANY, 100, &ops, error);
 }
 
 static bool recover(StoreTxn *txn, guint32 seq, GError **error)

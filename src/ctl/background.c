@@ -64,8 +64,6 @@ void background_ready(Background *background)
     int null = open("/dev/null", O_RDWR | O_CLOEXEC);
     prctl(PR_SET_PDEATHSIG, 0);
     setsid();
-    if (chdir("/") != 0)
-        fputs("imapfs: cannot leave the working directory\n", stderr);
     for (int fd = 0; null >= 0 && fd <= 2; fd++)
         dup2(null, fd);
     if (null > 2)

@@ -14,6 +14,5 @@ typedef struct {
  * (the child's code; the child has said why on standard error). false: could not fork. */
 bool background_start(Background *background, GError **error);
 
-/* In the child: leaves session, terminal, standard descriptors and working directory, and lets the
- * parent go. */
+/* In the child: leaves session, terminal and standard descriptors, and lets the parent go. */
 void background_ready(Background *background);

@@ -10,6 +10,7 @@
 #include "imapfs/base/version.h"
 #include <errno.h>
 #include <fcntl.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -49,26 +50,37 @@ static int complain(const char *path, int err, const char *words)
 
 /* --- which mounts --- */
 
-/* The path as the kernel lists it: what is above it resolved, the last component untouched, as that
- * may be a mount that does not answer. */
-static char *resolve_above(const char *path)
+#define MAX_LINKS 40 /* as the kernel has it */
+
+/* The path with its first symbolic link followed; NULL: there is none. */
+static char *follow_link(const char *path)
 {
-    g_autofree char *above = g_path_get_dirname(path);
-    g_autofree char *last = g_path_get_basename(path);
-    char *real = realpath(above, NULL);
-    char *whole = real ? g_build_filename(real, last, NULL) : g_strdup(path);
-    free(real);
-    return whole;
+    for (const char *end = path; *end;) {
+        end += 1 + strcspn(end + 1, "/");
+        g_autofree char *link = g_strndup(path, (gsize)(end - path));
+        g_autofree char *target = g_file_read_link(link, NULL);
+        if (target) {
+            g_autofree char *above = g_path_get_dirname(link);
+            g_autofree char *whole = g_strconcat(target, end, NULL);
+            return g_canonicalize_filename(whole, above);
+        }
+    }
+    return NULL;
 }
 
+/* Links are followed one by one, and none behind a mount point, where it could take for ever. */
 static const Mount *find_mount(const GPtrArray *mounts, const char *argument)
 {
     g_autofree char *path = g_canonicalize_filename(argument, NULL);
-    const Mount *mount = mounts_find(mounts, path);
-    if (mount)
-        return mount;
-    g_autofree char *resolved = resolve_above(path);
-    return mounts_find(mounts, resolved);
+    const Mount *mount;
+    for (guint links = 0; !(mount = mounts_find(mounts, path)) && links < MAX_LINKS; links++) {
+        char *next = follow_link(path);
+        if (!next)
+            break;
+        g_free(path);
+        path = next;
+    }
+    return mount;
 }
 
 /* --- commands on one mount --- */
@@ -420,7 +432,7 @@ static bool is_one_of(const char *word, const char *a, const char *b, const char
     return strcmp(word, a) == 0 || strcmp(word, b) == 0 || strcmp(word, c) == 0;
 }
 
-static int run(const char *name, char *const *words)
+static int run_any(const char *name, char *const *words)
 {
     if (strcmp(name, "flag") == 0)
         return flag_messages(words);
@@ -430,20 +442,27 @@ static int run(const char *name, char *const *words)
     return UNREADABLE;
 }
 
+static int run(const char *name, char *const *words)
+{
+    if (is_one_of(name, "help", "--help", "-h"))
+        print_help(stdout);
+    else if (is_one_of(name, "version", "--version", "-V"))
+        printf("imapfsctl %s\n", imapfs_version());
+    else
+        return run_any(name, words);
+    return DONE;
+}
+
 int main(int argc, char **argv)
 {
-    const char *name = argc > 1 ? argv[1] : "";
-    if (is_one_of(name, "help", "--help", "-h")) {
-        print_help(stdout);
-        return DONE;
+    signal(SIGCHLD, SIG_DFL); /* else nobody can tell how a child ended */
+    int code = run(argc > 1 ? argv[1] : "", argc > 2 ? argv + 2 : argv + argc);
+    if (code == UNREADABLE) {
+        print_help(stderr);
+        code = WRONG_USAGE;
     }
-    if (is_one_of(name, "version", "--version", "-V")) {
-        printf("imapfsctl %s\n", imapfs_version());
-        return DONE;
-    }
-    int code = run(name, argc > 2 ? argv + 2 : argv + argc);
-    if (code != UNREADABLE)
+    if (fflush(stdout) == 0 && !ferror(stdout))
         return code;
-    print_help(stderr);
-    return WRONG_USAGE;
+    fputs("imapfsctl: not all of it could be written\n", stderr);
+    return MAX(code, FAILED);
 }

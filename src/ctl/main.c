@@ -9,6 +9,9 @@
 #include <fcntl.h>
 #include <getopt.h>
 #include <locale.h>
+#include <pwd.h>
+#include <signal.h>
+#include <stdbool.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
@@ -36,12 +39,14 @@ static void print_help(void)
     fputs("\nUnmount with: fusermount3 -u MOUNTPOINT\n", stdout);
 }
 
+/* words NULL: getopt has said them. */
 static ExitCode usage_error(const char *words)
 {
-    fprintf(stderr,
-            "imapfs: %s\nusage: imapfs [-f] [-o OPTION[,OPTION...]] SOURCE MOUNTPOINT "
-            "(imapfs --help tells more)\n",
-            words);
+    if (words)
+        fprintf(stderr, "imapfs: %s\n", words);
+    fputs(
+        "usage: imapfs [-f] [-o OPTION[,OPTION...]] SOURCE MOUNTPOINT (imapfs --help tells more)\n",
+        stderr);
     return EXIT_USAGE;
 }
 
@@ -74,7 +79,7 @@ static ExitCode parse_command_line(int argc, char **argv, CommandLine *line)
             printf("imapfs %s\n", imapfs_version());
             return EXIT_FINE;
         default:
-            return usage_error("unknown option");
+            return usage_error(NULL);
         }
     }
     if (argc - optind != 2)
@@ -96,6 +101,18 @@ static void open_standard_descriptors(void)
         close(fd);
 }
 
+/* mount(8) takes HOME away when a user mounts what fstab has, and mount.fuse3 then says /root.
+ * Passwords and configuration are at home, and a command of the user expects to be told where that
+ * is. */
+static void find_home(void)
+{
+    const char *said = getenv("HOME");
+    bool is_ours = said && *said == '/' && (geteuid() == 0 || strcmp(said, "/root") != 0);
+    const struct passwd *user = is_ours ? NULL : getpwuid(geteuid());
+    if (user && user->pw_dir && *user->pw_dir == '/')
+        setenv("HOME", user->pw_dir, 1);
+}
+
 static ExitCode run(const CommandLine *line)
 {
     /* For the life of the process: a thread that asks for a password may outlive all else. */
@@ -113,6 +130,8 @@ static ExitCode run(const CommandLine *line)
 int main(int argc, char **argv)
 {
     open_standard_descriptors();
+    signal(SIGCHLD, SIG_DFL); /* else nobody can tell how a command ended */
+    find_home();
     setlocale(LC_CTYPE, "");
     secret_harden_process();
     fault_init();

@@ -20,6 +20,8 @@
 #include <signal.h>
 #include <stdio.h>
 #include <string.h>
+#include <stdlib.h>
+#include <sys/resource.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -27,6 +29,8 @@
 /* Where mail is kept here: long enough to hear of a wrong password. */
 #define FIRST_ANSWER_MS 2000
 #define ASKING_POLL_US 100000
+#define CLOSING_US (5 * G_USEC_PER_SEC)
+#define CLOSING_POLL_US 20000
 #define LOGIN_TRIES 3 /* of a person at a terminal */
 
 /* --- words --- */
@@ -36,6 +40,7 @@ static const struct {
     ExitCode code;
 } exit_codes[] = {
     {IMAPFS_ERROR_CONFIG, EXIT_USAGE},
+    {IMAPFS_ERROR_BUSY, EXIT_USAGE}, /* the directories of the account are another's */
     {IMAPFS_ERROR_AUTH, EXIT_LOGIN},
     {IMAPFS_ERROR_TLS, EXIT_INSECURE},
 };
@@ -87,12 +92,36 @@ RELAY(box_added, (guint32 parent, guint32 box, const char *leaf, gpointer data),
       (parent, box, leaf, front))
 RELAY(box_removed, (guint32 parent, guint32 box, const char *leaf, gpointer data),
       (parent, box, leaf, front))
+RELAY(box_moved, (guint32 box, gpointer data), (box, front))
 RELAY(msg_added, (guint32 box, guint32 uid, const char *name, gpointer data),
       (box, uid, name, front))
 RELAY(msg_removed, (guint32 box, guint32 uid, const char *name, gpointer data),
       (box, uid, name, front))
+RELAY(msg_numbered,
+      (guint32 n, guint32 shown_box, guint32 box, guint32 uid, const char *name, gpointer data),
+      (n, shown_box, box, uid, name, front))
 RELAY(flags_changed, (guint32 box, guint32 uid, gpointer data), (box, uid, front))
 RELAY(box_changed, (guint32 box, gpointer data), (box, front))
+RELAY(box_emptied, (guint32 box, gpointer data), (box, front))
+
+/* Once its mount is gone an imapfs still needs a moment to close its store, and whoever unmounts
+ * and mounts again need not know. */
+static Store *open_when_free(const StoreConfig *config, GError **error)
+{
+    gint64 until_us = clock_mono_us() + CLOSING_US;
+    for (;;) {
+        g_autoptr(GError) failed = NULL;
+        Store *store = store_open(config, &failed);
+        if (store)
+            return store;
+        if (!g_error_matches(failed, IMAPFS_ERROR, IMAPFS_ERROR_BUSY) ||
+            clock_mono_us() >= until_us) {
+            g_propagate_error(error, g_steal_pointer(&failed));
+            return NULL;
+        }
+        g_usleep(CLOSING_POLL_US);
+    }
+}
 
 static bool open_store(Mounted *mounted, GError **error)
 {
@@ -105,18 +134,22 @@ static bool open_store(Mounted *mounted, GError **error)
         return fail(error, "%s: %s", above_state, g_strerror(errno));
     if (g_mkdir_with_parents(above_cache, 0700) != 0)
         return fail(error, "%s: %s", above_cache, g_strerror(errno));
-    mounted->store = store_open(&config, error);
+    mounted->store = open_when_free(&config, error);
     return mounted->store != NULL;
 }
 
 static bool open_trace(Settings *settings, GError **error)
 {
+    struct stat st;
     if (!settings->trace_path)
         return true;
     settings->account.trace_fd =
         open(settings->trace_path, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC | O_NOFOLLOW, 0600);
-    if (settings->account.trace_fd < 0)
+    if (settings->account.trace_fd < 0 || fstat(settings->account.trace_fd, &st) != 0)
         return fail(error, "%s: %s", settings->trace_path, g_strerror(errno));
+    if (S_ISREG(st.st_mode) && st.st_mode & 077)
+        return fail(error, "%s: others can read it, and a trace has mail in it: chmod 600 %s",
+                    settings->trace_path, settings->trace_path);
     return true;
 }
 
@@ -135,10 +168,13 @@ static bool start_engine(Mounted *mounted, GError **error)
         .exact = settings->exact,
         .events = {.box_added = relay_box_added,
                    .box_removed = relay_box_removed,
+                   .box_moved = relay_box_moved,
                    .msg_added = relay_msg_added,
                    .msg_removed = relay_msg_removed,
+                   .msg_numbered = relay_msg_numbered,
                    .flags_changed = relay_flags_changed,
-                   .box_changed = relay_box_changed},
+                   .box_changed = relay_box_changed,
+                   .box_emptied = relay_box_emptied},
         .events_data = mounted,
     };
     mounted->engine = engine_new(&config, error);
@@ -335,33 +371,48 @@ static void take_down(Mounted *mounted)
     mounted->settings->account.trace_fd = -1;
 }
 
-/* The cheap half of the check, before a password is asked for and the server is reached; libfuse's
- * own comes when it mounts. Our own mounts are found without touching them, as they may be dead. */
+/* What is kept must not be made in the directory that is to be empty, and would be hidden. */
+static bool check_outside(const char *path, const char *mountpoint, GError **error)
+{
+    gsize length = strlen(mountpoint);
+    if (strncmp(path, mountpoint, length) != 0 || (path[length] && path[length] != '/'))
+        return true;
+    return fail(error, "%s: is in the mount point: choose another directory for it", path);
+}
+
+/* Before a password is asked for and the server is reached. Our own mounts are found without
+ * touching them, as they may be dead. */
 static bool check_mountpoint(Settings *settings, GError **error)
 {
-    g_autoptr(GPtrArray) mounts = mounts_load();
-    const Mount *mount = mounts_find(mounts, settings->mountpoint);
-    struct stat st;
-    if (mount && strcmp(mount->mountpoint, settings->mountpoint) == 0)
-        return fail(error,
-                    "%s: an imapfs is mounted here already, or died here; unmount it with "
-                    "fusermount3 -u %s",
-                    settings->mountpoint, settings->mountpoint);
-    if (stat(settings->mountpoint, &st) != 0)
-        return fail(error, "%s: %s", settings->mountpoint, g_strerror(errno));
-    if (!S_ISDIR(st.st_mode))
-        return fail(error, "%s: not a directory", settings->mountpoint);
-    /* The daemon leaves the working directory, and others may see another path to this. */
+    /* We leave the working directory, and others may see another path to this. */
     char *real = realpath(settings->mountpoint, NULL);
     if (!real)
         return fail(error, "%s: %s", settings->mountpoint, g_strerror(errno));
     g_free(settings->mountpoint);
     settings->mountpoint = g_strdup(real);
     free(real);
-    return true;
+    g_autoptr(GPtrArray) mounts = mounts_load();
+    const Mount *mount = mounts_find(mounts, settings->mountpoint);
+    if (mount && strcmp(mount->mountpoint, settings->mountpoint) == 0)
+        return fail(error,
+                    "%s: an imapfs is mounted here already, or died here; unmount it with "
+                    "fusermount3 -u %s",
+                    settings->mountpoint, settings->mountpoint);
+    return front_check(settings->mountpoint, error) &&
+           check_outside(settings->state_dir, settings->mountpoint, error) &&
+           check_outside(settings->cache_dir, settings->mountpoint, error);
 }
 
-/* SIGUSR1 is for the watch thread alone, and a peer that is gone is an error code. */
+/* Before a command is run for the first time, as passcmd and tunnel are run again for each
+ * connection: one that is found only from here is refused now, not when the first connection is
+ * lost. */
+static bool leave_directory(GError **error)
+{
+    return chdir("/") == 0 || fail(error, "/: %s", g_strerror(errno));
+}
+
+/* SIGUSR1 is for the watch thread alone; a peer that is gone, and a file that may not grow, are
+ * error codes. */
 static void set_signals(void)
 {
     sigset_t kick;
@@ -369,6 +420,19 @@ static void set_signals(void)
     sigaddset(&kick, SIGUSR1);
     sigprocmask(SIG_BLOCK, &kick, NULL);
     signal(SIGPIPE, SIG_IGN);
+    signal(SIGXFSZ, SIG_IGN);
+}
+
+/* Every letter that is not delivered yet and every large file that is open has one here: with the
+ * usual 1,024, those of one program would end the mount for all. */
+static void allow_files(void)
+{
+    const rlim_t enough = 65536;
+    struct rlimit limit;
+    if (getrlimit(RLIMIT_NOFILE, &limit) != 0 || limit.rlim_cur >= enough)
+        return;
+    limit.rlim_cur = MIN(limit.rlim_max, enough);
+    setrlimit(RLIMIT_NOFILE, &limit);
 }
 
 ExitCode mount_run(Settings *settings, const MountFlags *flags)
@@ -377,7 +441,8 @@ ExitCode mount_run(Settings *settings, const MountFlags *flags)
     g_autoptr(GError) error = NULL;
     umask(077);
     set_signals();
-    if (!check_mountpoint(settings, &error))
+    allow_files();
+    if (!check_mountpoint(settings, &error) || !leave_directory(&error))
         return mount_complain(error);
     /* Until it serves, the one line that tells why it does not is all there is to read. */
     if (!flags->foreground || !settings->debug)

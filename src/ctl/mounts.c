@@ -45,6 +45,9 @@ static Mount *parse_line(const char *line)
         dash++;
     if (dash + 3 >= n || strcmp(fields[dash + 1], "fuse.imapfs") != 0)
         return NULL;
+    /* A directory of one that is bound elsewhere is no mount to talk to: .imapfs is in the root. */
+    if (strcmp(fields[3], "/") != 0)
+        return NULL;
     Mount *mount = g_new0(Mount, 1);
     mount->mountpoint = unescape(fields[4]);
     mount->source = unescape(fields[dash + 2]);

@@ -46,8 +46,8 @@ char *oplist_line(const char *name, const char *text)
     add_flags(out, '+', set);
     add_flags(out, '-', clear);
     g_string_append_printf(out, "  %s", mailbox ? mailbox : "?");
-    if (message || !to)
-        g_string_append_printf(out, "/%s", message ? message : "?");
+    if (message) /* a mailbox is made, renamed or removed without */
+        g_string_append_printf(out, "/%s", message);
     if (to)
         g_string_append_printf(out, " -> %s", to);
     if (reason)

@@ -47,7 +47,7 @@ const OptionSpec option_specs[N_OPTIONS] = {
     [OPT_TRACE] = {"trace", OPTION_PATH, false, "FILE", NULL, NULL, 0, 0,
                    "append what is said to and by the server, without passwords"},
     [OPT_DEBUG] = {"debug", OPTION_WORDS, false, "CATEGORY[:...]", NULL, "all", 0, 0,
-                   "log more: all, or some of net, imap, pool, sync, store, fuse"},
+                   "log more: all, or some of net, imap, engine, sync, replay, store, fuse"},
     [OPT_ALLOW_OTHER] = {"allow_other", OPTION_BOOL, false, NULL, "no", "yes", 0, 0,
                          "let other users in (the modes still keep them from the mail)"},
     [OPT_RO] = {"ro", OPTION_BOOL, false, NULL, "no", "yes", 0, 0,
@@ -147,6 +147,16 @@ static bool parse_size(const char *value, guint64 *out)
     return true;
 }
 
+/* As parse_size() takes it. */
+static char *size_text(guint64 size)
+{
+    static const char *const units[] = {"", "K", "M", "G", "T"};
+    guint unit = 0;
+    for (; size && size % 1024 == 0 && unit + 1 < G_N_ELEMENTS(units); unit++)
+        size /= 1024;
+    return g_strdup_printf("%" G_GUINT64_FORMAT "%s", size, units[unit]);
+}
+
 static char *check_number(const OptionSpec *spec, const char *value, char **why)
 {
     guint64 number = 0;
@@ -155,11 +165,12 @@ static char *check_number(const OptionSpec *spec, const char *value, char **why)
                   : g_ascii_string_to_unsigned(value, 10, 0, G_MAXUINT64, &number, NULL);
     if (ok && number >= spec->min && number <= spec->max)
         return g_strdup_printf("%" G_GUINT64_FORMAT, number);
-    if (spec->kind == OPTION_NUMBER)
-        *why = g_strdup_printf("needs a number from %" G_GUINT64_FORMAT " to %" G_GUINT64_FORMAT,
-                               spec->min, spec->max);
-    else
-        *why = g_strdup("needs a size of at least 1M, as in 500M or 2G");
+    bool is_size = spec->kind == OPTION_SIZE;
+    g_autofree char *min =
+        is_size ? size_text(spec->min) : g_strdup_printf("%" G_GUINT64_FORMAT, spec->min);
+    g_autofree char *max =
+        is_size ? size_text(spec->max) : g_strdup_printf("%" G_GUINT64_FORMAT, spec->max);
+    *why = g_strdup_printf("needs a %s from %s to %s", is_size ? "size" : "number", min, max);
     return NULL;
 }
 

@@ -168,8 +168,13 @@ static void show_stderr(const Run *run)
     gsize length = run->err.length;
     while (length > 0 && g_ascii_isspace(run->err.bytes[length - 1]))
         length--;
-    g_autofree char *text = log_printable(run->err.bytes, length, STDERR_SHOWN);
-    fprintf(stderr, "passcmd: %s\n", text);
+    for (gsize from = 0, line = 0; from < length; from += line + 1) {
+        const char *end = memchr(run->err.bytes + from, '\n', length - from);
+        line = end ? (gsize)(end - run->err.bytes) - from : length - from;
+        gsize shown = line && run->err.bytes[from + line - 1] == '\r' ? line - 1 : line;
+        g_autofree char *text = log_printable(run->err.bytes + from, shown, STDERR_SHOWN);
+        fprintf(stderr, "passcmd: %s\n", text);
+    }
 }
 
 static Secret *judge(const Run *run, int status, GError **error)

@@ -6,6 +6,7 @@
 #include "config.h"
 #include "source.h"
 #include "imapfs/base/limits.h"
+#include "imapfs/base/log.h"
 #include <string.h>
 
 static bool load_section(Options *options, const Source *source, const char *text, const char *path,
@@ -117,6 +118,13 @@ static char *account_identity(const Account *account, const char *source)
     return g_strdup_printf("%s@%s:%u", account->user, target->host, port);
 }
 
+/* Absolute, whatever XDG_STATE_HOME says: the working directory will be another. */
+static char *account_directory(const char *base, const char *name)
+{
+    g_autofree char *path = g_build_filename(base, name, NULL);
+    return g_path_is_absolute(path) ? g_steal_pointer(&path) : g_canonicalize_filename(path, NULL);
+}
+
 static bool choose_directories(Settings *settings, const Options *options, GError **error)
 {
     g_autofree char *directory = source_directory_name(settings->account.name);
@@ -126,8 +134,8 @@ static bool choose_directories(Settings *settings, const Options *options, GErro
     g_autofree char *cache_default = g_build_filename(g_get_user_cache_dir(), "imapfs", NULL);
     if (strlen(directory) > LIMIT_NAME)
         return fail(error, "the name of the account is too long");
-    settings->state_dir = g_build_filename(state ? state : state_default, directory, NULL);
-    settings->cache_dir = g_build_filename(cache ? cache : cache_default, directory, NULL);
+    settings->state_dir = account_directory(state ? state : state_default, directory);
+    settings->cache_dir = account_directory(cache ? cache : cache_default, directory);
     settings->cache_size = options_number(options, OPT_CACHE_SIZE);
     return true;
 }
@@ -147,6 +155,25 @@ static void choose_passwords(Settings *settings, const Options *options)
     settings->passwords = password_source_new(&config);
     settings->account.password = password_source_get;
     settings->account.password_data = settings->passwords;
+}
+
+/* The categories behind a debug option or IMAPFS_DEBUG, as log_init() takes them. */
+static bool choose_debug(Settings *settings, const Options *options, GError **error)
+{
+    static const char *const known[] = {"all", LOG_DEBUG_CATEGORIES, NULL};
+    const char *given = options_text(options, OPT_DEBUG);
+    settings->debug = g_strdup(given ? given : g_getenv("IMAPFS_DEBUG"));
+    if (!settings->debug)
+        return true;
+    g_strdelimit(settings->debug, ":", ',');
+    g_auto(GStrv) words = g_strsplit(settings->debug, ",", -1);
+    for (guint i = 0; words[i]; i++) {
+        if (*words[i] && !g_strv_contains(known, words[i])) {
+            g_autofree char *all = g_strjoinv(", ", (char **)known);
+            return fail(error, "debug: there is no category %s; there are %s", words[i], all);
+        }
+    }
+    return true;
 }
 
 static bool check_mode(const Options *options, GError **error)
@@ -178,6 +205,7 @@ static bool fill(Settings *settings, Options *options, const char *text, const c
     g_auto(Source) source = {0};
     if (!source_parse(text, &source, error) || !load_section(options, &source, text, path, error) ||
         !check_mode(options, error) || !choose_exact(settings, options, error) ||
+        !choose_debug(settings, options, error) ||
         !choose_user(settings, options, &source, error) ||
         !choose_target(settings, options, &source, error))
         return false;
@@ -191,10 +219,6 @@ static bool fill(Settings *settings, Options *options, const char *text, const c
     account->disable = upper_words(options, OPT_DISABLE);
     account->compress = choose_compression(options);
     settings->trace_path = g_strdup(options_text(options, OPT_TRACE));
-    const char *debug = options_text(options, OPT_DEBUG);
-    settings->debug = g_strdup(debug ? debug : g_getenv("IMAPFS_DEBUG"));
-    if (settings->debug)
-        g_strdelimit(settings->debug, ":", ',');
     settings->poll_s = account->poll_s = (guint)options_number(options, OPT_POLL);
     settings->allow_other = options_bool(options, OPT_ALLOW_OTHER);
     settings->prefetch = options_number(options, OPT_PREFETCH);
@@ -215,7 +239,7 @@ Settings *settings_new(Options *options, const char *source, const char *mountpo
     g_autoptr(Settings) settings = g_new0(Settings, 1);
     settings->account.trace_fd = -1;
     settings->source = g_strdup(source);
-    settings->mountpoint = g_canonicalize_filename(mountpoint, NULL);
+    settings->mountpoint = g_strdup(mountpoint);
     return fill(settings, options, source, path, error) ? g_steal_pointer(&settings) : NULL;
 }
 

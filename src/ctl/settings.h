@@ -9,7 +9,7 @@
 
 typedef struct {
     char *source;     /* as it was typed: what df and mount show */
-    char *mountpoint; /* absolute */
+    char *mountpoint; /* as it was typed, until mount_run() has looked where it leads */
     Account account;  /* trace_fd is -1 here */
     PasswordSource *passwords;
     char *state_dir, *cache_dir; /* of this account */

@@ -13,6 +13,7 @@ static const char table[] =
     "rw,user_id=1000,group_id=1000\n"
     "91 28 0:78 / /home/alice/my\\040mail\\134x rw shared:9 master:3 - fuse.imapfs work "
     "ro,user_id=1001,group_id=1000\n"
+    "97 28 0:77 /INBOX /home/alice/inbox rw - fuse.imapfs alice@mail.example rw,user_id=1000\n"
     "92 28 0:79 / /home/alice/ssh rw - fuse.sshfs host: rw,user_id=1000\n"
     "93 90 0:80 / /home/alice/mail/inner rw - fuse.imapfs inner rw,user_id=0\n"
     "94 90 0:81 / /broken rw - fuse.imapfs\n"
@@ -52,6 +53,7 @@ static void test_find(void **state)
         {"/home/alice/mail/INBOX/x", "alice@mail.example"},
         {"/home/alice/mail/inner/INBOX", "inner"},
         {"/home/alice/mailbox", NULL},
+        {"/home/alice/inbox", NULL}, /* bound from within a mount: it has no .imapfs */
         {"/home/alice", NULL},
         {"/", NULL},
     };

@@ -21,8 +21,9 @@ static const struct {
      "3  queued  -a  INBOX/X.1: the server said: NO busy (again at 2026-11-22T08:00:00Z)\n"},
     {"4-flags", "mailbox: A\033[2JB\nmessage: X: Y.1\nset: k\nstate: failed\nreason: no\rway\n",
      "4  failed  +k  A\\x1B[2JB/X: Y.1: no\\x0Dway\n"},
-    {"5-flags", "", "5  ?   ?/?\n"},
-    {"6-flags", "state:queued\nset\n: x\nmailbox: ", "6  ?   /?\n"},
+    {"5-flags", "", "5  ?   ?\n"},
+    {"6-flags", "state:queued\nset\n: x\nmailbox: ", "6  ?   \n"},
+    {"7-mkbox", "mailbox: Work/2026\nstate: queued\n", "7  queued  mkbox  Work/2026\n"},
 };
 
 static void test_lines(void **state)

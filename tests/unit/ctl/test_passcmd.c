@@ -94,14 +94,15 @@ static void test_stderr(void **state)
     dup2(file, STDERR_FILENO);
     secret_unref(passcmd_run("echo fine >&2; echo x", 20000, true, NULL));
     secret_unref(passcmd_run("echo unseen >&2; exit 1", 20000, false, NULL));
-    secret_unref(passcmd_run("printf 'gpg: \\033no key\\n' >&2; exit 1", 20000, true, NULL));
+    secret_unref(passcmd_run("printf 'gpg: \\033no key\\r\\ngpg: no card\\n' >&2; exit 1", 20000,
+                             true, NULL));
     dup2(saved, STDERR_FILENO);
     close(saved);
     close(file);
     g_autofree char *text = NULL;
     assert_true(g_file_get_contents(name, &text, NULL, NULL));
     unlink(name);
-    assert_string_equal(text, "passcmd: gpg: \\x1Bno key\n");
+    assert_string_equal(text, "passcmd: gpg: \\x1Bno key\npasscmd: gpg: no card\n");
 }
 
 int main(void)

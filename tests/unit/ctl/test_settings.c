@@ -114,6 +114,7 @@ static const struct {
     {"", "imaps://mail.example", "there is no user"},
     {"user=bob", "alice@mail.example", "name different users"},
     {"port=1", "alice@mail.example:2", "name different ports"},
+    {"debug=imap:pool", "alice@mail.example", "there is no category pool; there are all, engine"},
     {"mode=online", "alice@mail.example", "mode=online is not in this version"},
     {"", "both", "mode=offline is not in this version"},
     {"", "typo", "[typo]: unknown option tunel: did you mean tunnel?"},

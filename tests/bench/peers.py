@@ -1,8 +1,10 @@
-"""Who is compared: imapfs, mbsync (isync) into a Maildir, sshfs on the server's Maildir.
+"""Who is compared: imapfs, mbsync (isync) into a Maildir, sshfs on the server's Maildir, and nullfs,
+which is FUSE with nothing behind it (nullfs.c).
 
 Each is started afresh for what is called cold: an empty cache, a new mount. All go through a Link
 to the same server, and compress if imapfs does and they can.
 """
+import contextlib
 import os
 import pwd
 import shutil
@@ -127,6 +129,33 @@ class Sshd:
         self.process.end()
 
 
+def unmount(mountpoint):
+    if mounts.mounted(mountpoint):
+        subprocess.run(["fusermount3", "-u", mountpoint], timeout=20, check=False,
+                       capture_output=True)
+    if mounts.mounted(mountpoint):
+        subprocess.run(["fusermount3", "-uz", mountpoint], timeout=20, check=False)
+
+
+@contextlib.contextmanager
+def nullfs(tree, before=()):
+    """A new mount of a tree; before: words to start it with."""
+    mountpoint = proc.workdir("nullfs")
+    words = [*before, os.path.join(mounts.BUILD, "tests", "bench", "nullfs"), tree, mountpoint]
+    process = proc.Process(words, mountpoint + ".log")
+    handle = proc.at_end(lambda: unmount(mountpoint))
+    try:
+        proc.wait_for(lambda: process.code is not None or mounts.mounted(mountpoint), START_S,
+                      what="nullfs to mount")
+        if process.code is not None:
+            raise RuntimeError(f"nullfs ended with {process.code}: {process.output()}")
+        yield mountpoint
+    finally:
+        proc.forget(handle)
+        unmount(mountpoint)
+        process.end()
+
+
 class Sshfs:
     """A new mount of a directory of the server."""
 
@@ -148,11 +177,7 @@ class Sshfs:
 
     def close(self):
         proc.forget(self._handle)
-        if mounts.mounted(self.mountpoint):
-            subprocess.run(["fusermount3", "-u", self.mountpoint], timeout=20, check=False,
-                           capture_output=True)
-        if mounts.mounted(self.mountpoint):
-            subprocess.run(["fusermount3", "-uz", self.mountpoint], timeout=20, check=False)
+        unmount(self.mountpoint)
         self.process.end()
 
     def __enter__(self):

@@ -7,7 +7,7 @@ from xml.sax.saxutils import escape
 
 import report
 
-COLOURS = {"imapfs": "#1f77d0", "ext4": "#7a9e4b", "mbsync": "#c9822b", "sshfs": "#b4474f",
+COLOURS = {"imapfs": "#1f77d0", "nullfs": "#8a6fb0", "ext4": "#7a9e4b", "mbsync": "#c9822b", "sshfs": "#b4474f",
            "limit": "#9a9a9a"}
 WIDTH, LEFT, BARS, BAR, GAP = 860, 90, 560, 15, 18
 
@@ -39,8 +39,8 @@ def draw(sections):
             y += BAR
         y += GAP + 6
     parts.append(f'<text class="small" x="10" y="{y}">limit: bytes before '
-                 'compression / bandwidth + one round trip. Each group has its own scale; ~ from a '
-                 'sample.</text>')
+                 'compression / bandwidth + one round trip. nullfs: FUSE with nothing behind it. '
+                 'Each group has its own scale; ~ from a sample.</text>')
     return (f'<svg xmlns="http://www.w3.org/2000/svg" width="{WIDTH}" height="{y + 14}" '
             f'viewBox="0 0 {WIDTH} {y + 14}" role="img" aria-label="Benchmark of imapfs">\n'
             f"<style>{STYLE}</style>\n" + "\n".join(parts) + "\n</svg>\n")

@@ -1,7 +1,7 @@
 """What a benchmark says: rows of samples, medians, ratios, what they are held to; as text, Markdown
 and JSON.
 
-A Row has samples by column ("imapfs", "ext4", "mbsync", "sshfs", "limit") in one unit, and goals.
+A Row has samples by column (COLUMNS) in one unit, and goals.
 A figure that was worked out from a sample of the work is marked with "~".
 """
 import dataclasses
@@ -9,7 +9,7 @@ import json
 import os
 import statistics
 
-COLUMNS = ("imapfs", "ext4", "mbsync", "sshfs", "limit")
+COLUMNS = ("imapfs", "nullfs", "ext4", "mbsync", "sshfs", "limit")
 BEGIN, END = "<!-- benchmark: begin -->", "<!-- benchmark: end -->"
 
 

@@ -13,11 +13,15 @@ def grep(path, *more):
     return ["grep", "-r", *more, corpus.WORD.decode(), path]
 
 
-def grep_texts(box, mount):
-    """Seconds of the search in a new mount's texts, all found."""
-    done = timed(*grep(mount.path(box.name), "--include=body.txt"))
+def search_texts(box, path):
+    """Seconds of the search in the texts below a path, all found."""
+    done = timed(*grep(path, "--include=body.txt"))
     expect("texts found", done.lines, box.corpus.found_texts)
     return done.seconds
+
+
+def grep_texts(box, mount):
+    return search_texts(box, mount.path(box.name))
 
 
 def grep_all(box, mount):

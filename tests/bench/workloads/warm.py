@@ -8,6 +8,7 @@ and imapfs share one.
 import os
 
 import corpus
+import peers
 import proc
 from clock import expect, processor_s, timed
 from report import Goal, Row
@@ -40,8 +41,12 @@ class Held:
     def grep(path):
         return ["grep", "-r", corpus.WORD.decode(), path]
 
+    @property
+    def prefix(self):
+        return ["taskset", "-c", PROCESSOR] if self.together else []
+
     def run(self, *command):
-        return timed(*(["taskset", "-c", PROCESSOR] if self.together else []), *command)
+        return timed(*self.prefix, *command)
 
     def search(self, path):
         done = self.run(*self.grep(path))
@@ -62,6 +67,13 @@ class Held:
     def compare(self, row, used):
         for done in self.both(row, used, "grep", "-r", corpus.WORD.decode()):
             expect("parts found", done.lines, self.lines)
+
+    def beside_nullfs(self, first, third):
+        """The same searches of a new mount of the copy, behind which there is nothing."""
+        with peers.nullfs(self.copy, self.prefix) as mountpoint:
+            first.add(nullfs=self.search(mountpoint))
+            self.search(mountpoint)
+            third.add(nullfs=self.search(mountpoint))
 
     def again(self, *options):
         """Unmounts and mounts: what the kernel kept is gone, what we keep is not."""
@@ -104,12 +116,14 @@ def warm(bench):
         all_held.compare(first, used[1])
         all_held.search(all_held.tree)
         all_held.compare(later, used[2])
+        all_held.beside_nullfs(first, third)
     all_held.together = True
     for _ in range(settings.runs):
         all_held.again()
         all_held.compare(one_first, Row(""))
         all_held.search(all_held.tree)
         all_held.compare(one_later, Row(""))
+        all_held.beside_nullfs(one_first, one_later)
     all_held.together = False
     for _ in range(settings.runs):
         all_held.again("exact")

@@ -14,6 +14,7 @@ import os
 import random
 import re
 import select
+import shlex
 import subprocess
 import sys
 import time
@@ -72,7 +73,7 @@ class Client:
     def tunnel(self):
         return (f"[ ! -e {self.dir}/down ] || exit 1; exec {CUTTER} --cut $(cat {self.dir}/cut) "
                 f"--done {self.dir}/done --log {self.wire.path} "
-                f"{worlds.shlex.quote(self.world.tunnel)}")
+                f"{shlex.quote(self.world.tunnel)}")
 
     def start(self):
         command = [worlds.DRIVER, "--state", f"{self.dir}/state", "--cache", f"{self.dir}/cache",
@@ -526,6 +527,7 @@ class Play:
                 if error and words[0] != "drain":
                     raise model.Violation(f"{client.name}: {words}: {error}")
             self.tell("drained", client=client.name)
+        self.learn()  # a mailbox that was just renamed has what it had under its new name
         self.tell_sent()
         self.barrier()
         self.tidy()

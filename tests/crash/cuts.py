@@ -18,6 +18,7 @@ import fnmatch
 import multiprocessing
 import multiprocessing.util
 import os
+import shlex
 import sys
 import threading
 import time
@@ -185,7 +186,7 @@ class Pipe(worlds.World):
         wait = f"while [ -e {self.cut_file} ] && [ ! -e {self.go_on} ]; do sleep 0.005; done; " \
             if self.waits else ""
         words = [wait + "exec", CUTTER, "--done", self.cut_file, "--report", self.report,
-                 *(["--cut", self.cut] if self.cut else []), worlds.shlex.quote(self.target())]
+                 *(["--cut", self.cut] if self.cut else []), shlex.quote(self.target())]
         return ["--tunnel", " ".join(words)]
 
     def target(self):

@@ -15,7 +15,6 @@ import os
 import pwd
 import re
 import select
-import shlex
 import shutil
 import signal
 import socket
@@ -204,7 +203,8 @@ def content_of(raw):
 
 @at_rest
 def read_maildir(path):
-    """{key: flags}, counted. A keyword is in its file before it is in a name."""
+    """{key: flags}, counted. A keyword is in its file before it is in a name; one that is not there
+    was looked for under the old name of a mailbox that was renamed meanwhile."""
     keywords, found = {}, []
     names = [(sub, name) for sub in ("cur", "new") for name in os.listdir(os.path.join(path, sub))]
     with contextlib.suppress(FileNotFoundError), \
@@ -214,6 +214,8 @@ def read_maildir(path):
             keywords[chr(ord("a") + int(number))] = keyword
     for sub, name in names:
         letters = name.partition(":2,")[2]
+        if missing := set(letters) - set(LETTERS) - set(keywords):
+            raise FileNotFoundError(f"{path}: no keyword {missing}: {keywords}")
         flags = frozenset(LETTERS.get(letter) or keywords[letter] for letter in letters)
         found.append((key_of(os.path.join(path, sub, name)), flags))
     return counted(found)

@@ -2,6 +2,7 @@
 import faulthandler
 import os
 import signal
+import subprocess
 import sys
 import threading
 import unittest
@@ -98,6 +99,21 @@ class Case(unittest.TestCase):
             return value
         return proc.wait_for(ask, 60 * self.patience(), 0.05, what)
 
+    def control(self, *words, code=0):
+        """Runs imapfsctl in the home of this test; returns what it says."""
+        done = subprocess.run([mounts.CONTROL, *words], env=self.home.env, text=True,
+                              capture_output=True, timeout=90 * self.patience(), check=False)
+        self.assertEqual(done.returncode, code, (words, done.stdout, done.stderr))
+        return done.stdout + done.stderr
+
+    def offline(self, mounted):
+        self.control("offline", mounted.mountpoint)
+
+    def online(self, mounted):
+        self.control("online", mounted.mountpoint)
+        self.soon(lambda: "connection: online" in mounted.status(), what="the connection")
+        self.control("sync", mounted.mountpoint)
+
     def note(self, text):
         """A measured figure, shown beside the test's name."""
         self.notes = [*getattr(self, "notes", []), text]
@@ -112,3 +128,20 @@ class Case(unittest.TestCase):
                           f"{[os.strerror(number) for number in errnos]}")
             return error
         self.fail(f"gave {str(result)[:200]!r} instead of an error")
+
+
+class OfServer:
+    """Tests of one server; a class below says which."""
+
+    @classmethod
+    def make(cls):
+        raise NotImplementedError
+
+    @classmethod
+    def setUpClass(cls):
+        try:
+            cls.server = cls.make()
+        except PermissionError as error:
+            raise unittest.SkipTest(str(error)) from None
+        cls.server.start()
+        cls.addClassCleanup(cls.server.stop)

@@ -54,10 +54,13 @@ class Message:
 
 
 class Mailbox:
-    def __init__(self, name, uidvalidity, attributes=()):
+    def __init__(self, name, uidvalidity, attributes=(),
+                 permanent=b"\\Answered \\Flagged \\Deleted \\Seen \\Draft \\*"):
         self.name, self.uidvalidity, self.attributes = name, uidvalidity, list(attributes)
+        self.permanent = permanent
         self.messages, self.expunged = [], []  # expunged: (uid, modseq)
         self.uidnext = self.modseq = 1
+        self.nomodseq = False  # it tells none (RFC 7162 3.1.2.2)
 
     def changed(self):
         self.modseq += 1
@@ -247,7 +250,7 @@ class Connection:
     def tell_news(self):
         if not self.box:
             return
-        if self.box.name not in self.server.boxes:
+        if self.box.name not in self.server.boxes and not self.server.keeps_removed:
             raise Drop()  # deleted under the client, as Dovecot does
         now = {message.uid for message in self.box.messages}
         gone = [message.uid for message in self.view if message.uid not in now]
@@ -269,7 +272,7 @@ class Connection:
     def _flag_items(self, message):
         items = [b"UID %d" % message.uid,
                  b"FLAGS (%s)" % " ".join(sorted(message.flags)).encode()]
-        if self.has("CONDSTORE") and self.enabled:
+        if self.has("CONDSTORE") and self.enabled and not self.box.nomodseq:
             items.append(b"MODSEQ (%d)" % message.modseq)
         return items
 
@@ -350,7 +353,7 @@ class Connection:
                   b"UIDVALIDITY": box.uidvalidity,
                   b"UNSEEN": sum("\\Seen" not in m.flags for m in box.messages)}
         if self.has("CONDSTORE"):
-            values[b"HIGHESTMODSEQ"] = box.modseq
+            values[b"HIGHESTMODSEQ"] = 0 if box.nomodseq else box.modseq
         if self.has("OBJECTID"):
             values[b"MAILBOXID"] = f"(F{box.uidvalidity})"
         pairs = [item.upper() + f" {values[item.upper()]}".encode() for item in items]
@@ -369,12 +372,14 @@ class Connection:
         if not box or "\\Noselect" in box.attributes:
             return b"NO [NONEXISTENT] no such mailbox"
         self.untagged(b"FLAGS (\\Answered \\Flagged \\Deleted \\Seen \\Draft)")
-        self.untagged(b"OK [PERMANENTFLAGS (\\Answered \\Flagged \\Deleted \\Seen \\Draft \\*)] ok")
+        self.untagged(b"OK [PERMANENTFLAGS (%s)] ok" % box.permanent)
         self.untagged(b"%d EXISTS" % len(box.messages))
         self.untagged(b"0 RECENT")
         self.untagged(b"OK [UIDVALIDITY %d] ok" % box.uidvalidity)
         self.untagged(b"OK [UIDNEXT %d] ok" % box.uidnext)
-        if self.has("CONDSTORE"):
+        if box.nomodseq:
+            self.untagged(b"OK [NOMODSEQ] ok")
+        elif self.has("CONDSTORE"):
             self.untagged(b"OK [HIGHESTMODSEQ %d] ok" % box.modseq)
         self.box, self.read_only = box, read_only
         self.view, self.seen_modseq = list(box.messages), box.modseq
@@ -389,7 +394,7 @@ class Connection:
         """SELECT's (CONDSTORE) and (QRESYNC (uidvalidity modseq ...)), RFC 7162 section 3.2.5."""
         if parameters[0] == b"CONDSTORE":
             self.enabled.add("CONDSTORE")
-        if parameters[0] != b"QRESYNC" or "QRESYNC" not in self.enabled:
+        if parameters[0] != b"QRESYNC" or "QRESYNC" not in self.enabled or self.box.nomodseq:
             return
         validity, modseq = int(parameters[1][0]), int(parameters[1][1])
         if validity != self.box.uidvalidity:
@@ -439,6 +444,8 @@ class Connection:
                 gone = [u for u, when in self.box.expunged if when > since]
                 if gone:
                     self.untagged(b"VANISHED (EARLIER) ", set_of(gone))
+        if self.box.nomodseq and b"MODSEQ" in wanted:
+            raise ValueError("no mod-sequences")
         for number, message in self._chosen(arguments[0], uid):
             if message.modseq > since:
                 self._fetch_one(number, message, wanted, uid)
@@ -607,6 +614,7 @@ class FakeImap(servers.Server):
         self.boxes = {"INBOX": Mailbox("INBOX", next(self._validity))}
         self.lock = threading.RLock()
         self.greeting = self.on_command = self.on_fetch = None
+        self.keeps_removed = False  # a client may go on in a mailbox that is removed
         self.log = []  # (time, command) as received
         self.received = 0
         self.socket_path = os.path.join(self.dir, "socket")

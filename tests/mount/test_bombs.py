@@ -6,7 +6,6 @@ import threading
 import time
 
 import mail
-import proc
 import servers
 from case import Case
 
@@ -42,6 +41,30 @@ def parts(count):
     yield HEAD + multipart(b"x") + b"--x\n\np\n" * count + b"--x--\n"
 
 
+def long_names(count):
+    yield HEAD + multipart(b"x")
+    for number in range(count):
+        yield b'--x\nContent-Type: text/plain; name="%s%d"\n\np\n' % (b"n" * 200, number)
+    yield b"--x--\n"
+
+
+def recipients(count):
+    """Of a message inside: its envelope stands in the structure."""
+    yield HEAD + b"Content-Type: message/rfc822\n\nFrom: a@example.org\nTo: "
+    yield b",\n ".join(b"person%d@example.org" % number for number in range(count))
+    yield b"\n\ninnermost\n"
+
+
+def numbers(depth):
+    """The eleventh part of the eleventh part of ...: sections of three bytes a level; the last two are
+    a message, whose name is made of such a section, and its text."""
+    yield HEAD
+    for number in range(depth):
+        yield multipart(b"b%dx" % number)
+        yield b"--b%dx\nContent-Type: a/b\n\np\n" % number * 10 + b"--b%dx\n" % number
+    yield b"Content-Type: message/rfc822\n\nSubject: in\n\nthe innermost\n"
+
+
 def headers(count):
     yield HEAD + b"X-Bomb: b\n" * count + b"\nbody\n"
 
@@ -67,8 +90,12 @@ BOMBS = {
     "100,000 nested alike": (nested_alike, 100_000, None),
     "100,000 nested messages": (nested_messages, 100_000, None),
     "1,000,000 parts": (parts, 1_000_000, None),
+    "45,000 parts with long names": (long_names, 45_000, None),
+    "200,000 recipients inside": (recipients, 200_000, None),
+    "sections of 290 bytes": (numbers, 96 * SCALE, None),
     "500,000 headers": (headers, 500_000, [TEXT]),
     "a header of 10 MB": (long_header, 10_000_000, [TEXT]),
+    "a header of 12 MB": (long_header, 12_000_000 * SCALE, [TEXT]),
     "a subject of 10 MB": (long_subject, 10_000_000, [TEXT]),
     "100,000 pieces of RFC 2231": (pieces, 100_000, None),
 }
@@ -128,6 +155,7 @@ class TestBombs(Case):
         finally:
             neighbour.finish()
         self.assertIsNone(neighbour.error)
+        self.assertNotIn("offline", mounted.text(".imapfs", "log"))
         self.assertGreater(neighbour.count, 10)
         self.note(f"others waited {neighbour.longest:.2f} s at most; "
                   f"{self.peak_kb(mounted) // 1024} MB at most")
@@ -161,7 +189,7 @@ class TestBombs(Case):
         count = 0
         for folder, _, files in os.walk(mounted.path("Bombs", name)):
             count += len(files)
-            for file in files[:100]:
+            for file in files[:100] + files[-100:]:
                 with open(os.path.join(folder, file), "rb") as each:
                     while each.read(1 << 20):
                         pass

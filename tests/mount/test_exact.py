@@ -90,8 +90,9 @@ class TestExact(ExactCase):
         mounted = self.up(flags=("-d",))
         found = self.grep(mounted)
         self.assertTrue(found)
-        # The mailbox's listing alone is asked for again, when it has not been confirmed for long.
-        listings = {"LOOKUP", "READDIRPLUS", "READDIR"}
+        # The mailbox's listing and time alone are asked for again, when it was listed first, or has
+        # not been confirmed for long.
+        listings = {"LOOKUP", "GETATTR", "READDIRPLUS", "READDIR"}
         counts = []
         while {} not in counts:
             self.assertLess(len(counts), 6, counts)

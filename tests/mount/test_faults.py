@@ -6,6 +6,7 @@ import signal
 import subprocess
 import time
 
+import fakeimap
 import mail
 import mount as mounts
 import proc
@@ -16,6 +17,28 @@ from case import Case
 OFFLINE = (errno.ENETUNREACH, errno.ETIMEDOUT)
 LONG = bool(os.environ.get("IMAPFS_LONG"))
 TIMEOUT = 3  # seconds, the option
+
+
+class TestStoreOnce(Case):
+    """One transaction fails: what waited for it is told, and the next call is right."""
+    timeout = 120
+
+    def test_listed_by_the_next_call(self):
+        server = fakeimap.FakeImap(fakeimap.FULL).start()
+        self.addCleanup(server.stop)
+        uids = server.fill("INBOX", [mail.message(number, "plain") for number in range(3)])
+        source, more = server.source()
+        for number in range(1, 9):
+            with self.subTest(number):
+                home = mounts.Home()
+                home.env["IMAPFS_FAULT"] = f"store.begin:{number}=EIO"
+                mounted = self.mount(source, [*more, f"timeout={TIMEOUT}"], home)
+                try:
+                    mounted.messages("INBOX")
+                except OSError as error:
+                    self.assertEqual(error.errno, errno.EIO)
+                self.assertEqual(set(mounted.messages("INBOX")), set(uids))
+                mounted.unmount()
 
 
 class FaultCase(Case):

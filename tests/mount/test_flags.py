@@ -32,12 +32,6 @@ class FlagsCase(Case):
         source, given = self.server.source(port=self.link.port)
         return self.mount(source, [*given, *options], self.home, **more)
 
-    def control(self, *words, code=0, seconds=45):
-        done = subprocess.run([mounts.CONTROL, *words], env=self.home.env, text=True,
-                              capture_output=True, timeout=seconds, check=False)
-        self.assertEqual(done.returncode, code, (words, done.stdout, done.stderr))
-        return done.stdout + done.stderr
-
     def flags(self, mounted, uid):
         return set(mounted.text(mounted.message("INBOX", uid), "flags").split())
 

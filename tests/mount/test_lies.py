@@ -85,9 +85,9 @@ class TestFetchLies(LieCase):
             return {re.sub(rb"^BODY\[\d+\]", b"BODY[9]", k): v for k, v in items.items()}
         self.one_message_spoiled(lie)
 
-    def big(self):
+    def big(self, size=3_000_000):
         """A message whose attachment comes in several pieces: (uid, its bytes)."""
-        made = mail.big(1, 3_000_000)
+        made = mail.big(1, size)
         uid = self.server.box("INBOX").add(made.raw)
         return uid, made.attachments[0]
 
@@ -111,6 +111,23 @@ class TestFetchLies(LieCase):
         folder = mounted.message("INBOX", uid)
         with open(os.path.join(folder, "attachments", name), "rb") as file:
             self.assertEqual(file.read(), data)
+
+    def test_short_piece(self):
+        """The first of several pieces is short: what comes behind it shows that it was not all."""
+        uid, (name, _) = self.big(600_000)
+
+        def lie(_conn, message, items):
+            out = {}
+            for item, value in items.items():
+                if message.uid == uid and item == b"BODY[2]<0>":
+                    data = value.partition(b"\r\n")[2][:1000]
+                    value = b"{%d}\r\n%s" % (len(data), data)
+                out[item] = value
+            return out
+        self.server.on_fetch = lie
+        mounted = self.up()
+        folder = mounted.message("INBOX", uid)
+        self.assert_fails((errno.EIO,), mounted.read, folder, "attachments", name)
 
     def test_pieces_that_never_come(self):
         """The server always gives another piece: an error, and not another try for ever."""
@@ -316,6 +333,100 @@ class TestSessionLies(LieCase):
                     mounted.unmount()
 
 
+class TestMadeAgain(LieCase):
+    def test_while_selected(self):
+        """A mailbox is removed and made again by another client, and its session is not ended."""
+        self.server.keeps_removed = True
+        work = self.server.fill("Work", self.mails[:2])
+        mounted = self.up()
+        self.assertEqual(set(mounted.messages("Work")), set(work))
+        with self.server.client() as client:
+            client.delete("Work")
+            self.asked(mounted, lambda: "Work" not in mounted.list())
+            self.server.fill("Work", self.mails[2:7])
+            self.asked(mounted, lambda: "Work" in mounted.list())
+        names = mounted.messages("Work")
+        self.assertEqual(len(names), 5)
+        self.assertEqual(mounted.text("Work", names[1], "body.txt"), self.mails[2].text)
+
+
+class TestNamespaces(LieCase):
+    def test_refused(self):
+        """A namespace that is told of and cannot be listed does not take the others with it, and
+        what was known of it stays."""
+        shared = self.server.box("#news/comp")
+        refused = [True]
+
+        def hook(conn, tag, name, arguments):
+            if name == "NAMESPACE":
+                conn.untagged(b'NAMESPACE (("" "/")) NIL (("#news/" "/"))')
+                conn.send(tag, b" OK done\r\n")
+            elif name == "LIST" and arguments[1] == b"*":  # not what is in the other namespace
+                boxes, self.server.boxes = self.server.boxes, {"INBOX": self.server.boxes["INBOX"]}
+                conn.do_list(tag, arguments)
+                self.server.boxes = boxes
+                conn.send(tag, b" OK done\r\n")
+            elif name == "LIST" and refused[0]:
+                conn.send(tag, b" NO not for you\r\n")
+            else:
+                return False
+            return True
+        self.server.on_command = hook
+        mounted = self.up()
+        self.assertEqual(mounted.list(), ["INBOX"])
+        refused[0] = False
+        self.asked(mounted, lambda: len(mounted.list()) == 2)
+        refused[0] = True
+        lists = len(self.server.commands(rb" LIST "))
+        mounted.kick()
+        self.soon(lambda: len(self.server.commands(rb" LIST ")) >= lists + 2)
+        self.assertEqual(len(mounted.list()), 2)
+        self.assertEqual(shared.messages, [])
+
+
+class TestHollow(LieCase):
+    """A mailbox that can only hold others becomes one with messages, and the reverse."""
+
+    def setUp(self):
+        super().setUp()
+        self.server.keeps_removed = True
+        self.server.fill("Work/Sub", self.mails[:1])
+
+    def replace(self, **attributes):
+        with self.server.lock:
+            self.server.boxes.pop("Work")
+            return self.server.box("Work", **attributes)
+
+    def test_can_hold_messages(self):
+        self.server.box("Work", attributes=["\\Noselect"])
+        mounted = self.up()
+        self.assertEqual(mounted.list("Work"), ["Sub"])
+        self.replace()
+        self.server.fill("Work", self.mails[:4])
+        self.asked(mounted, lambda: len(mounted.messages("Work")) == 4)
+
+    def test_is_hollow(self):
+        self.server.fill("Work", self.mails[:4])
+        mounted = self.up()
+        names = mounted.messages("Work")
+        self.assertEqual(len(names), 4)
+        self.replace(attributes=["\\Noselect"])
+        self.asked(mounted, lambda: mounted.list("Work") == ["Sub"])
+        self.soon(lambda: not os.path.exists(mounted.path("Work", names[1])))
+        self.replace()
+        self.server.fill("Work", self.mails[4:6])
+
+        def are_two():
+            try:
+                return len(mounted.messages("Work")) == 2
+            except OSError as error:  # told once that it is another one
+                self.assertEqual(error.errno, errno.ESTALE)
+                return False
+        self.asked(mounted, are_two)
+        name = mounted.messages("Work")[1]
+        self.assertEqual(mounted.text("Work", name, "body.txt"), self.mails[4].text)
+
+
 class TestNames(LieCase):
     def test_hostile_mailbox_names(self):
         hostile = ["..", "../..", "a/../b", "./x", ".hidden", ".imapfs", "-rf", "x" * 200,
@@ -374,6 +485,18 @@ class TestNames(LieCase):
         for name in names.values():
             self.safe(name)
             self.assertEqual(mounted.text("Subjects", name, "body.txt"), self.mails[0].text)
+
+    def test_endless_subjects(self):
+        """What is kept of them is not more than anybody can be shown."""
+        raw = b"Subject: " + b"words and " * 200_000 + b"\r\nFrom: a@b.c\r\n\r\nx\r\n"
+        for _ in range(10):
+            self.server.box("Endless").add(raw)
+        mounted = self.up()
+        self.assertEqual(len(mounted.messages("Endless")), 10)
+        mounted.unmount()
+        kept = sum(os.path.getsize(os.path.join(folder, file))
+                   for folder, _, files in os.walk(mounted.home.dir) for file in files)
+        self.assertLess(kept, 8_000_000)
 
     def test_odd_messages(self):
         odd = [b"", b"\r\n", b"no header at all", b"\r\nonly a body\r\n", b"Subject: x\r\n",

@@ -4,7 +4,6 @@ import contextlib
 import errno
 import os
 import re
-import subprocess
 import threading
 import unittest
 
@@ -35,20 +34,6 @@ class MailboxesCase(Case):
     def up(self, *options, **more):
         source, given = self.server.source(port=self.link.port)
         return self.mount(source, [*given, *options], self.home, **more)
-
-    def control(self, *words, code=0, seconds=45):
-        done = subprocess.run([mounts.CONTROL, *words], env=self.home.env, text=True,
-                              capture_output=True, timeout=seconds, check=False)
-        self.assertEqual(done.returncode, code, (words, done.stdout, done.stderr))
-        return done.stdout + done.stderr
-
-    def offline(self, mounted):
-        self.control("offline", mounted.mountpoint)
-
-    def online(self, mounted):
-        self.control("online", mounted.mountpoint)
-        self.soon(lambda: "connection: online" in mounted.status(), what="the connection")
-        self.control("sync", mounted.mountpoint)
 
     def server_boxes(self):
         with self.server.client() as client:
@@ -117,6 +102,7 @@ class TestMake(MailboxesCase):
                 self.assert_fails((errno.EPERM,), os.mkdir, mounted.path(name))
                 self.assert_fails((errno.EPERM,), os.mkdir, mounted.path("Work", name))
         self.assert_fails((errno.EPERM,), os.mkdir, os.fsencode(mounted.path("")) + b"/bad\xff")
+        self.assertIn(".Trash-1000: a mailbox cannot be called so", mounted.text(".imapfs", "log"))
         self.assert_fails((errno.EEXIST,), os.mkdir, mounted.path("inbox"))
         self.assert_fails((errno.EEXIST,), os.mkdir, mounted.path("Work"))
         self.assert_fails((errno.ENAMETOOLONG,), os.mkdir, mounted.path("x" * 256))
@@ -323,14 +309,34 @@ class TestRename(MailboxesCase):
         self.assert_fails((errno.EPERM, errno.ENOTDIR, errno.EXDEV), os.rename,
                           mounted.path("Other"),
                           os.path.join(mounted.message("Work", 1), "x"))
+        for view in ("raw/Other", "maildir/Other", "maildir/Other/cur", "maildir/Other/new",
+                     "maildir/Other/tmp", "queue"):
+            with self.subTest(view):
+                self.assert_fails((errno.EPERM,), os.rename, mounted.path("Work"),
+                                  mounted.path(".imapfs", view, "Work"))
         self.assertEqual(mounted.list(".imapfs", "queue"), [])
 
-    def test_another_has_the_name(self):
+    def renamed_offline(self):
+        """A mount where Work is Mine, which the server does not know; the name of its message."""
         mounted = self.up()
         self.tree(mounted)
         mounted.messages("Work")
         self.offline(mounted)
         os.rename(mounted.path("Work"), mounted.path("Mine"))
+        message = os.path.relpath(mounted.message("Mine", 1), mounted.path("Mine"))
+        self.assertIn("raw/Mine/", os.readlink(mounted.path("Mine", message, "message.eml")))
+        return mounted, message
+
+    def test_cancel(self):
+        mounted, message = self.renamed_offline()
+        self.control("cancel", mounted.mountpoint, "all")
+        self.assertIn("Work", mounted.list())
+        self.soon(lambda: not os.path.exists(mounted.path("Mine")), what="its end")
+        self.soon(lambda: "raw/Work/" in os.readlink(mounted.path("Work", message, "message.eml")),
+                  what="the link")
+
+    def test_another_has_the_name(self):
+        mounted, message = self.renamed_offline()
         with self.server.client() as client:
             client.create("Mine")
         self.control("online", mounted.mountpoint)
@@ -339,6 +345,8 @@ class TestRename(MailboxesCase):
         self.soon(lambda: self.tree(mounted) == want, what="the view")
         self.assertEqual(self.server_boxes(), want)
         self.assertEqual(len(mounted.messages("Work")), 1)
+        self.soon(lambda: "raw/Work/" in os.readlink(mounted.path("Work", message, "message.eml")),
+                  what="the link")
         with self.server.client() as client:
             client.delete("Mine")
         self.soon(lambda: "Mine" not in mounted.list(), what="its end")
@@ -463,6 +471,26 @@ plugin {
             self.assertEqual(client.uids("Free"), [])
             self.assertEqual(len(client.uids("Put")), 2)
         self.assertEqual(mounted.list(".imapfs", "failed"), [])
+
+    def test_draft_that_cannot_go(self):
+        """Where nothing may be deleted a draft is not written anew: there would be two of it."""
+        with self.server.client() as client:
+            client.append("Put", mail.quick(20, 700), ["\\Draft"])
+        mounted = self.up()
+        for box in ("Put", "Read"):
+            mounted.messages(box)
+        self.soon(lambda: not os.stat(mounted.path("Read")).st_mode & 0o200, what="the rights")
+        path = os.path.join(mounted.message("Put", 2), "message.eml")
+        before = mounted.read(path)
+        with self.assertRaises(PermissionError) as raised:
+            with open(path, "w") as file:
+                file.write("Subject: another\n\nx\n")
+        self.assertEqual(raised.exception.errno, errno.EACCES)
+        self.control("sync", mounted.mountpoint)
+        for part in ("queue", "failed"):
+            self.assertEqual(mounted.list(".imapfs", part), [])
+        self.assertEqual(sorted(mounted.messages("Put")), [1, 2])
+        self.assertEqual(mounted.read(path), before)
 
 
 class TestQuota(MailboxesCase):

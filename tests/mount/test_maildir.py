@@ -2,6 +2,7 @@
 import errno
 import os
 import re
+import resource
 
 import fakeimap
 import mail
@@ -394,6 +395,19 @@ class TestDelivery(Maildir):
         self.assertEqual(self.files(mounted, "Other"), {})
         self.assert_fails([errno.ENOENT], os.stat, tmp)
 
+    def test_many_at_once(self):
+        """Each has a file of the program's own: the usual limit of these does not end the mount."""
+        soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (256, hard))
+        self.addCleanup(resource.setrlimit, resource.RLIMIT_NOFILE, (soft, hard))
+        mounted = self.up()
+        data = b"Subject: x\n\nx\n"
+        paths = [self.write(mounted, f"{number}", data) for number in range(300)]
+        self.assertEqual(self.read(self.file(mounted, self.uids[3])),
+                         mail.to_lf(self.mails[3].raw))
+        for path in paths:
+            os.unlink(path)
+
     def test_what_is_no_message(self):
         mounted = self.up()
         for data in (b"", b"no header\n", b"Subject: x\n\n\0\n"):
@@ -401,6 +415,18 @@ class TestDelivery(Maildir):
             self.assert_fails([errno.EINVAL], os.link, tmp, self.dir(mounted, "Other", "new", "x"))
             os.unlink(tmp)
         self.assertEqual(self.files(mounted, "Other"), {})
+
+    def test_flags_of_a_delivery(self):
+        """They show in its name at once, whichever way they were changed."""
+        mounted = self.up()
+        os.rename(self.write(mounted, "x", b"Subject: x\n\nx\n"),
+                  self.dir(mounted, "Other", "cur", "x:2,"))
+        (name,) = mounted.list("Other")
+        for number in range(200):
+            self.only(mounted)
+            os.setxattr(mounted.path("Other", name), "user.imap.flags",
+                        b"" if number % 2 else b"\\Seen")
+            self.assertEqual(letters_of(self.only(mounted)[1]), "" if number % 2 else "S")
 
     def test_unlink(self):
         mounted = self.up()
@@ -436,6 +462,30 @@ class TestDelivery(Maildir):
         self.assertEqual(letters_of(self.only(mounted)[1]), "S")
         self.assertEqual(len(self.files(mounted)), N)
         self.assertTrue(os.path.exists(path))
+
+    def test_letters_that_are_not_kept(self):
+        """What is refused is not done half."""
+        self.server.box("Few", permanent=b"\\Seen \\Deleted")
+        self.server.fill("Few", [mail.message(77)])
+        mounted = self.up()
+        path = self.file(mounted, self.uids[3])
+        with open(mounted.path(".imapfs", "ctl"), "w") as file:
+            file.write("online\n")
+        self.soon(lambda: "connection: online" in mounted.status(), what="the connection")
+        first = self.file(mounted, 1, "Few")
+        os.rename(first, first + "S")
+        for word in ("sync", "offline"):
+            with open(mounted.path(".imapfs", "ctl"), "w") as file:
+                file.write(word)
+        to = self.dir(mounted, "Few", "cur", os.path.basename(path) + "F")
+        for change in (os.link, os.rename):
+            self.assert_fails([errno.EACCES], change, path, to)
+            self.assertEqual(list(self.files(mounted, "Few")), [1])
+            self.assertEqual(len(self.files(mounted)), N)
+            self.assertEqual(mounted.list(".imapfs", "queue"), [])
+        os.rename(path, to[:-1] + "S")
+        (_, name), (_, moved) = self.files(mounted, "Few").items()
+        self.assertEqual((letters_of(name), letters_of(moved)), ("S", "S"))
 
     def test_the_next_mount(self):
         mounted = self.up()

@@ -4,6 +4,7 @@ import fcntl
 import os
 import pty
 import re
+import resource
 import select
 import signal
 import struct
@@ -142,9 +143,9 @@ class ProgramCase(Case):
         source, options = self.server.source(port=self.link.port)
         return source, [option for option in options if not option.startswith("passcmd=")]
 
-    def control(self, *words, seconds=45):
+    def control(self, *words, seconds=45, **others):
         return subprocess.run([mounts.CONTROL, *words], env=self.home.env, text=True,
-                              capture_output=True, timeout=seconds, check=False)
+                              capture_output=True, timeout=seconds, check=False, **others)
 
 
 class TestBackground(ProgramCase):
@@ -164,6 +165,26 @@ class TestBackground(ProgramCase):
                               check=False)
         self.assertEqual((done.returncode, done.stderr), (0, b""))
         self.assertTrue(mounts.mounted(self.mountpoint))
+
+    def test_store_in_the_mountpoint(self):
+        source, options = self.server.source()
+        for name in ("state-dir", "cache-dir"):
+            done = self.start(source, [*options, f"{name}={self.mountpoint}/inside"])
+            self.assertEqual(done.returncode, 2, done.stderr)
+            self.assertIn("is in the mount point", done.stderr)
+            self.assertEqual(os.listdir(self.mountpoint), [])
+
+    def test_mountpoint_through_a_link(self):
+        """".." is above where the link leads, as for every other program."""
+        os.makedirs(os.path.join(self.home.dir, "far", "place"))
+        os.mkdir(os.path.join(self.home.dir, "far", "mail"))
+        os.symlink("far/place", os.path.join(self.home.dir, "link"))
+        self.mountpoint = "link/../mail"
+        done = self.start(*self.server.source(), cwd=self.home.dir)
+        self.mountpoint = os.path.join(self.home.dir, "far", "mail")
+        self.assertEqual((done.returncode, done.stderr), (0, ""))
+        self.assertTrue(mounts.mounted(self.mountpoint))
+        self.assertFalse(mounts.mounted(self.home.mountpoint))
 
     def test_one_line_when_it_fails(self):
         source, options = self.prompted()
@@ -201,9 +222,12 @@ class TestBackground(ProgramCase):
             with self.subTest(words):
                 self.mountpoint = path
                 done = self.start(source, options)
+                # before a password is asked for, and whether the server is there or not
+                alone = self.start(NOBODY_LISTENS, ["port=1", "passcmd=exit 1"])
                 self.mountpoint = self.home.mountpoint
                 self.assertEqual(done.returncode, 2, done.stderr)
                 self.assertIn(words, done.stderr)
+                self.assertEqual(alone.stderr, done.stderr)
 
     def test_dead_mount_is_named(self):
         source, options = self.server.source()
@@ -220,6 +244,87 @@ class TestBackground(ProgramCase):
         listing = self.control("list")
         self.assertIn(self.mountpoint, listing.stdout)
         dead._gone()
+
+    def test_mount_again_at_once(self):
+        """An unmount returns before the program has closed its store: the next one waits for it."""
+        source, options = self.server.source()
+        first = mounts.Mount(source, options, self.home)
+        os.kill(first.process.pid, signal.SIGSTOP)
+        subprocess.run(["fusermount3", "-uz", self.mountpoint], check=True, timeout=20)
+        second = subprocess.Popen(self.words(source, options), env=self.home.env,
+                                  stderr=subprocess.PIPE, text=True)
+        time.sleep(1)
+        os.kill(first.process.pid, signal.SIGCONT)
+        self.assertEqual((second.communicate(timeout=30)[1], second.returncode), ("", 0))
+        self.assertEqual(len(os.listdir(os.path.join(self.mountpoint, "INBOX"))), 3)
+        self.assertEqual(first.process.wait(20), 0)
+        subprocess.run(["fusermount3", "-u", self.mountpoint], check=True, timeout=20)
+        first.abandon()
+
+    def test_second_mount_is_refused(self):
+        source, options = self.server.source()
+        self.mount(source, options, self.home)
+        self.mountpoint = os.path.join(self.home.dir, "second")
+        os.mkdir(self.mountpoint)
+        done = self.start(source, options)
+        self.mountpoint = self.home.mountpoint
+        self.assertEqual(done.returncode, 2)
+        self.assertIn("is in use by another imapfs, process", done.stderr)
+
+    def test_commands_run_where_they_run_later(self):
+        """A command that is found only from the directory of the mounter would work once."""
+        with open(os.open(os.path.join(self.home.dir, "password"), os.O_WRONLY | os.O_CREAT, 0o700),
+                  "w") as file:
+            file.write("#!/bin/sh\necho alicepw\n")
+        source, options = self.prompted()
+        for flags in ((), ("-f",)):
+            done = self.start(source, [*options, "passcmd=./password"], *flags, cwd=self.home.dir)
+            self.assertEqual(done.returncode, 3, done.stderr)
+            self.assertIn("exit code 127", done.stderr)
+
+    def test_relative_directories(self):
+        source, options = self.server.source()
+        self.home.env.update(XDG_STATE_HOME="s", XDG_CACHE_HOME="c")
+        done = self.start(source, options, cwd=self.home.dir)
+        self.assertEqual((done.returncode, done.stderr), (0, ""))
+        self.assertTrue(os.listdir(os.path.join(self.home.dir, "s", "imapfs")))
+        self.assertTrue(os.listdir(os.path.join(self.home.dir, "c", "imapfs")))
+
+    def test_trace_that_others_can_read(self):
+        """Mail is not appended to it."""
+        source, options = self.server.source()
+        trace = os.path.join(self.home.dir, "trace")
+        with open(trace, "w") as file:
+            file.write("mine\n")
+        os.chmod(trace, 0o644)
+        done = self.start(source, [*options, f"trace={trace}"])
+        self.assertEqual(done.returncode, 2, done.stderr)
+        self.assertIn(f"chmod 600 {trace}", done.stderr)
+        self.assertFalse(mounts.mounted(self.mountpoint))
+        with open(trace) as file:
+            self.assertEqual(file.read(), "mine\n")
+        os.chmod(trace, 0o600)
+        self.assertEqual(self.start(source, [*options, f"trace={trace}"]).returncode, 0)
+        os.listdir(os.path.join(self.mountpoint, "INBOX"))
+        with open(trace) as file:
+            self.assertRegex(file.read(), "(?s)^mine\n.*INBOX")
+
+    def test_started_with_sigchld_ignored(self):
+        source, options = self.prompted()
+        done = self.start(source, [*options, "passcmd=exit 7"],
+                          preexec_fn=lambda: signal.signal(signal.SIGCHLD, signal.SIG_IGN))
+        self.assertEqual(done.returncode, 3, done.stderr)
+        self.assertIn("exit code 7", done.stderr)
+
+    def test_files_that_may_not_grow(self):
+        """An error in words, and no death by a signal that leaves a dead mount."""
+        source, options = self.server.source()
+        limit = 64 * 1024
+        done = self.start(source, options, preexec_fn=lambda: resource.setrlimit(
+            resource.RLIMIT_FSIZE, (limit, limit)))
+        self.assertEqual(done.returncode, 1, done.stderr)
+        self.assertRegex(done.stderr, "^imapfs: .*(index|content)")
+        self.assertFalse(mounts.mounted(self.mountpoint))
 
     def test_cache_without_network(self):
         source, options = self.server.source(port=self.link.port)
@@ -403,6 +508,36 @@ class TestControl(ProgramCase):
             self.assertEqual(self.control(*words).returncode, 2)
         self.assertIn("usage", self.control("--help").stdout)
 
+    def test_links_to_a_mount(self):
+        source, options = self.server.source()
+        self.mount(source, options, self.home)
+        for name, target in (("link", "mail"), ("far", f"{self.home.dir}/link/"), ("up", ".."),
+                             ("loop", "loop"), ("nowhere", "no/such")):
+            os.symlink(target, os.path.join(self.home.dir, name))
+        base = os.path.basename(self.home.dir)
+        for where in ("link", "link/", "link/INBOX", "far", "far/INBOX/x", f"up/{base}/link"):
+            status = self.control("status", os.path.join(self.home.dir, where))
+            self.assertEqual((status.returncode, status.stderr), (0, ""), where)
+        for where in ("up", "loop", "nowhere"):
+            status = self.control("status", os.path.join(self.home.dir, where))
+            self.assertEqual(status.returncode, 1)
+            self.assertIn("not an imapfs mount", status.stderr)
+
+    def test_failures_are_told(self):
+        """Where SIGCHLD is ignored, and where what is shown cannot be written."""
+        source, options = self.server.source()
+        self.mount(source, options, self.home)
+        done = self.control("discard", self.mountpoint, "99",
+                            preexec_fn=lambda: signal.signal(signal.SIGCHLD, signal.SIG_IGN))
+        self.assertEqual(done.returncode, 1)
+        self.assertIn("no such change", done.stderr)
+        for words in (("status", self.mountpoint), ("list",), ("help",), ("version",)):
+            with open("/dev/full", "w") as full:
+                done = subprocess.run([mounts.CONTROL, *words], env=self.home.env, text=True,
+                                      stdout=full, stderr=subprocess.PIPE, timeout=30, check=False)
+            self.assertEqual((done.returncode, done.stderr),
+                             (1, "imapfsctl: not all of it could be written\n"))
+
     def test_does_not_hang(self):
         """The program is stopped: nobody answers."""
         source, options = self.server.source()
@@ -457,3 +592,36 @@ class TestMountCommand(ProgramCase):
             with open(table, "w") as file:
                 file.write(line)
             self.check_mount("mount", "-T", table, self.mountpoint)
+
+    def test_fstab_of_a_user(self):
+        """As README has it: mount(8) gives a user's helper no HOME, and mount.fuse3 then says /root."""
+        source, options = self.server.source()
+        options = [option for option in options if not option.startswith("passcmd=")]
+        netrc = os.path.join(self.home.dir, ".netrc")
+        with open(os.open(netrc, os.O_WRONLY | os.O_CREAT, 0o600), "w") as file:
+            file.write("machine localhost login alice password alicepw\n")
+        for name, text in (("fstab", f"{source} {self.mountpoint} fuse.imapfs "
+                                     f"noauto,user,{','.join(options)} 0 0\n"),
+                           ("passwd", "root:x:0:0:root:/root:/bin/sh\n"
+                                      f"nobody:x:65534:65534:nobody:{self.home.dir}:/bin/sh\n")):
+            with open(os.path.join(self.home.dir, name), "w") as file:
+                file.write(text)
+        for path, _, _ in os.walk(self.home.dir):
+            os.chown(path, 65534, 65534)
+        os.chown(netrc, 65534, 65534)
+        script = """
+            mount --bind "$BIN" /usr/local/bin && mount --bind fstab /etc/fstab &&
+            mount --bind passwd /etc/passwd && mkdir dev && mount -t tmpfs none dev &&
+            mknod -m 666 dev/fuse c 10 229 && mount --bind dev/fuse /dev/fuse || exit 99
+            setpriv --reuid 65534 --regid 65534 --clear-groups sh -c '
+                mount "$WHERE" || exit; ls "$WHERE/INBOX" | wc -l; stat -c %u "$WHERE"
+                umount "$WHERE"; ls -A "$WHERE" | wc -l'
+        """
+        env = {key: value for key, value in self.home.env.items() if not key.startswith("XDG_")}
+        env.update(WHERE=self.mountpoint, BIN=os.path.dirname(mounts.PROGRAM))
+        done = subprocess.run(["unshare", "--mount", "--propagation", "slave", "sh", "-c", script],
+                              env=env, cwd=self.home.dir, capture_output=True, text=True,
+                              timeout=40, check=False)
+        self.assertEqual((done.returncode, done.stdout.split()), (0, ["3", "65534", "0"]),
+                         done.stderr)
+        self.assertTrue(self.gone(10))

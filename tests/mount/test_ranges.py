@@ -125,6 +125,7 @@ class RangeCase(Case):
             part(b"empty-line.bin", b"base64",
                  lines(base64.b64encode(f["empty-line.bin"]), 76) + b"\n\n"))
         cls.server.prefill("INBOX", [(raw, None)])
+        cls.server.prefill("Other", [(mail.message(1).raw, None)])
         cls.server.start()
         cls.addClassCleanup(cls.server.stop)
 
@@ -223,6 +224,21 @@ class TestRanges(RangeCase):
         before = self.quiet()
         self.check("video.bin", self.whole("video.bin"))
         self.assertLess(self.quiet() - before, 20_000, "it is in the cache now")
+
+    def test_another_mailbox_meanwhile(self):
+        """With one connection, too: it does not wait for the end of what is copied."""
+        self.link.stop()
+        self.link = proxy.Proxy(self.server.port, 20, 24).start()
+        self.mounted("max-connections=1")
+        mounted = self.mounts_made[-1]
+        got = []
+        reader = threading.Thread(target=lambda: got.append(self.whole("video.bin")), daemon=True)
+        reader.start()
+        self.soon(lambda: self.link.down.bytes > 2_000_000, what="the first megabytes")
+        self.assertEqual(len(mounted.list("Other")), 1)
+        self.assertTrue(reader.is_alive(), "it was there before the other was listed")
+        reader.join(60)
+        self.check("video.bin", got[0])
 
     def test_random_ranges(self):
         """In a process of its own: a page fault would hold up the proxy's thread here."""

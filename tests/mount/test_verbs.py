@@ -7,8 +7,6 @@ import re
 import shutil
 import stat
 import subprocess
-import time
-import unittest
 
 import mail
 import mount as mounts
@@ -44,20 +42,6 @@ class VerbsCase(Case):
         for box in ("INBOX", *self.boxes):
             mounted.messages(box)
         return mounted
-
-    def control(self, *words, code=0, seconds=60):
-        done = subprocess.run([mounts.CONTROL, *words], env=self.home.env, text=True,
-                              capture_output=True, timeout=seconds, check=False)
-        self.assertEqual(done.returncode, code, (words, done.stdout, done.stderr))
-        return done.stdout + done.stderr
-
-    def offline(self, mounted):
-        self.control("offline", mounted.mountpoint)
-
-    def online(self, mounted):
-        self.control("online", mounted.mountpoint)
-        self.soon(lambda: "connection: online" in mounted.status(), what="the connection")
-        self.control("sync", mounted.mountpoint)
 
     def pending(self, mounted, box):
         """Names of what the server has not numbered yet."""
@@ -146,6 +130,21 @@ class TestMove(VerbsCase):
         self.assertEqual(len(self.on_server("Drafts")), 3)
         self.assertEqual(len(mounted.messages("Drafts")), 3)
 
+    def test_moved_on_when_it_got_its_number(self):
+        """Who moves it under the name that it had a moment ago finds that name free there."""
+        mounted = self.up()
+        self.offline(mounted)
+        name = mounted.messages("INBOX")[3]
+        os.rename(mounted.path("INBOX", name), mounted.path("Archive", name))
+        name = self.pending(mounted, "Archive")[0]
+        self.online(mounted)
+        self.soon(lambda: list(mounted.messages("Archive")) == [1], what="its number")
+        self.assertTrue(os.path.samefile(mounted.path("Archive", name),
+                                         mounted.message("Archive", 1)))
+        self.assertFalse(os.path.lexists(mounted.path("Drafts", name)))
+        self.shell(f"mv {mounted.message('Archive', 1)!r} 'Drafts/{name}'", mounted.mountpoint)
+        self.assertEqual(mounted.list("Archive"), [])
+
     def test_back_and_forth(self):
         """Moved back before it was sent, it is as if nothing had happened; and again."""
         mounted = self.up()
@@ -198,6 +197,29 @@ class TestMove(VerbsCase):
             flags = [set(each) for each in client.flags("Archive").values()]
         self.assertEqual(sum("odd" in each for each in flags), self.count // 2)
         self.assertEqual(sum("later" in each for each in flags), 1)
+
+    def test_flags_by_what_was_known_before(self):
+        """The kernel moves a name by itself, and goes on with the numbers that it knew; so does who
+        has the flags open."""
+        mounted = self.up()
+        names = mounted.messages("INBOX")
+        held = os.open(mounted.path("INBOX", names[1], "flags"), os.O_WRONLY | os.O_APPEND)
+        self.addCleanup(os.close, held)
+        self.offline(mounted)
+        for uid in range(1, 7):
+            os.lstat(mounted.path("INBOX", names[uid], "flags"))
+            os.rename(mounted.path("INBOX", names[uid]), mounted.path("Archive", names[uid]))
+            with open(mounted.path("Archive", names[uid], "flags"), "a") as file:
+                file.write("+\\Flagged\n")
+        os.write(held, b"+moved\n")
+        for name in self.pending(mounted, "Archive"):
+            self.assertIn("\\Flagged\n", mounted.text("Archive", name, "flags"))
+        self.online(mounted)
+        with self.server.client() as client:
+            client.select("Archive")
+            answer = client.imap.uid("fetch", "1:*", "(FLAGS)")[1]
+        self.assertEqual([line.count(b"\\Flagged") for line in answer], [1] * 6)
+        self.assertEqual([line.count(b"moved") for line in answer], [1] + [0] * 5)
 
     def test_an_open_directory_goes_on(self):
         mounted = self.up()
@@ -515,6 +537,26 @@ class TestLetters(VerbsCase):
                           os.path.join(mounted.message("INBOX", 1), "message.eml"), "w")
 
 
+    def test_draft_saved_often(self):
+        """Also before any of it was sent: the last one takes the place of the one on the server."""
+        with self.server.client() as client:
+            client.append("Drafts", LETTER.encode(), ["\\Draft"])
+        mounted = self.up()
+        old = mounted.message("Drafts", 1)
+        mounted.read(old, "message.eml")
+        self.offline(mounted)
+        for word in ("second", "third", "fourth"):
+            with open(os.path.join(old, "message.eml"), "w") as file:
+                file.write(LETTER.replace("first line", word + " line"))
+        self.assertEqual(len(self.pending(mounted, "Drafts")), 1)
+        self.assertEqual(len(mounted.list("Drafts")), 1)
+        self.online(mounted)
+        self.assertEqual(len(self.on_server("Drafts")), 1)
+        about, sent = self.fetched("Drafts", self.on_server("Drafts")[0])
+        self.assertIn("\\Draft", about)
+        self.assertIn(b"fourth line", sent)
+
+
 class TestCopies(VerbsCase):
     def test_ln(self):
         """A copy that the server makes."""
@@ -535,6 +577,20 @@ class TestCopies(VerbsCase):
                           mounted.path("Archive", "c.txt"))
         self.assert_fails((errno.EEXIST,), os.link, os.path.join(message, "message.eml"),
                           mounted.path("Archive", "a.eml"))
+
+    def test_ln_of_a_letter(self):
+        """The name that a letter was written under is no message that could be linked."""
+        mounted = self.up()
+        letter = mounted.path("Archive", "x.eml")
+        with open(letter, "w") as file:
+            file.write(LETTER)
+            file.flush()
+            self.assert_fails((errno.EPERM,), os.link, letter, mounted.path("Archive", "y.eml"))
+        for to in ("Archive/y.eml", ".imapfs/maildir/Archive/new/y",
+                   ".imapfs/maildir/Archive/cur/y:2,S"):
+            self.assert_fails((errno.EPERM,), os.link, letter, mounted.path(to))
+        self.control("sync", mounted.mountpoint)
+        self.assertEqual(self.on_server("Archive"), [1])
 
     def test_cp(self):
         mounted = self.up()
@@ -601,6 +657,7 @@ class TestRefused(VerbsCase):
             "symlink": (os.symlink, "x", mounted.path("Archive", "x.eml")),
             "mkfifo": (os.mkfifo, mounted.path("Archive", "x.eml")),
             "chmod": (os.chmod, message, 0o500),
+            "chmod of sync": (os.chmod, mounted.path(".imapfs", "sync"), 0o600),
             "chown": (os.chown, message, 1, 1),
             "utime": (os.utime, message),
             "unlink of a message": (os.unlink, mounted.path("INBOX", ".uid", "1")),

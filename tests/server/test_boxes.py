@@ -2,33 +2,16 @@
 import contextlib
 import errno
 import os
-import subprocess
-import unittest
 
 import mail
 import mount as mounts
 import proxy
 import servers
-from case import Case
+from case import Case, OfServer
 
 
-class Boxes:
-    """Tests of one server; a class below says which."""
-
+class Boxes(OfServer):
     timeout = 90
-
-    @classmethod
-    def make(cls):
-        raise NotImplementedError
-
-    @classmethod
-    def setUpClass(cls):
-        try:
-            cls.server = cls.make()
-        except PermissionError as error:
-            raise unittest.SkipTest(str(error)) from None
-        cls.server.start()
-        cls.addClassCleanup(cls.server.stop)
 
     def setUp(self):
         self.link = proxy.Proxy(self.server.port).start()
@@ -38,11 +21,6 @@ class Boxes:
     def up(self):
         source, given = self.server.source(port=self.link.port)
         return self.mount(source, given, self.home)
-
-    def control(self, *words):
-        done = subprocess.run([mounts.CONTROL, *words], env=self.home.env, text=True,
-                              capture_output=True, timeout=45 * self.patience(), check=False)
-        self.assertEqual(done.returncode, 0, (words, done.stdout, done.stderr))
 
     def at(self, mounted, name):
         return mounted.path(self.server.path(name))

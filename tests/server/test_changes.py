@@ -6,13 +6,12 @@ import os
 import re
 import shlex
 import subprocess
-import unittest
 
 import fakeimap
 import mount as mounts
 import proxy
 import servers
-from case import Case
+from case import Case, OfServer
 
 # m MAILBOX N: the directory of the message "Letter N" there, whatever the server calls it.
 SHELL = r"""set -e
@@ -62,24 +61,10 @@ def letter(number, size=2000):
             f"Message-ID: <letter{number}@example.org>\r\n\r\n{lines}").encode()
 
 
-class Changes:
-    """Tests of one server; a class below says which."""
+class Changes(OfServer):
     maxDiff = None
     timeout = 120
     marks = False  # without UIDPLUS: what is deleted is only marked
-
-    @classmethod
-    def make(cls):
-        raise NotImplementedError
-
-    @classmethod
-    def setUpClass(cls):
-        try:
-            cls.server = cls.make()
-        except PermissionError as error:
-            raise unittest.SkipTest(str(error)) from None
-        cls.server.start()
-        cls.addClassCleanup(cls.server.stop)
 
     def setUp(self):
         self.addCleanup(self.empty)
@@ -109,11 +94,6 @@ class Changes:
             self.assertEqual(len(mounted.messages(self.server.path(name))), len(FIRST[name]), name)
         self.shell(mounted, 'cat "$(m INBOX 10)/message.eml" >/dev/null')  # what is copied offline
         return mounted
-
-    def control(self, *words, code=0):
-        done = subprocess.run([mounts.CONTROL, *words], env=self.home.env, text=True,
-                              capture_output=True, timeout=90 * self.patience(), check=False)
-        self.assertEqual(done.returncode, code, (words, done.stdout, done.stderr))
 
     def script(self):
         return SCRIPT + ("" if self.marks else EMPTIED)

@@ -13,11 +13,10 @@ import re
 import unittest
 
 import fakeimap
-import mail
 import mount as mounts
 import proc
 import servers
-from case import Case
+from case import Case, OfServer
 
 CORPUS = os.environ.get("IMAPFS_CORPUS") or os.path.join(proc.ROOT, "..", "shared", "corpus")
 BOM = b"\xef\xbb\xbf"
@@ -145,19 +144,14 @@ def read(path):
         return file.read()
 
 
-class CorpusContract:
+class CorpusContract(OfServer):
     timeout = 240
     others = {}   # file -> why this server's parts are others than everybody else's
 
     @classmethod
     def setUpClass(cls):
         cls.messages = load()
-        try:
-            cls.server = cls.make()
-        except PermissionError as error:
-            raise unittest.SkipTest(str(error)) from None
-        cls.server.start()
-        cls.addClassCleanup(cls.server.stop)
+        super().setUpClass()
         cls.uids = cls.deliver()  # {uid: Message}
         source, options = cls.server.source()
         cls.mounted = mounts.Mount(source, [*options, "poll=60"])

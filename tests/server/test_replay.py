@@ -1,36 +1,19 @@
 """Changes of flags, from the mount to each server, with another client at work in between."""
 import os
-import subprocess
 import threading
 import time
-import unittest
 
 import mail
 import mount as mounts
 import proxy
 import servers
-from case import Case
+from case import Case, OfServer
 
 
-class Replay:
-    """Tests of one server; a class below says which."""
-
+class Replay(OfServer):
     timeout = 150
     COUNT = 20
     BOXES = 4
-
-    @classmethod
-    def make(cls):
-        raise NotImplementedError
-
-    @classmethod
-    def setUpClass(cls):
-        try:
-            cls.server = cls.make()
-        except PermissionError as error:
-            raise unittest.SkipTest(str(error)) from None
-        cls.server.start()
-        cls.addClassCleanup(cls.server.stop)
 
     def setUp(self):
         self.names = ["INBOX", *(f"B{number}" for number in range(1, self.BOXES))]
@@ -50,11 +33,6 @@ class Replay:
         mounted = self.mount(source, [*given, *options], self.home)
         self.listed = {name: mounted.messages(self.server.path(name)) for name in self.names}
         return mounted
-
-    def control(self, *words, code=0):
-        done = subprocess.run([mounts.CONTROL, *words], env=self.home.env, text=True,
-                              capture_output=True, timeout=60 * self.patience(), check=False)
-        self.assertEqual(done.returncode, code, (words, done.stdout, done.stderr))
 
     def write(self, mounted, name, uid, text):
         path = mounted.path(self.server.path(name), self.listed[name][uid], "flags")

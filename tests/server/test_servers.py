@@ -3,7 +3,6 @@ import errno
 import os
 import subprocess
 import time
-import unittest
 import urllib.parse
 
 import fakeimap
@@ -12,7 +11,7 @@ import mount as mounts
 import proc
 import proxy
 import servers
-from case import Case
+from case import Case, OfServer
 
 BOM = b"\xef\xbb\xbf"
 OFFLINE = (errno.ENETUNREACH, errno.ETIMEDOUT)
@@ -23,25 +22,14 @@ def leaf(name):
     return name.replace("%", urllib.parse.quote("%"))
 
 
-class Contract:
-    """Tests of one server; a class below says which."""
-
+class Contract(OfServer):
     timeout = 150
     INBOX = len(mail.KINDS)
     flags_kept = frozenset({"\\Flagged", "\\Answered"})
 
     @classmethod
-    def make(cls):
-        raise NotImplementedError
-
-    @classmethod
     def setUpClass(cls):
-        try:
-            cls.server = cls.make()
-        except PermissionError as error:
-            raise unittest.SkipTest(str(error)) from None
-        cls.server.start()
-        cls.addClassCleanup(cls.server.stop)
+        super().setUpClass()
         cls.mails = {}  # mailbox -> {uid: Mail}
         with cls.server.client() as client:
             cls.populate(client)

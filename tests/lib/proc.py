@@ -41,11 +41,13 @@ def end_all():
 
 def end_on_signals():
     """Turns the usual signals into an orderly exit, so that end_all() runs. As Ctrl-C does: what
-    catches exceptions of tests lets this one through."""
+    catches exceptions of tests lets this one through. None stays ignored, as a shell leaves some for
+    what it starts in the background: what the tests start would ignore it, too."""
     def interrupt(_number, _frame):
         raise KeyboardInterrupt
-    for number in (signal.SIGTERM, signal.SIGHUP):
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, interrupt)
+    signal.signal(signal.SIGQUIT, signal.SIG_DFL)
 
 
 atexit.register(end_all)

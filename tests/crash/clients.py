@@ -389,10 +389,12 @@ class Play:
                 plus, minus = line[2].split(), line[3].split()
         self.tell("flag", client=client.name, key=key, set=plus, clear=minus, result=result)
         if client.offline and result == "ok" and key not in self.copied and plus != minus:
-            lines = self.look(client, "*", key)
-            if lines is not None:
+            line = self.look(client, "*", key)
+            # where another has moved it, and only that was heard of yet, there are two of it, and
+            # what was done before may be to the other one
+            if line is not None and line[6] == "1":
                 self.tell("shown", client=client.name, key=key, since=client.since,
-                          flags=lines[4].split())
+                          flags=line[4].split())
 
     def look(self, client, box, key):
         error, lines = client.run("get", box, f"={key}")

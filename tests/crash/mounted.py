@@ -85,14 +85,20 @@ class MountClient(clients.Client):
 
     def find(self, box, word):
         """(mailbox, name) of the first message that is called =KEY."""
-        missed = errno.ENOENT
+        return next(self.found(box, word))
+
+    def found(self, box, word):
+        """Those of all that are."""
+        missed, none = errno.ENOENT, True
         for each in self.boxes() if box == "*" else [box]:
             try:
                 for name in self.names(each, word[1:]):
-                    return each, name
+                    none = False
+                    yield each, name
             except OSError as failed:  # removed, renamed, not to be had
                 missed = failed.errno
-        raise OSError(missed, "no such message", word)
+        if none:
+            raise OSError(missed, "no such message", word)
 
     def flags(self, box, name):
         with open(self.path(box, name, "flags")) as file:
@@ -190,8 +196,8 @@ class MountClient(clients.Client):
             self.names(box)
 
     def do_get(self, box, key):
-        box, name = self.find(box, key)
-        return [["msg", box, "", "", " ".join(self.flags(box, name)), ""]]
+        (box, name), *others = self.found(box, key)
+        return [["msg", box, "", "", " ".join(self.flags(box, name)), "", str(1 + len(others))]]
 
     def do_discard(self, seq, kind):
         self.control("discard", seq)

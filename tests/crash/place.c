@@ -20,15 +20,16 @@
 
 typedef struct {
     const char *subject;
-    guint32 uid;
+    guint32 uid; /* of the first */
+    guint n;
 } Sought;
 
 static bool on_msg(const StoreMsg *msg, gpointer data)
 {
     Sought *sought = data;
-    if (strcmp(msg->subject, sought->subject) == 0)
+    if (strcmp(msg->subject, sought->subject) == 0 && sought->n++ == 0)
         sought->uid = msg->uid;
-    return sought->uid == 0;
+    return true;
 }
 
 static bool find_subject(StoreReader *reader, const char *name, const char *subject, Named *out)
@@ -69,6 +70,28 @@ static bool find_anywhere(StoreReader *reader, const char *subject, Named *out)
     store_box_all(reader, on_box, &anywhere);
     *out = anywhere.found;
     return out->uid != 0;
+}
+
+typedef struct {
+    StoreReader *reader;
+    Sought sought;
+} Counting;
+
+static bool on_counted_box(const StoreBox *box, gpointer data)
+{
+    Counting *counting = data;
+    if (box->doomed)
+        return true;
+    log_shown_each(counting->reader, box->id, 0, on_msg, &counting->sought);
+    log_pending_each(counting->reader, box->id, 0, on_msg, &counting->sought);
+    return true;
+}
+
+guint named_count(StoreReader *reader, const char *subject)
+{
+    Counting counting = {reader, {.subject = subject}};
+    store_box_all(reader, on_counted_box, &counting);
+    return counting.sought.n;
 }
 
 /* --- by the number of what placed it --- */

@@ -393,7 +393,8 @@ static bool step_get(Driver *driver, guint step, char **argv, GError **error)
         return false;
     }
     g_autofree char *shown = log_shown_flags(reader, each->box, each->uid, msg.flags);
-    printf("msg\t%s\t%u\t%s\t%s\t%s\n", argv[1], each->uid, msg.flags, shown, msg.subject);
+    printf("msg\t%s\t%u\t%s\t%s\t%s\t%u\n", argv[1], each->uid, msg.flags, shown, msg.subject,
+           named_count(reader, msg.subject));
     store_msg_clear(&msg);
     return store_reader_check(reader, error);
 }

@@ -32,6 +32,8 @@ bool named_find(StoreReader *reader, const char *box, const char *keys, GArray *
                 GError **error);
 /* The same before the step: what is not found is looked for at the server, when that is there. */
 void named_look(Driver *driver, const char *box, const char *keys);
+/* How many of a subject are shown in all mailboxes. */
+guint named_count(StoreReader *reader, const char *subject);
 
 bool step_place(Driver *driver, guint step, char **argv, GError **error);
 bool step_expunge(Driver *driver, guint step, char **argv, GError **error);

@@ -409,7 +409,7 @@ class Play:
 
     def local_place(self, client, what, key):
         to = self.random.choice(self.targets(client)) if what != "expunge" else None
-        if what == "copy" or key in self.copied:
+        if what in ("copy", "expunge"):  # what shows after that was another one of it
             self.copied.add(key)
         words = (what, "*", f"={key}", *([to] if to else []))
         result, lines = self.run_step(client, words)

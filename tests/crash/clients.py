@@ -87,7 +87,7 @@ class Client:
         self.rest = b""
         self.lines = []
         begun = self.read_until("at")
-        self.committed = int(begun[-1][1])
+        self.committed, self.refused = int(begun[-1][1]), "refused" in begun[-1]
         if self.offline:
             self.run("offline")
 
@@ -368,12 +368,12 @@ class Play:
             self.local_mailbox(client)
 
     def run_step(self, client, words):
-        """(result, lines): ok, gone; or none, or ok, of a client that was killed meanwhile."""
+        """(result, lines): ok, gone; or none, too, of a client that was killed meanwhile."""
         if self.random.random() < 0.01 and client.kills_steps:
             step = client.send(*words)
             time.sleep(self.random.random() * 0.002)
             self.restart(client)
-            return ("ok" if client.committed == step else "none"), []
+            return ("none" if client.committed != step else "gone" if client.refused else "ok"), []
         error, lines = client.run(*words)
         if error not in RESULTS:
             raise model.Violation(f"{client.name}: {words}: {error}")

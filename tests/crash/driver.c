@@ -191,7 +191,7 @@ static bool drive(const Options *options, const char *script, GError **error)
                      .kick = options->kick,
                      .last = driver_last_step(store)};
     driver.offline = begins_offline(&driver, script);
-    printf("at\t%u\n", driver.last);
+    printf("at\t%u%s\n", driver.last, driver_last_was_refused(store) ? "\trefused" : "");
     fflush(stdout);
     EngineConfig config = {.account = &account,
                            .store = store,

@@ -18,8 +18,9 @@ typedef struct {
 bool driver_step(Driver *driver, guint step, const char *line, GError **error);
 /* Whether a line is about the network: those before the first step to run are told again. */
 bool driver_step_is_mode(const char *line);
-/* The step that the store says was the last to be committed. */
+/* The step that the store says was the last to be committed; and whether it came to nothing. */
 guint driver_last_step(Store *store);
+bool driver_last_was_refused(Store *store);
 
 /* Prints all that the store knows, a thing a line, its fields separated by tabs. */
 void driver_show(Store *store);

@@ -13,6 +13,7 @@
 #include "imapfs/wire/response.h"
 
 #define STEP_KEY "crash.step"
+#define REFUSED " refused" /* behind its number */
 #define RETRY_US (20 * 1000)
 
 /* --- asking the engine --- */
@@ -90,6 +91,12 @@ guint driver_last_step(Store *store)
     return text ? (guint)g_ascii_strtoull(text, NULL, 10) : 0;
 }
 
+bool driver_last_was_refused(Store *store)
+{
+    g_autofree char *text = store_meta_get(store_reader(store), STEP_KEY);
+    return text && g_str_has_suffix(text, REFUSED);
+}
+
 bool change_begin(Change *change, Driver *driver, guint step, GError **error)
 {
     *change = (Change){driver, step, store_begin(driver->store, true, error)};
@@ -98,7 +105,7 @@ bool change_begin(Change *change, Driver *driver, guint step, GError **error)
 
 bool change_end(Change *change, GError *failure, GError **error)
 {
-    g_autofree char *number = g_strdup_printf("%u", change->step);
+    g_autofree char *number = g_strdup_printf("%u%s", change->step, failure ? REFUSED : "");
     bool goes_on = !failure || g_error_matches(failure, IMAPFS_ERROR, IMAPFS_ERROR_GONE) ||
                    g_error_matches(failure, IMAPFS_ERROR, IMAPFS_ERROR_DENIED) ||
                    g_error_matches(failure, IMAPFS_ERROR, IMAPFS_ERROR_BUSY);

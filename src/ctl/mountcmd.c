@@ -282,7 +282,8 @@ static bool connect_or_use_cache(Mounted *mounted, GError **error)
         show_tunnel_words();
     const char *origin = password_source_origin(mounted->settings->passwords);
     if (origin && g_error_matches(failed, IMAPFS_ERROR, IMAPFS_ERROR_AUTH))
-        g_prefix_error(&failed, "with the password of %s: ", origin);
+        g_prefix_error(&failed, "with the %s of %s: ",
+                       mounted->settings->account.with_token ? "token" : "password", origin);
     g_prefix_error(&failed, "%s: ", mounted->settings->account.name);
     g_propagate_error(error, g_steal_pointer(&failed));
     return false;

@@ -18,6 +18,8 @@ const OptionSpec option_specs[N_OPTIONS] = {
                   "TCP port (default: SRV records, then 993, or 143 with imap://)"},
     [OPT_PASSCMD] = {"passcmd", OPTION_TEXT, false, "COMMAND", NULL, NULL, 0, 0,
                      "the first line that COMMAND prints is the password"},
+    [OPT_TOKENCMD] = {"tokencmd", OPTION_TEXT, false, "COMMAND", NULL, NULL, 0, 0,
+                      "the first line that COMMAND prints is an OAuth 2.0 access token"},
     [OPT_CAFILE] = {"cafile", OPTION_PATH, false, "FILE", NULL, NULL, 0, 0,
                     "PEM file of the authorities to trust, instead of the system's"},
     [OPT_PIN] = {"pin", OPTION_TEXT, false, "sha256//BASE64", NULL, NULL, 0, 0,

@@ -22,6 +22,7 @@ typedef enum {
     OPT_USER,
     OPT_PORT,
     OPT_PASSCMD,
+    OPT_TOKENCMD,
     OPT_CAFILE,
     OPT_PIN,
     OPT_CLIENTCERT,

@@ -1,4 +1,4 @@
-/* passcmd.c - the user's command that prints a password.
+/* passcmd.c - the user's command that prints a password, or a token.
  *
  * The rule: its output exists in one fixed buffer that is wiped, and nothing of it, standard error
  * included, gets into an error, as errors are logged. The end is when the command itself ended: a
@@ -27,6 +27,7 @@ typedef struct {
 } Capture;
 
 typedef struct {
+    const char *option; /* what it is called */
     GPid pid;
     int pidfd;
     bool grouped; /* it leads a process group of its own */
@@ -51,7 +52,7 @@ static bool start(const char *command, bool at_terminal, Run *run, GError **erro
     if (!g_spawn_async_with_pipes(NULL, (char **)argv, NULL, G_SPAWN_DO_NOT_REAP_CHILD,
                                   prepare_child, at_terminal ? NULL : run, &run->pid, NULL,
                                   &run->out.fd, &run->err.fd, &failed)) {
-        g_set_error(error, IMAPFS_ERROR, IMAPFS_ERROR_AUTH, "passcmd cannot be started: %s",
+        g_set_error(error, IMAPFS_ERROR, IMAPFS_ERROR_AUTH, "%s cannot be started: %s", run->option,
                     failed->message);
         return false;
     }
@@ -110,7 +111,7 @@ static bool watch(Run *run, GError **error)
     run->pidfd = pidfd_open(run->pid, 0);
     if (run->pidfd >= 0)
         return true;
-    g_set_error(error, IMAPFS_ERROR, IMAPFS_ERROR_AUTH, "passcmd cannot be watched: %s",
+    g_set_error(error, IMAPFS_ERROR, IMAPFS_ERROR_AUTH, "%s cannot be watched: %s", run->option,
                 g_strerror(errno));
     kill_run(run);
     return false;
@@ -129,15 +130,15 @@ static bool collect(Run *run, guint timeout_ms, GError **error)
             continue;
         if (n <= 0) {
             kill_run(run);
-            g_set_error(error, IMAPFS_ERROR, IMAPFS_ERROR_AUTH,
-                        "passcmd did not end within %u seconds", (timeout_ms + 999) / 1000);
+            g_set_error(error, IMAPFS_ERROR, IMAPFS_ERROR_AUTH, "%s did not end within %u seconds",
+                        run->option, (timeout_ms + 999) / 1000);
             return false;
         }
         ended = fds[0].revents != 0;
         if (!drain(&run->out, false)) {
             kill_run(run);
-            g_set_error(error, IMAPFS_ERROR, IMAPFS_ERROR_AUTH, "passcmd printed more than %u KiB",
-                        LIMIT_PASSCMD_BYTES / 1024);
+            g_set_error(error, IMAPFS_ERROR, IMAPFS_ERROR_AUTH, "%s printed more than %u KiB",
+                        run->option, LIMIT_PASSCMD_BYTES / 1024);
             return false;
         }
         drain(&run->err, true);
@@ -153,9 +154,11 @@ static Secret *first_line(const Run *run, GError **error)
     if (length > 0 && bytes[length - 1] == '\r')
         length--;
     if (length == 0)
-        g_set_error(error, IMAPFS_ERROR, IMAPFS_ERROR_AUTH, "passcmd printed no password");
+        g_set_error(error, IMAPFS_ERROR, IMAPFS_ERROR_AUTH, "%s printed nothing on its first line",
+                    run->option);
     else if (memchr(bytes, '\0', length))
-        g_set_error(error, IMAPFS_ERROR, IMAPFS_ERROR_AUTH, "passcmd printed a NUL character");
+        g_set_error(error, IMAPFS_ERROR, IMAPFS_ERROR_AUTH, "%s printed a NUL character",
+                    run->option);
     else
         return secret_new(bytes, length);
     return NULL;
@@ -173,7 +176,7 @@ static void show_stderr(const Run *run)
         line = end ? (gsize)(end - run->err.bytes) - from : length - from;
         gsize shown = line && run->err.bytes[from + line - 1] == '\r' ? line - 1 : line;
         g_autofree char *text = log_printable(run->err.bytes + from, shown, STDERR_SHOWN);
-        fprintf(stderr, "passcmd: %s\n", text);
+        fprintf(stderr, "%s: %s\n", run->option, text);
     }
 }
 
@@ -182,17 +185,19 @@ static Secret *judge(const Run *run, int status, GError **error)
     if (WIFEXITED(status) && WEXITSTATUS(status) == 0)
         return first_line(run, error);
     if (WIFEXITED(status))
-        g_set_error(error, IMAPFS_ERROR, IMAPFS_ERROR_AUTH, "passcmd failed with exit code %d",
-                    WEXITSTATUS(status));
+        g_set_error(error, IMAPFS_ERROR, IMAPFS_ERROR_AUTH, "%s failed with exit code %d",
+                    run->option, WEXITSTATUS(status));
     else
-        g_set_error(error, IMAPFS_ERROR, IMAPFS_ERROR_AUTH, "passcmd was ended by signal %d",
-                    WTERMSIG(status));
+        g_set_error(error, IMAPFS_ERROR, IMAPFS_ERROR_AUTH, "%s was ended by signal %d",
+                    run->option, WTERMSIG(status));
     return NULL;
 }
 
-Secret *passcmd_run(const char *command, guint timeout_ms, bool at_terminal, GError **error)
+Secret *passcmd_run(const char *option, const char *command, guint timeout_ms, bool at_terminal,
+                    GError **error)
 {
-    Run run = {.pidfd = -1,
+    Run run = {.option = option,
+               .pidfd = -1,
                .out = {.fd = -1, .size = LIMIT_PASSCMD_BYTES},
                .err = {.fd = -1, .size = STDERR_SHOWN}};
     if (!start(command, at_terminal, &run, error))

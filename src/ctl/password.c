@@ -1,4 +1,4 @@
-/* password.c - the account's password, from wherever it is kept.
+/* password.c - the account's password, from wherever it is kept, or its token.
  *
  * The rule: one asker at a time (several sessions log in at once, a person is asked once), and a
  * password that was refused is not offered again without a new reason. */
@@ -19,7 +19,8 @@
     "the server refused the password that was typed; unmount and mount again"
 
 struct PasswordSource {
-    char *passcmd, *user, *host, *files[2];
+    char *command, *user, *host, *files[2];
+    const char *option; /* which the command is of */
     guint16 port;
     bool keyring;
     GMutex lock;        /* held while one is looked for; guards the next two */
@@ -34,7 +35,8 @@ struct PasswordSource {
 PasswordSource *password_source_new(const PasswordConfig *config)
 {
     PasswordSource *source = g_new0(PasswordSource, 1);
-    source->passcmd = g_strdup(config->passcmd);
+    source->command = g_strdup(config->tokencmd ? config->tokencmd : config->passcmd);
+    source->option = config->tokencmd ? "tokencmd" : "passcmd";
     source->user = g_strdup(config->user ? config->user : "");
     source->host = g_strdup(config->host ? config->host : "");
     source->files[0] = g_build_filename(config->home, ".authinfo", NULL);
@@ -50,7 +52,7 @@ void password_source_free(PasswordSource *source)
 {
     if (!source)
         return;
-    g_free(source->passcmd);
+    g_free(source->command);
     g_free(source->user);
     g_free(source->host);
     for (guint i = 0; i < G_N_ELEMENTS(source->files); i++)
@@ -114,7 +116,7 @@ static Secret *from_storage(PasswordSource *source, GError **error)
     return secret;
 }
 
-/* Without passcmd. */
+/* Without a command. */
 static Secret *look(PasswordSource *source, bool retry, GError **error)
 {
     bool person = g_atomic_int_get(&source->may_prompt) && prompt_possible();
@@ -149,9 +151,9 @@ Secret *password_source_get(gpointer data, bool retry, GError **error)
     Secret *secret = NULL;
     g_atomic_int_inc(&source->asking);
     g_mutex_lock(&source->lock);
-    if (source->passcmd) {
-        set_origin(source, "passcmd");
-        secret = passcmd_run(source->passcmd, LIMIT_PASSCMD_MS,
+    if (source->command) {
+        set_origin(source, source->option);
+        secret = passcmd_run(source->option, source->command, LIMIT_PASSCMD_MS,
                              g_atomic_int_get(&source->may_prompt), error);
     } else {
         secret = look(source, retry, error);
@@ -167,7 +169,7 @@ Secret *password_source_get(gpointer data, bool retry, GError **error)
 
 bool password_source_refused(PasswordSource *source)
 {
-    if (source->passcmd || !g_atomic_int_get(&source->may_prompt) || !prompt_possible())
+    if (source->command || !g_atomic_int_get(&source->may_prompt) || !prompt_possible())
         return false;
     g_mutex_lock(&source->lock);
     source->refused = true;

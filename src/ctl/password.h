@@ -1,15 +1,17 @@
-/* password.h - the account's password, from wherever it is kept.
+/* password.h - the account's password, from wherever it is kept, or its token.
  *
- * Layer ctl. Any thread. With passcmd only that is asked; else ~/.authinfo, ~/.netrc, the Secret
- * Service, and the terminal while there is one. What was typed is kept (a Secret) for the life of
- * the process, as a lost connection needs it again; the others are asked again each time. */
+ * Layer ctl. Any thread. With passcmd or tokencmd only that is asked; else ~/.authinfo, ~/.netrc,
+ * the Secret Service, and the terminal while there is one. What was typed is kept (a Secret) for
+ * the life of the process, as a lost connection needs it again; the others are asked again each
+ * time. */
 #pragma once
 #include "imapfs/base/secret.h"
 #include <glib.h>
 #include <stdbool.h>
 
 typedef struct {
-    const char *passcmd; /* or NULL */
+    const char *passcmd;  /* or NULL */
+    const char *tokencmd; /* for an access token; or NULL */
     const char *user, *host;
     guint16 port;
     const char *home; /* where .authinfo and .netrc are */
@@ -35,6 +37,6 @@ void password_source_detach(PasswordSource *source);
 bool password_source_is_asking(PasswordSource *source);
 /* How many were given out so far. */
 guint password_source_given(PasswordSource *source);
-/* Where the last one came from ("passcmd", "/home/alice/.netrc", ...); NULL when there was none.
- * Static or borrowed from the source. */
+/* Where the last one came from ("passcmd", "tokencmd", "/home/alice/.netrc", ...); NULL when there
+ * was none. Static or borrowed from the source. */
 const char *password_source_origin(PasswordSource *source);

@@ -140,11 +140,12 @@ static bool choose_directories(Settings *settings, const Options *options, GErro
     return true;
 }
 
-static void choose_passwords(Settings *settings, const Options *options)
+static bool choose_passwords(Settings *settings, const Options *options, GError **error)
 {
     const Account *account = &settings->account;
     const PasswordConfig config = {
         .passcmd = options_text(options, OPT_PASSCMD),
+        .tokencmd = options_text(options, OPT_TOKENCMD),
         .user = account->user,
         .host = account->target.host,
         .port = port_or_default(&account->target),
@@ -152,9 +153,13 @@ static void choose_passwords(Settings *settings, const Options *options)
         .may_prompt = true,
         .keyring = true,
     };
+    if (config.passcmd && config.tokencmd)
+        return fail(error, "passcmd is for a password and tokencmd for a token: only one of them");
     settings->passwords = password_source_new(&config);
     settings->account.password = password_source_get;
     settings->account.password_data = settings->passwords;
+    settings->account.with_token = config.tokencmd != NULL;
+    return true;
 }
 
 /* The categories behind a debug option or IMAPFS_DEBUG, as log_init() takes them. */
@@ -227,10 +232,8 @@ static bool fill(Settings *settings, Options *options, const char *text, const c
     settings->guard = (guint)options_number(options, OPT_GUARD);
     settings->append_no_id = strcmp(options_text(options, OPT_APPEND_ID), "never") == 0;
     settings->append_unseen = !options_bool(options, OPT_APPEND_SEEN);
-    if (!choose_directories(settings, options, error))
-        return false;
-    choose_passwords(settings, options);
-    return true;
+    return choose_directories(settings, options, error) &&
+           choose_passwords(settings, options, error);
 }
 
 Settings *settings_new(Options *options, const char *source, const char *mountpoint,

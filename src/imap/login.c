@@ -32,6 +32,7 @@ void login_clear(Session *session)
     Login *login = &session->login;
     g_clear_pointer(&login->password, password_job_abandon);
     g_clear_pointer(&login->response, secret_unref);
+    g_clear_pointer(&login->refused, g_free);
     login->authenticate = NULL;
 }
 
@@ -210,8 +211,10 @@ static void login_done(Command *command, CommandResult result, const Response *t
         return;
     if (result != COMMAND_OK) {
         g_autofree char *text = session_text(session, tagged);
+        const char *why = session->login.refused;
         session_fail(session, g_error_new(IMAPFS_ERROR, refusal(tagged->code),
-                                          "the server refused the login: %s", text));
+                                          "the server refused the login: %s%s%s%s", text,
+                                          why ? " (" : "", why ? why : "", why ? ")" : ""));
         return;
     }
     if (tagged->code == CODE_CAPABILITY && tagged->words)
@@ -251,19 +254,46 @@ static void send_authenticate(Session *session, const char *mechanism, Secret *r
     send_credentials(session, command);
 }
 
-bool login_on_continue(Session *session)
+static void send_response(Session *session)
 {
     Login *login = &session->login;
-    if (!login->authenticate || !login->response || login->authenticate->end_offset == 0 ||
-        outbox_written(session->queue.outbox) < login->authenticate->end_offset)
-        return false;
     gsize length = 0;
     const char *bytes = secret_bytes(login->response, &length);
     if (length == 1 && *bytes == '=') /* empty; spelt so only in an initial response */
         length = 0;
     outbox_add_secret_line(session->queue.outbox, bytes, length);
-    login->authenticate->end_offset = outbox_added(session->queue.outbox);
     g_clear_pointer(&login->response, secret_unref);
+}
+
+/* A token is refused in two steps: why, as JSON, and when that is acknowledged NO (RFC 7628 3.2.2
+ * and 3.2.3). Of the JSON only the status is of use to anybody. */
+static void dismiss(Session *session, const Response *response)
+{
+    static const char pattern[] = "\"status\"\\s*:\\s*\"([A-Za-z0-9_.-]{1,40})\"";
+    Login *login = &session->login;
+    gsize length = 0;
+    g_autofree guchar *bytes = g_base64_decode(response->text ? response->text : "", &length);
+    g_autofree char *text = g_strndup((const char *)bytes, length);
+    g_autoptr(GRegex) regex = g_regex_new(pattern, G_REGEX_RAW, 0, NULL);
+    g_autoptr(GMatchInfo) match = NULL;
+    if (g_regex_match(regex, text, 0, &match))
+        login->refused = g_match_info_fetch(match, 1);
+    outbox_add_line(session->queue.outbox, login->dismissal);
+    login->dismissal = NULL;
+}
+
+bool login_on_continue(Session *session, const Response *response)
+{
+    Login *login = &session->login;
+    Command *command = login->authenticate;
+    if (!command || command->end_offset == 0 || (!login->response && !login->dismissal) ||
+        outbox_written(session->queue.outbox) < command->end_offset)
+        return false;
+    if (login->response)
+        send_response(session);
+    else
+        dismiss(session, response);
+    command->end_offset = outbox_added(session->queue.outbox);
     return true;
 }
 
@@ -285,16 +315,38 @@ static void login_with_password(Session *session, const Secret *password)
     send_credentials(session, command);
 }
 
+static void login_with_token(Session *session, const Secret *token)
+{
+    const char *user = session->account->user;
+    bool standard = server_can(&session->server, CAP_AUTH_OAUTHBEARER);
+    g_autoptr(Secret) response =
+        standard ? sasl_oauthbearer(user, token) : sasl_xoauth2(user, token);
+    if (!response) {
+        session_fail(session, G_ERRORF(CONFIG, "the token is too long"));
+        return;
+    }
+    session->login.dismissal = standard ? "AQ==" : "";
+    send_authenticate(session, standard ? "OAUTHBEARER" : "XOAUTH2", response);
+}
+
 static void on_password(Secret *password, GError *error, gpointer data)
 {
     Session *session = data;
     session->login.password = NULL;
-    if (password)
-        login_with_password(session, password);
-    else
+    if (!password)
         session_fail(session, error);
+    else if (session->account->with_token)
+        login_with_token(session, password);
+    else
+        login_with_password(session, password);
     secret_unref(password);
     session_wake(session);
+}
+
+static bool can_use_token(const Session *session)
+{
+    return server_can(&session->server, CAP_AUTH_OAUTHBEARER) ||
+           server_can(&session->server, CAP_AUTH_XOAUTH2);
 }
 
 static bool can_use_password(const Session *session)
@@ -303,15 +355,29 @@ static bool can_use_password(const Session *session)
            !server_can(&session->server, CAP_LOGINDISABLED);
 }
 
+/* What is missing for a login with what the account has; NULL: nothing. */
+static const char *missing(const Session *session)
+{
+    if (session->account->with_token)
+        return can_use_token(session) ? NULL
+                                      : "the server takes no tokens (AUTH=OAUTHBEARER or "
+                                        "AUTH=XOAUTH2): use a password, with passcmd";
+    if (can_use_password(session))
+        return NULL;
+    return can_use_token(session) ? "the server takes OAuth tokens, and no passwords: use tokencmd"
+                                  : "the server offers no way to log in that imapfs has "
+                                    "(AUTH=PLAIN, LOGIN, or OAuth tokens)";
+}
+
 static void authenticate(Session *session)
 {
     const Account *account = session->account;
+    const char *lacks = missing(session);
     if (account->target.tls.client_cert && server_can(&session->server, CAP_AUTH_EXTERNAL)) {
         g_autoptr(Secret) response = sasl_external(account->user);
         send_authenticate(session, "EXTERNAL", response);
-    } else if (!can_use_password(session)) {
-        session_fail(session, G_ERRORF(AUTH, "the server offers no way to log in that imapfs has "
-                                             "(AUTH=PLAIN, or LOGIN)"));
+    } else if (lacks) {
+        session_fail(session, g_error_new_literal(IMAPFS_ERROR, IMAPFS_ERROR_AUTH, lacks));
     } else if (!account->password || !account->user) {
         session_fail(session, G_ERRORF(CONFIG, "the server wants a user and a password"));
     } else {

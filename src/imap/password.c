@@ -152,6 +152,46 @@ Secret *sasl_plain(const char *user, const Secret *password)
     return secret;
 }
 
+static Secret *bearer(const char *begin, const Secret *token)
+{
+    static const char before[] = "\x01"
+                                 "auth=Bearer ",
+                      end[] = "\x01\x01";
+    gsize n_begin = strlen(begin), n_before = strlen(before), n_token = 0;
+    const char *bytes = secret_bytes(token, &n_token);
+    gsize n = n_begin + n_before + n_token + strlen(end);
+    g_autofree guint8 *message = g_malloc(n);
+    memcpy(message, begin, n_begin);
+    memcpy(message + n_begin, before, n_before);
+    memcpy(message + n_begin + n_before, bytes, n_token);
+    memcpy(message + n - strlen(end), end, strlen(end));
+    Secret *secret = base64_secret(message, n);
+    secret_wipe(message, n);
+    return secret;
+}
+
+/* A name as it stands in a GS2 header (RFC 5801 4). */
+static char *gs2_name(const char *user)
+{
+    GString *out = g_string_new(user);
+    g_string_replace(out, "=", "=3D", 0);
+    g_string_replace(out, ",", "=2C", 0);
+    return g_string_free(out, FALSE);
+}
+
+Secret *sasl_oauthbearer(const char *user, const Secret *token)
+{
+    g_autofree char *name = gs2_name(user);
+    g_autofree char *begin = g_strdup_printf("n,a=%s,", name);
+    return bearer(begin, token);
+}
+
+Secret *sasl_xoauth2(const char *user, const Secret *token)
+{
+    g_autofree char *begin = g_strdup_printf("user=%s", user);
+    return bearer(begin, token);
+}
+
 Secret *sasl_external(const char *user)
 {
     if (!user || !*user)

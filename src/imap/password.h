@@ -15,5 +15,7 @@ PasswordJob *password_job_start(const Account *account, bool retry, PasswordRead
 void password_job_abandon(PasswordJob *job);
 
 /* Base64 of the initial response. NULL when it would be over what a Secret holds. */
-Secret *sasl_plain(const char *user, const Secret *password); /* RFC 4616 */
-Secret *sasl_external(const char *user);                      /* RFC 4422, appendix A */
+Secret *sasl_plain(const char *user, const Secret *password);    /* RFC 4616 */
+Secret *sasl_external(const char *user);                         /* RFC 4422, appendix A */
+Secret *sasl_oauthbearer(const char *user, const Secret *token); /* RFC 7628 3.1 */
+Secret *sasl_xoauth2(const char *user, const Secret *token);     /* what Google had before that */

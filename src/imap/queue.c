@@ -466,7 +466,7 @@ void queue_on_continue(Session *session, const Response *response)
     bool asked = outbox_written(session->queue.outbox) == outbox_added(session->queue.outbox);
     if (literal && asked)
         send_pieces(session, literal);
-    else if (!login_on_continue(session) && !idle_on_continue(session))
+    else if (!login_on_continue(session, response) && !idle_on_continue(session))
         session_violation(session, "\"+\" that nobody waits for");
 }
 

@@ -66,6 +66,8 @@ void queue_finish_command(Session *session, Command *command, CommandResult resu
 typedef struct {
     PasswordJob *password;  /* under way on its thread */
     Secret *response;       /* to be sent at the "+" of AUTHENTICATE */
+    const char *dismissal;  /* is to be said when the server says why it refuses; NULL: it cannot */
+    char *refused;          /* why it did; or NULL */
     Command *authenticate;  /* in flight */
     bool authenticated;     /* what the server says now counts */
     bool have_capabilities; /* those that hold in this phase */
@@ -77,7 +79,7 @@ typedef struct {
 
 void login_on_greeting(Session *session, const Response *response);
 /* A "+" for AUTHENTICATE; false when none is expected. */
-bool login_on_continue(Session *session);
+bool login_on_continue(Session *session, const Response *response);
 void login_clear(Session *session);
 /* A capability list came: untagged or as a response code. */
 void login_set_capabilities(Session *session, const GPtrArray *words);

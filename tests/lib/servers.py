@@ -9,11 +9,14 @@ users are alice (alicepw) and carol, whose password breaks careless quoting. Cyr
 root: their packages conflict with Dovecot's, so they are unpacked into a cache and laid over /usr
 and /etc in a mount namespace; nothing of the machine is changed.
 """
+import base64
 import contextlib
 import fcntl
 import getpass
 import glob
+import hmac
 import imaplib
+import json
 import os
 import pwd
 import re
@@ -444,6 +447,43 @@ class Dovecot(Server):
         self.process = proc.Process(
             ["/usr/sbin/dovecot", "-F", "-c", os.path.join(self.dir, "dovecot.conf")],
             os.path.join(self.dir, "start.log"), isolated=os.getuid() == 0)
+
+
+TOKENS = """
+auth_mechanisms = plain login oauthbearer xoauth2
+passdb {{
+  driver = oauth2
+  mechanisms = oauthbearer xoauth2
+  args = {dir}/oauth2.conf
+}}
+"""
+
+
+class TokenDovecot(Dovecot):
+    """Takes OAuth 2.0 access tokens, too: JSON Web Tokens (RFC 7519) that token() signs."""
+    KEY = b"a key of thirty-two octets, or so"
+
+    def __init__(self):
+        dir = proc.workdir("dovecot")
+        keys = os.path.join(dir, "keys", "default", "HS256")
+        os.makedirs(keys)
+        with open(os.path.join(keys, "default"), "wb") as file:
+            file.write(base64.b64encode(self.KEY))
+        with open(os.path.join(dir, "oauth2.conf"), "w") as file:
+            file.write("introspection_mode = local\nusername_attribute = sub\n"
+                       f"local_validation_key_dict = fs:posix:prefix={dir}/keys/\n")
+        super().__init__(dir, extra=TOKENS.format(dir=dir))
+
+    def token(self, user="alice", seconds=3600, **claims):
+        now = int(time.time())
+        parts = ({"alg": "HS256", "typ": "JWT"},
+                 {"sub": user, "iat": now - 5, "exp": now + seconds, **claims})
+        text = b".".join(map(self.encode, (json.dumps(part).encode() for part in parts)))
+        return b".".join((text, self.encode(hmac.digest(self.KEY, text, "sha256")))).decode()
+
+    @staticmethod
+    def encode(octets):
+        return base64.urlsafe_b64encode(octets).rstrip(b"=")
 
 
 def _group():

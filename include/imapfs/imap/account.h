@@ -5,8 +5,8 @@
 #include "imapfs/base/secret.h"
 #include "imapfs/net/connect.h"
 
-/* Asks for the password; called on a thread of its own as it may run a command or a prompt.
- * retry: the last one was refused. NULL with error AUTH or CONFIG. */
+/* Asks for the password, or the token; called on a thread of its own as it may run a command or a
+ * prompt. retry: the last one was refused. NULL with error AUTH or CONFIG. */
 typedef Secret *(*AccountPasswordFunc)(gpointer data, bool retry, GError **error);
 
 typedef enum {
@@ -21,6 +21,7 @@ typedef struct {
     NetTarget target;
     AccountPasswordFunc password;
     gpointer password_data;
+    bool with_token;          /* what that brings is an OAuth 2.0 access token */
     guint timeout_ms;         /* of one answer */
     guint max_connections;    /* 1 .. 16 */
     guint poll_s;             /* how often to ask where a server has no IDLE; 0: 60 */

@@ -28,8 +28,8 @@ static const struct {
     {"for fd in 3 4 5 6 7 8 9; do [ ! -e /proc/$$/fd/$fd ] || exit 3; done; echo ok", "ok", NULL,
      20000},
 
-    {"true", NULL, "printed no password", 20000},
-    {"echo", NULL, "printed no password", 20000},
+    {"true", NULL, "printed nothing", 20000},
+    {"echo", NULL, "printed nothing", 20000},
     {"printf 'a\\000b\\n'", NULL, "NUL", 20000},
     {"echo hunter2; exit 3", NULL, "failed with exit code 3", 20000},
     {"echo hunter2 >&2; exit 1", NULL, "failed with exit code 1", 20000},
@@ -47,7 +47,7 @@ static void run_all(bool at_terminal)
     for (guint i = 0; i < G_N_ELEMENTS(cases); i++) {
         g_autoptr(GError) error = NULL;
         g_autoptr(Secret) secret =
-            passcmd_run(cases[i].command, cases[i].timeout_ms, at_terminal, &error);
+            passcmd_run("passcmd", cases[i].command, cases[i].timeout_ms, at_terminal, &error);
         const char *got = secret ? secret_bytes(secret, NULL) : NULL;
         if (g_strcmp0(got, cases[i].want) != 0)
             fail_msg("%s: %s (%s)", cases[i].command, got, error ? error->message : "no error");
@@ -78,7 +78,7 @@ static void test_limit(void **state)
     (void)state;
     g_autoptr(GError) error = NULL;
     g_autoptr(Secret) secret =
-        passcmd_run("head -c 65535 /dev/zero | tr '\\0' x; echo", 20000, false, &error);
+        passcmd_run("passcmd", "head -c 65535 /dev/zero | tr '\\0' x; echo", 20000, false, &error);
     gsize length = 0;
     assert_non_null(secret);
     secret_bytes(secret, &length);
@@ -92,9 +92,10 @@ static void test_stderr(void **state)
     char name[] = "/tmp/imapfs-passcmd-XXXXXX";
     int file = mkstemp(name), saved = dup(STDERR_FILENO);
     dup2(file, STDERR_FILENO);
-    secret_unref(passcmd_run("echo fine >&2; echo x", 20000, true, NULL));
-    secret_unref(passcmd_run("echo unseen >&2; exit 1", 20000, false, NULL));
-    secret_unref(passcmd_run("printf 'gpg: \\033no key\\r\\ngpg: no card\\n' >&2; exit 1", 20000,
+    secret_unref(passcmd_run("passcmd", "echo fine >&2; echo x", 20000, true, NULL));
+    secret_unref(passcmd_run("passcmd", "echo unseen >&2; exit 1", 20000, false, NULL));
+    secret_unref(passcmd_run("passcmd",
+                             "printf 'gpg: \\033no key\\r\\ngpg: no card\\n' >&2; exit 1", 20000,
                              true, NULL));
     dup2(saved, STDERR_FILENO);
     close(saved);

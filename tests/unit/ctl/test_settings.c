@@ -114,6 +114,7 @@ static const struct {
     {"", "imaps://mail.example", "there is no user"},
     {"user=bob", "alice@mail.example", "name different users"},
     {"port=1", "alice@mail.example:2", "name different ports"},
+    {"passcmd=echo hunter2,tokencmd=y", "alice@mail.example", "only one of them"},
     {"debug=imap:pool", "alice@mail.example", "there is no category pool; there are all, engine"},
     {"mode=online", "alice@mail.example", "mode=online is not in this version"},
     {"", "both", "mode=offline is not in this version"},
@@ -155,6 +156,12 @@ static void test_values(void **state)
     g_autoptr(Settings) plain = make("debug=imap:net", "alice@mail.example", NULL);
     assert_int_equal(plain->account.timeout_ms, 7000);
     assert_string_equal(plain->debug, "imap,net");
+    assert_false(plain->account.with_token);
+    g_autoptr(Settings) token = make("tokencmd=echo ya29.x", "alice@mail.example", NULL);
+    assert_true(token->account.with_token);
+    g_autoptr(Secret) brought = password_source_get(token->passwords, false, NULL);
+    assert_string_equal(secret_bytes(brought, NULL), "ya29.x");
+    assert_string_equal(password_source_origin(token->passwords), "tokencmd");
     g_autoptr(Settings) stronger = make("timeout=9", "alice@mail.example", NULL);
     assert_int_equal(stronger->account.timeout_ms, 9000);
 }

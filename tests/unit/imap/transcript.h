@@ -391,6 +391,12 @@ static inline void do_client_cert(Script *script, const char *words)
     script->account.target.tls.client_cert = g_strdup(words);
 }
 
+/* The password is a token. */
+static inline void do_token(Script *script, const char *words)
+{
+    script->account.with_token = true;
+}
+
 static inline void do_start(Script *script, const char *words)
 {
     script_start(script);
@@ -637,6 +643,7 @@ static const struct {
     {"!tell", do_tell, false},
     {"!compress", do_compress, true},
     {"!client-cert", do_client_cert, true},
+    {"!token", do_token, true},
     {"!start", do_start, false},
     {"!tls", do_tls, false},
     {"!drop", do_drop, false},

@@ -10,7 +10,6 @@ import argparse
 import contextlib
 import glob
 import json
-import multiprocessing
 import os
 import random
 import re
@@ -743,7 +742,7 @@ def main():
     tasks = [(seed, options.ops, options.keep, options.mounts)
              for seed in range(options.first, options.first + options.seeds)]
     failed = 0
-    with multiprocessing.Pool(options.jobs, worlds.become_subreaper) as pool:
+    with worlds.workers(options.jobs) as pool:
         for seed, counts, problem, seconds in pool.imap_unordered(work, tasks):
             print(f"{'FAIL' if problem else 'ok  '} seed {seed} {seconds:6.1f} s {counts}"
                   f"{problem or ''}", flush=True)

@@ -15,8 +15,6 @@ that the client sees them, too, and a byte is one of TLS.
 """
 import argparse
 import fnmatch
-import multiprocessing
-import multiprocessing.util
 import os
 import shlex
 import sys
@@ -30,7 +28,6 @@ from changes import WITHOUT, offline  # noqa: E402
 from interrupt import Failed, Scenario  # noqa: E402
 from others import append, both, copy, expunge, move, renew, rows, store  # noqa: E402
 
-import proc  # noqa: E402
 import proxy  # noqa: E402
 import servers  # noqa: E402
 
@@ -446,12 +443,6 @@ def run(name, kind, hows, part=0, parts=1, stride=1, by_itself=False):
         runner.close()
 
 
-def prepare():
-    """In a process of the pool, which ends what it started when it ends."""
-    worlds.become_subreaper()
-    multiprocessing.util.Finalize(None, proc.end_all, exitpriority=1)
-
-
 def work(task):
     started = time.monotonic()
     try:
@@ -485,17 +476,15 @@ def main():
              for kind in options.server.split(",") for name in names
              for how in options.how.split(",") for part in range(4) if is_task(kind, name, how)]
     started, cuts, failed = time.monotonic(), 0, []
-    pool = multiprocessing.Pool(options.jobs, prepare)
-    for name, kind, how, part, _, _, _, count, runs, seconds, problem in \
-            pool.imap_unordered(work, tasks):
-        cuts += count
-        print(f"{'FAIL' if problem else 'ok  '} {kind:8} {how[0]:6} {name:20} {count:5} cuts "
-              f"{runs:5} runs {seconds:6.1f} s", flush=True)
-        if problem:
-            failed.append((kind, how[0], name))
-            print("    " + problem.replace("\n", "\n    "), flush=True)
-    pool.close()
-    pool.join()
+    with worlds.workers(options.jobs) as pool:
+        for name, kind, how, part, _, _, _, count, runs, seconds, problem in \
+                pool.imap_unordered(work, tasks):
+            cuts += count
+            print(f"{'FAIL' if problem else 'ok  '} {kind:8} {how[0]:6} {name:20} {count:5} cuts "
+                  f"{runs:5} runs {seconds:6.1f} s", flush=True)
+            if problem:
+                failed.append((kind, how[0], name))
+                print("    " + problem.replace("\n", "\n    "), flush=True)
     print(f"{cuts} cuts, {len(failed)} failed, {time.monotonic() - started:.0f} s")
     return 1 if failed or not cuts else 0
 

@@ -10,7 +10,6 @@ killed again while it recovers). None named: all but `whole`, which each of them
 """
 import argparse
 import fnmatch
-import multiprocessing
 import os
 import sys
 import time
@@ -97,7 +96,7 @@ def main():
     # an error of the disk is mostly waited out
     jobs = options.jobs or (os.cpu_count() or 2) * (4 if modes == ["errors"] else 1)
     started, failed, totals = time.monotonic(), [], {mode: [0, 0, 0.0] for mode in modes}
-    with multiprocessing.Pool(jobs, world.become_subreaper) as pool:
+    with world.workers(jobs) as pool:
         for name, mode, count, runs, seconds, problem in pool.imap_unordered(work, tasks):
             for i, value in enumerate((count, runs, seconds)):
                 totals[mode][i] += value

@@ -11,6 +11,8 @@ files, so that nothing of the program under test is trusted for it.
 """
 import contextlib
 import ctypes
+import multiprocessing
+import multiprocessing.util
 import os
 import pwd
 import re
@@ -43,6 +45,20 @@ def become_subreaper():
     PR_SET_CHILD_SUBREAPER = 36
     if ctypes.CDLL(None, use_errno=True).prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0) != 0:
         raise OSError(ctypes.get_errno(), "prctl")
+
+
+def _begin_worker():
+    become_subreaper()
+    multiprocessing.util.Finalize(None, proc.end_all, exitpriority=1)
+
+
+@contextlib.contextmanager
+def workers(jobs):
+    """A pool of processes, each of which ends what it started when it ends."""
+    with multiprocessing.Pool(jobs, _begin_worker) as pool:
+        yield pool
+        pool.close()
+        pool.join()
 
 
 def fast_dir(name):

@@ -44,6 +44,7 @@ class Client:
     """A driver that takes a step at a time."""
     kills_steps = True            # it can tell, when it was killed within one, whether it was made
     settle_s = 10                 # by then it has heard of all that others did
+    disable = ""                  # capabilities not to use
 
     def __init__(self, world, name, connections):
         self.world, self.name, self.connections = world, name, connections
@@ -79,7 +80,7 @@ class Client:
         command = [worlds.DRIVER, "--state", f"{self.dir}/state", "--cache", f"{self.dir}/cache",
                    "--letters", self.world.letters, "--connections", str(self.connections), "--kick",
                    "--tunnel", self.tunnel(), "--wait", str(int(20_000 * worlds.PATIENCE)),
-                   "--timeout", str(int(2000 * worlds.PATIENCE)),
+                   "--timeout", str(int(2000 * worlds.PATIENCE)), "--disable", self.disable,
                    *(["--debug"] if os.environ.get("IMAPFS_CRASH_DEBUG") else []), "-"]
         with open(os.path.join(self.dir, "log"), "a") as log:
             self.process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE,
@@ -714,13 +715,14 @@ def play(seed, ops, keep=None, kind=Client):
 
 
 def work(task):
-    seed, ops, keep, is_mounted = task
+    seed, ops, keep, is_mounted, disable = task
     started = time.monotonic()
     try:
         kind = Client
         if is_mounted:
             import mounted
             kind = mounted.MountClient
+        kind.disable = disable
         checked, counts = play(seed, ops, keep, kind)
         return seed, f"{counts} {checked.writes_seen} writes, {checked.places_seen} placed, " \
             f"{checked.exact} of them exactly known, {checked.barriers} checks", None, \
@@ -737,9 +739,10 @@ def main():
     parser.add_argument("--first", type=int, default=1)
     parser.add_argument("-j", dest="jobs", type=int, default=os.cpu_count() or 2)
     parser.add_argument("--mounts", action="store_true", help="real ones, in the drivers' place")
+    parser.add_argument("--disable", metavar="CAP,...", default="", help="not to use")
     parser.add_argument("--keep", help="leave the histories in FILE.SEED")
     options = parser.parse_args()
-    tasks = [(seed, options.ops, options.keep, options.mounts)
+    tasks = [(seed, options.ops, options.keep, options.mounts, options.disable)
              for seed in range(options.first, options.first + options.seeds)]
     failed = 0
     with worlds.workers(options.jobs) as pool:

@@ -37,6 +37,7 @@ class MountClient(clients.Client):
         options = [f"tunnel={self.tunnel()}", f"max-connections={self.connections}", "delete=expunge",
                    "append_seen=no", "append_id=never", f"poll={POLL_S}",
                    f"timeout={int(5 * worlds.PATIENCE)}",
+                   *([f"disable={self.disable.replace(',', ':')}"] if self.disable else []),
                    *(["offline"] if self.offline else [])]
         self.mount = mounts.Mount("here", options, self.home)
         self.process = self.mount.process

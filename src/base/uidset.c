@@ -115,6 +115,18 @@ void uidset_add_set(UidSet *set, const UidSet *other)
         uidset_add_range(set, range_at(other, i)->lo, range_at(other, i)->hi);
 }
 
+guint32 uidset_nth(const UidSet *set, guint64 n)
+{
+    for (guint i = 0; n > 0 && i < set->ranges->len; i++) {
+        const UidRange *range = range_at(set, i);
+        guint64 length = (guint64)range->hi - range->lo + 1;
+        if (n <= length)
+            return range->lo + (guint32)(n - 1);
+        n -= length;
+    }
+    return 0;
+}
+
 void uidset_remove(UidSet *set, guint32 uid)
 {
     uidset_remove_range(set, uid, uid);

@@ -52,6 +52,7 @@ void mailbox_unref(Mailbox *mailbox)
     engine_timer_clear(&mailbox->flush);
     engine_timer_clear(&mailbox->later);
     uidset_free(mailbox->vanished);
+    g_array_unref(mailbox->expunged);
     g_array_unref(mailbox->flag_news);
     uidset_free(mailbox->structure_asked);
     sizes_clear(&mailbox->sizes);
@@ -72,6 +73,7 @@ static Mailbox *mailbox_new(Engine *engine, const StoreBox *box)
     mailbox->uidnext = box->uidnext;
     mailbox->highestmodseq = box->highestmodseq;
     mailbox->vanished = uidset_new();
+    mailbox->expunged = g_array_new(FALSE, FALSE, sizeof(guint32));
     mailbox->flag_news = g_array_new(FALSE, FALSE, sizeof(FlagNews));
     g_array_set_clear_func(mailbox->flag_news, flag_news_clear);
     mailbox->structure_asked = uidset_new();
@@ -317,6 +319,7 @@ static void forget_news(Mailbox *mailbox)
     g_array_set_size(mailbox->flag_news, 0);
     g_clear_pointer(&mailbox->vanished, uidset_free);
     mailbox->vanished = uidset_new();
+    expunged_forget(mailbox);
 }
 
 /* The UIDs mean other messages now: everything known of it goes, and it gets another id. */
@@ -644,6 +647,7 @@ void mailbox_on_untagged(Engine *engine, const char *name, Response *response)
     case RESP_EXPUNGE:
         if (mailbox->exists > 0)
             mailbox->exists--;
+        expunged_note(mailbox, response->number);
         mailbox_mark(mailbox, DIRTY_VERIFY);
         break;
     case RESP_VANISHED:

@@ -121,7 +121,9 @@ typedef struct {
     Mailbox *mailbox;
     guint generation;
     guint bits;
-    UidSet *seen;   /* full FLAGS: what is there; SEARCH: what it found */
+    UidSet *seen;  /* full FLAGS: what is there; SEARCH: what it found */
+    UidSet *guess; /* SEARCH: what may be gone; NULL: all are asked for */
+    guint32 witness;
     bool answered;  /* SEARCH came */
     guint32 exists; /* when it was asked */
     gint64 since_us;
@@ -142,6 +144,7 @@ static void phase_free(Phase *phase)
 {
     mailbox_unref(phase->mailbox);
     uidset_free(phase->seen);
+    uidset_free(phase->guess);
     g_free(phase);
 }
 
@@ -153,18 +156,23 @@ static void note_in_view(Mailbox *mailbox, guint32 uid)
         mailbox->placed_uid = 0;
 }
 
-/* Drops the rows that are not in `there`. What was placed since, on another session, is not in this
- * one's view. Where SELECT told no UIDNEXT (Courier), the view ends with the last message that was
- * told, and what was behind that, and was not placed, is gone. So is what was in the view before
- * UIDNEXT went back. */
-static void drop_absent(Mailbox *mailbox, const UidSet *there)
+/* Drops those of the rows that are not in `there`. What was placed since, on another session, is
+ * not in this one's view. Where SELECT told no UIDNEXT (Courier), the view ends with the last
+ * message that was told, and what was behind that, and was not placed, is gone. So is what was in
+ * the view before UIDNEXT went back. */
+static void drop_those_absent(Mailbox *mailbox, UidSet *rows, const UidSet *there)
 {
-    g_autoptr(UidSet) rows = store_msg_uids(store_reader(mailbox->engine->store), mailbox->box);
     guint32 end = MAX(mailbox->view_uidnext, mailbox->was_uidnext);
     uidset_remove_set(rows, there);
     if (mailbox->view_is_told || mailbox_is_behind(mailbox))
         uidset_remove_range(rows, MAX(end, 1), G_MAXUINT32);
     uidset_add_set(mailbox->vanished, rows);
+}
+
+static void drop_absent(Mailbox *mailbox, const UidSet *there)
+{
+    g_autoptr(UidSet) rows = store_msg_uids(store_reader(mailbox->engine->store), mailbox->box);
+    drop_those_absent(mailbox, rows, there);
 }
 
 /* --- phase 1: flags --- */
@@ -661,26 +669,63 @@ static void on_search_done(Command *command, CommandResult result, const Respons
     phase_free(phase);
 }
 
+/* What is still there was not the one that EXPUNGE was of, and all are asked for next. Nothing is
+ * told from an answer without the message that must be in it. */
+static void on_guess_done(Command *command, CommandResult result, const Response *tagged,
+                          gpointer data)
+{
+    Phase *phase = data;
+    Mailbox *mailbox = phase->mailbox;
+    g_autoptr(GError) error = NULL;
+    if (result != COMMAND_OK)
+        error = error_from_result(result, tagged, "comparing with the server");
+    else if (phase->generation != mailbox->generation)
+        error = error_from_result(COMMAND_LOST, NULL, "comparing with the server");
+    else if (uidset_contains(phase->seen, phase->witness) && !is_limited(tagged))
+        drop_those_absent(mailbox, phase->guess, phase->seen);
+    phase_end(mailbox, phase->generation, phase->bits, error);
+    phase_free(phase);
+}
+
+static void send_search(Phase *phase, CommandDone done, const UidSet *uids)
+{
+    Session *session = phase->mailbox->session;
+    Command *command = command_new(LANE_FOREGROUND, done, phase);
+    bool esearch = server_can(session_server(session), CAP_ESEARCH);
+    command_text_add(command->text, esearch ? "UID SEARCH RETURN (ALL) " : "UID SEARCH ");
+    command_text_add(command->text, uids ? "UID " : "ALL");
+    if (uids)
+        command_text_add_uids(command->text, uids);
+    command->wants = 1ull << RESP_SEARCH | 1ull << RESP_ESEARCH;
+    command->expected = 1;
+    command->on_untagged = on_search;
+    session_submit(session, command);
+}
+
 /* Returns false when the rows are as many as they should be, or it cannot be mended. */
 static bool phase_verify(Mailbox *mailbox)
 {
     guint32 rows = store_msg_count(store_reader(mailbox->engine->store), mailbox->box);
     if (rows == mailbox->exists && !mailbox->partial)
         return false;
-    if (mailbox->verify_rounds >= MAX_VERIFY_ROUNDS) {
+    guint32 witness = 0;
+    UidSet *guess = expunged_guess(mailbox, &witness);
+    if (!guess && mailbox->verify_rounds >= MAX_VERIFY_ROUNDS) {
         log_warn("sync", "%s: the server says it has %u messages, but gives %u", mailbox->name,
                  mailbox->exists, rows);
         return false;
     }
     Phase *phase = phase_new(mailbox, DIRTY_VERIFY);
     phase->seen = uidset_new();
-    Command *command = command_new(LANE_FOREGROUND, on_search_done, phase);
-    bool esearch = server_can(session_server(mailbox->session), CAP_ESEARCH);
-    command_text_add(command->text, esearch ? "UID SEARCH RETURN (ALL) ALL" : "UID SEARCH ALL");
-    command->wants = 1ull << RESP_SEARCH | 1ull << RESP_ESEARCH;
-    command->expected = 1;
-    command->on_untagged = on_search;
-    session_submit(mailbox->session, command);
+    if (guess) {
+        g_autoptr(UidSet) asked = uidset_copy(guess);
+        uidset_add(asked, witness);
+        phase->guess = guess;
+        phase->witness = witness;
+        send_search(phase, on_guess_done, asked);
+    } else {
+        send_search(phase, on_search_done, NULL);
+    }
     return true;
 }
 
@@ -726,6 +771,7 @@ static void phase_done(Mailbox *mailbox)
     mailbox->highestmodseq = mailbox->select_modseq;
     mailbox->was_uidnext = 0;
     mailbox->verify_rounds = 0;
+    expunged_forget(mailbox);
     if (!record(mailbox, &first, &error)) {
         resync_failed(mailbox, error);
         return;
@@ -819,6 +865,7 @@ void resync_on_selected(Mailbox *mailbox, const SelectResult *result)
     mailbox->select_modseq = result->highestmodseq;
     mailbox->dirty |= DIRTY_VERIFY;
     mailbox->was_uidnext = box.uidnext;
+    expunged_forget(mailbox);
     if (result->uidnext && result->uidnext < box.uidnext)
         mailbox->partial = true; /* as after a backup was put back */
     bool delta_came = result->qresync && result->highestmodseq >= box.highestmodseq;

@@ -237,6 +237,7 @@ struct Mailbox {
 
     /* what the server said since the last flush */
     UidSet *vanished;
+    GArray *expunged;  /* of guint32: the numbers of EXPUNGE since it was last in sync */
     GArray *flag_news; /* of FlagNews */
     GSource *flush;
 
@@ -328,6 +329,13 @@ void mailbox_on_selected(Engine *engine, const char *name, Session *session,
 void mailbox_on_untagged(Engine *engine, const char *name, Response *response);
 void mailbox_give_way(Engine *engine, const char *name); /* if that costs nobody anything */
 void mailbox_on_unselected(Engine *engine, const char *name);
+
+/* expunged.c */
+void expunged_note(Mailbox *mailbox, guint64 number);
+void expunged_forget(Mailbox *mailbox);
+/* The messages that those noted seem to be of, and one that must be there. They are forgotten.
+ * Caller frees; NULL: it cannot be told. */
+UidSet *expunged_guess(Mailbox *mailbox, guint32 *witness_out);
 
 /* A session is about to select it: sends what will be wanted in any case. */
 void resync_begin(Mailbox *mailbox);

@@ -257,9 +257,10 @@ class Connection:
         if gone and "QRESYNC" in self.enabled:
             self.untagged(b"VANISHED ", set_of(gone))
         elif gone:
-            for number in range(len(self.view), 0, -1):
-                if self.view[number - 1].uid not in now:
-                    self.untagged(b"%d EXPUNGE" % number)
+            numbers = [number for number, message in enumerate(self.view, 1)
+                       if message.uid not in now]
+            for number in self.server.expunges(numbers):
+                self.untagged(b"%d EXPUNGE" % number)
         known = len(self.view) - len(gone)
         if len(self.box.messages) != known:
             self.untagged(b"%d EXISTS" % len(self.box.messages))
@@ -615,6 +616,7 @@ class FakeImap(servers.Server):
         self.lock = threading.RLock()
         self.greeting = self.on_command = self.on_fetch = None
         self.keeps_removed = False  # a client may go on in a mailbox that is removed
+        self.expunges = reversed    # how EXPUNGE tells of the messages with these numbers
         self.log = []  # (time, command) as received
         self.received = 0
         self.socket_path = os.path.join(self.dir, "socket")

@@ -1,5 +1,6 @@
 """Servers whose numbers go back, or are fewer or more than they should be."""
 import errno
+import os
 
 import fakeimap
 import mail
@@ -222,3 +223,93 @@ class TestShortLines(NumbersCase):
             mounted.read("Sparse", name, "body.txt")
         self.assertLessEqual(max(len(line) for line in self.server.commands()), 998)
         self.assertLess(len(self.server.commands(rb"BODYSTRUCTURE")), 50)
+
+
+class TestExpunge(NumbersCase):
+    """Without QRESYNC a number is all that is told of what is gone. What it seems to mean is asked
+    about; all messages only when that does not fit."""
+    capabilities = ("IMAP4rev1", "IDLE", "SASL-IR")
+
+    def gone(self, mounted, uids, new=()):
+        """Another client deletes these, and adds some; returns the SEARCHes."""
+        before = len(self.server.commands(rb"UID SEARCH"))
+        box = self.server.box("INBOX")
+        with self.server.lock:
+            self.uids += [box.add(made.raw) for made in new]
+            box.remove(set(uids))
+        left = set(self.uids) - set(uids)
+        seen = []
+
+        def look():
+            seen.append(set(mounted.messages("INBOX")))
+            return seen[-1] == left
+        self.soon(look, what="the rest")
+        for each in seen:
+            self.assertLessEqual(left - set(self.uids[-len(new):] if new else ()), each)
+        self.uids = sorted(left)
+        return self.server.commands(rb"UID SEARCH")[before:]
+
+    def check_few(self, asked, *uids):
+        self.assertTrue(asked)
+        for each in asked:
+            self.assertFalse(each.endswith(b" ALL"), asked)
+        for uid in uids:
+            self.assertRegex(b"\n".join(asked), rb"\b%d\b" % uid)
+
+    def upward(self, numbers):
+        return [number - before for before, number in enumerate(numbers)]
+
+    def test_one_and_some(self):
+        mounted = self.up()
+        mounted.messages("INBOX")
+        self.check_few(self.gone(mounted, [self.uids[4]]), 5)
+        self.check_few(self.gone(mounted, [1, 3, 8]), 1, 3, 8)
+        self.server.expunges = self.upward
+        self.check_few(self.gone(mounted, [2, 4, 10]), 2, 4, 10)
+        self.assertEqual(set(mounted.messages("INBOX")), {6, 7, 9})
+
+    def test_esearch(self):
+        self.server.capabilities = (*self.capabilities, "ESEARCH")
+        mounted = self.up()
+        mounted.messages("INBOX")
+        self.check_few(self.gone(mounted, [3, 4, 5]))
+
+    def test_with_new_ones(self):
+        mounted = self.up()
+        mounted.messages("INBOX")
+        self.check_few(self.gone(mounted, [2, 9], self.mails[:2]), 2, 9)
+        self.assertEqual(self.uids[-2:], [N + 1, N + 2])
+
+    def test_wrong_numbers(self):
+        """It is another message that is gone, or none has such a number."""
+        mounted = self.up()
+        mounted.messages("INBOX")
+        for wrong in ([1], [10], [9, 9], [4000000000], [5]):
+            self.server.expunges = lambda _numbers, wrong=wrong: wrong
+            asked = self.gone(mounted, [self.uids[3]])
+            self.assertTrue(asked[-1].endswith(b"UID SEARCH ALL"), (wrong, asked))
+
+    def test_silence(self):
+        """An answer that names nothing tells nothing, of one message either."""
+        mounted = self.up()
+        mounted.messages("INBOX")
+
+        def hook(conn, tag, name, arguments):
+            if name != "SEARCH" or arguments[0].upper() == b"ALL":
+                return False
+            conn.send(b"* SEARCH\r\n", tag, b" OK done\r\n")
+            return True
+        self.server.on_command = hook
+        asked = self.gone(mounted, [6])
+        self.assertTrue(asked[0].endswith(b"UID SEARCH UID 1,6"), asked)
+        self.assertTrue(asked[-1].endswith(b"UID SEARCH ALL"), asked)
+
+    def test_own(self):
+        """What this mount deletes itself is known."""
+        mounted = self.up("delete=expunge")
+        names = mounted.messages("INBOX")
+        before = len(self.server.commands(rb"UID SEARCH"))
+        os.rmdir(mounted.path("INBOX", names[5]))
+        self.control("sync", mounted.mountpoint)
+        self.assertEqual(set(mounted.messages("INBOX")), set(self.uids) - {5})
+        self.assertEqual(len(self.server.commands(rb"UID SEARCH")), before)

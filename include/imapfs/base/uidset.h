@@ -27,6 +27,7 @@ void uidset_remove_set(UidSet *set, const UidSet *other);
 bool uidset_contains(const UidSet *set, guint32 uid);
 bool uidset_is_empty(const UidSet *set);
 guint64 uidset_count(const UidSet *set);
+guint32 uidset_nth(const UidSet *set, guint64 n); /* from 1; 0: there are not so many. O(ranges) */
 const UidRange *uidset_ranges(const UidSet *set, guint *n_out); /* borrowed until changed */
 
 /* One after the other, ascending: while (uid_iter_next(&iter, &uid)). The set stays as it is until

@@ -70,8 +70,12 @@ static void check_same(const UidSet *set, const bool *model)
     for (guint uid = 1; uid < SPACE; uid++) {
         assert_int_equal(uidset_contains(set, uid), model[uid]);
         count += model[uid];
+        if (model[uid])
+            assert_int_equal(uidset_nth(set, count), uid);
     }
     assert_int_equal(uidset_count(set), count);
+    assert_int_equal(uidset_nth(set, 0), 0);
+    assert_int_equal(uidset_nth(set, count + 1), 0);
     guint n;
     const UidRange *ranges = uidset_ranges(set, &n);
     for (guint i = 1; i < n; i++)

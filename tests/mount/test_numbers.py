@@ -280,6 +280,15 @@ class TestExpunge(NumbersCase):
         self.check_few(self.gone(mounted, [2, 9], self.mails[:2]), 2, 9)
         self.assertEqual(self.uids[-2:], [N + 1, N + 2])
 
+    def test_many(self):
+        """More than are asked about one by one."""
+        box = self.server.box("INBOX")
+        with self.server.lock:
+            self.uids += [box.add(self.mails[0].raw) for _ in range(80)]
+        mounted = self.up()
+        self.assertEqual(set(mounted.messages("INBOX")), set(self.uids))
+        self.gone(mounted, self.uids[5:85])
+
     def test_wrong_numbers(self):
         """It is another message that is gone, or none has such a number."""
         mounted = self.up()

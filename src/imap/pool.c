@@ -321,8 +321,10 @@ static void attempt_failed(Member *member, const GError *error)
         pool->grow_us = clock_mono_us() + GROW_AGAIN_US;
         return;
     }
-    bool refused = g_error_matches(error, IMAPFS_ERROR, IMAPFS_ERROR_AUTH) ||
-                   g_error_matches(error, IMAPFS_ERROR, IMAPFS_ERROR_CONFIG);
+    /* A password that is offered again and again may lock the account; tokens are new ones. */
+    bool refused =
+        (g_error_matches(error, IMAPFS_ERROR, IMAPFS_ERROR_AUTH) && !pool->account->with_token) ||
+        g_error_matches(error, IMAPFS_ERROR, IMAPFS_ERROR_CONFIG);
     pool->n_refused += refused;
     pool->failed_us = clock_mono_us();
     schedule(pool);

@@ -71,15 +71,16 @@ static void server_line(Server *server, const char *line)
 {
     g_auto(GStrv) words = g_strsplit(line, " ", 3);
     const char *tag = words[0], *verb = words[0] && words[1] ? words[1] : "";
+    bool is_login = strcmp(verb, "LOGIN") == 0 || strcmp(verb, "AUTHENTICATE") == 0;
     if (strcmp(line, "DONE") == 0) {
         server_say(server, "%s OK idled", server->idle_tag);
         g_clear_pointer(&server->idle_tag, g_free);
     } else if (strcmp(verb, "IDLE") == 0) {
         server->idle_tag = g_strdup(tag);
         server_say(server, "+ idling");
-    } else if (strcmp(verb, "LOGIN") == 0 && server->manner == REFUSE) {
+    } else if (is_login && server->manner == REFUSE) {
         server_say(server, "%s NO [AUTHENTICATIONFAILED] no", tag);
-    } else if (strcmp(verb, "LOGIN") == 0) {
+    } else if (is_login) {
         server_say(server, "%s OK [CAPABILITY IMAP4rev1 IDLE UNSELECT] in", tag);
     } else if (strcmp(verb, "SELECT") == 0 || strcmp(verb, "EXAMINE") == 0) {
         server_select(server, tag, words[2], *verb == 'E');
@@ -136,7 +137,7 @@ static Session *connector(const Account *account, const SessionEvents *events, g
     if (server->manner == CLOSED)
         server_close(server);
     else if (server->manner != MUTE)
-        server_say(server, "* OK [CAPABILITY IMAP4rev1] hello");
+        server_say(server, "* OK [CAPABILITY IMAP4rev1 SASL-IR AUTH=XOAUTH2] hello");
     if (server->stream)
         server_go(server);
     return session;
@@ -782,6 +783,25 @@ static void test_refused(void **state)
     world_free(world);
 }
 
+/* A token is a new one each time, and locks nothing. */
+static void test_token_refused(void **state)
+{
+    World *world = world_new(1);
+    world->account.with_token = true;
+    world->manner = REFUSE;
+    pool_start(world->pool);
+    assert_log(world, "connecting offline:AUTH");
+    for (int i = 0; i < 5; i++) {
+        advance(world, 310000);
+        assert_log(world, "connecting offline:AUTH");
+    }
+    world->manner = LET_IN;
+    advance(world, 310000);
+    assert_log(world, "connecting online session");
+    assert_int_equal(world->asked, 7);
+    world_free(world);
+}
+
 static void test_further_refused(void **state)
 {
     World *world = online(3);
@@ -1011,6 +1031,7 @@ int main(void)
         cmocka_unit_test(test_offline_lease_later),
         cmocka_unit_test(test_backoff),
         cmocka_unit_test(test_refused),
+        cmocka_unit_test(test_token_refused),
         cmocka_unit_test(test_further_refused),
         cmocka_unit_test(test_resumed),
         cmocka_unit_test(test_resumed_alive),

@@ -629,17 +629,23 @@ static bool is_limited(const Response *tagged)
            g_ascii_strncasecmp(tagged->code_text, "MESSAGELIMIT", 12) == 0;
 }
 
+/* NULL: it was answered, and the mailbox is selected yet. */
+static GError *search_error(const Phase *phase, CommandResult result, const Response *tagged)
+{
+    static const char what[] = "comparing with the server";
+    if (result != COMMAND_OK)
+        return error_from_result(result, tagged, what);
+    bool lost = phase->generation != phase->mailbox->generation;
+    return lost ? error_from_result(COMMAND_LOST, NULL, what) : NULL;
+}
+
 static void on_search_done(Command *command, CommandResult result, const Response *tagged,
                            gpointer data)
 {
     Phase *phase = data;
     Mailbox *mailbox = phase->mailbox;
-    g_autoptr(GError) error = NULL;
-    if (result != COMMAND_OK)
-        error = error_from_result(result, tagged, "comparing with the server");
-    else if (phase->generation != mailbox->generation)
-        error = error_from_result(COMMAND_LOST, NULL, "comparing with the server");
-    else if (!search_makes_sense(phase))
+    g_autoptr(GError) error = search_error(phase, result, tagged);
+    if (!error && !search_makes_sense(phase))
         error = g_error_new(IMAPFS_ERROR, IMAPFS_ERROR_PROTOCOL,
                             "the server did not say which of its %u messages there are",
                             mailbox->exists);
@@ -675,15 +681,10 @@ static void on_guess_done(Command *command, CommandResult result, const Response
                           gpointer data)
 {
     Phase *phase = data;
-    Mailbox *mailbox = phase->mailbox;
-    g_autoptr(GError) error = NULL;
-    if (result != COMMAND_OK)
-        error = error_from_result(result, tagged, "comparing with the server");
-    else if (phase->generation != mailbox->generation)
-        error = error_from_result(COMMAND_LOST, NULL, "comparing with the server");
-    else if (uidset_contains(phase->seen, phase->witness) && !is_limited(tagged))
-        drop_those_absent(mailbox, phase->guess, phase->seen);
-    phase_end(mailbox, phase->generation, phase->bits, error);
+    g_autoptr(GError) error = search_error(phase, result, tagged);
+    if (!error && uidset_contains(phase->seen, phase->witness) && !is_limited(tagged))
+        drop_those_absent(phase->mailbox, phase->guess, phase->seen);
+    phase_end(phase->mailbox, phase->generation, phase->bits, error);
     phase_free(phase);
 }
 

@@ -36,10 +36,12 @@ static UidSet *take_out(UidSet *rows, const GArray *numbers)
 UidSet *expunged_guess(Mailbox *mailbox, guint32 *witness_out)
 {
     g_autoptr(GArray) numbers = mailbox->expunged;
-    g_autoptr(UidSet) rows = store_msg_uids(store_reader(mailbox->engine->store), mailbox->box);
     mailbox->expunged = g_array_new(FALSE, FALSE, sizeof(guint32));
     if (numbers->len == 0 || numbers->len > EXPUNGED_MOST || mailbox->exists == 0 ||
-        mailbox->partial || uidset_count(rows) != (guint64)mailbox->exists + numbers->len)
+        mailbox->partial)
+        return NULL;
+    g_autoptr(UidSet) rows = store_msg_uids(store_reader(mailbox->engine->store), mailbox->box);
+    if (uidset_count(rows) != (guint64)mailbox->exists + numbers->len)
         return NULL;
     UidSet *out = take_out(rows, numbers);
     *witness_out = out ? uidset_nth(rows, 1) : 0;

@@ -160,7 +160,7 @@ static void note_in_view(Mailbox *mailbox, guint32 uid)
  * not in this one's view. Where SELECT told no UIDNEXT (Courier), the view ends with the last
  * message that was told, and what was behind that, and was not placed, is gone. So is what was in
  * the view before UIDNEXT went back. */
-static void drop_those_absent(Mailbox *mailbox, UidSet *rows, const UidSet *there)
+static void drop_absent(Mailbox *mailbox, UidSet *rows, const UidSet *there)
 {
     guint32 end = MAX(mailbox->view_uidnext, mailbox->was_uidnext);
     uidset_remove_set(rows, there);
@@ -169,10 +169,9 @@ static void drop_those_absent(Mailbox *mailbox, UidSet *rows, const UidSet *ther
     uidset_add_set(mailbox->vanished, rows);
 }
 
-static void drop_absent(Mailbox *mailbox, const UidSet *there)
+static UidSet *rows_of(const Mailbox *mailbox)
 {
-    g_autoptr(UidSet) rows = store_msg_uids(store_reader(mailbox->engine->store), mailbox->box);
-    drop_those_absent(mailbox, rows, there);
+    return store_msg_uids(store_reader(mailbox->engine->store), mailbox->box);
 }
 
 /* --- phase 1: flags --- */
@@ -197,8 +196,10 @@ static void on_flags_done(Command *command, CommandResult result, const Response
         error = error_from_result(result, tagged, "flags");
     else if (phase->seen && phase->generation == mailbox->generation) {
         mailbox->flags_us = clock_mono_us() - phase->since_us;
-        if (uidset_count(phase->seen) >= mailbox->exists) /* else what is missing is searched for */
-            drop_absent(mailbox, phase->seen);
+        if (uidset_count(phase->seen) >= mailbox->exists) { /* else a search tells what is gone */
+            g_autoptr(UidSet) rows = rows_of(mailbox);
+            drop_absent(mailbox, rows, phase->seen);
+        }
     }
     phase_end(mailbox, phase->generation, phase->bits, error);
     phase_free(phase);
@@ -657,10 +658,10 @@ static void on_search_done(Command *command, CommandResult result, const Respons
     mailbox->verify_rounds++; /* one that failed does not count: it is tried again */
     mailbox->partial = false;
     g_autoptr(UidSet) missing = uidset_copy(phase->seen);
-    g_autoptr(UidSet) rows = store_msg_uids(store_reader(mailbox->engine->store), mailbox->box);
+    g_autoptr(UidSet) rows = rows_of(mailbox);
     uidset_remove_set(missing, rows);
     if (!is_limited(tagged))
-        drop_absent(mailbox, phase->seen);
+        drop_absent(mailbox, rows, phase->seen);
     mailbox_flush(mailbox);
     if (uidset_is_empty(missing)) {
         phase_end(mailbox, phase->generation, phase->bits, NULL);
@@ -683,7 +684,7 @@ static void on_guess_done(Command *command, CommandResult result, const Response
     Phase *phase = data;
     g_autoptr(GError) error = search_error(phase, result, tagged);
     if (!error && uidset_contains(phase->seen, phase->witness) && !is_limited(tagged))
-        drop_those_absent(phase->mailbox, phase->guess, phase->seen);
+        drop_absent(phase->mailbox, phase->guess, phase->seen);
     phase_end(phase->mailbox, phase->generation, phase->bits, error);
     phase_free(phase);
 }

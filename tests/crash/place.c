@@ -32,32 +32,38 @@ static bool on_msg(const StoreMsg *msg, gpointer data)
     return true;
 }
 
+/* How many there are; the first of those placed, before those pending. */
+static guint look_in(StoreReader *reader, guint32 box, const char *subject, Named *first)
+{
+    Sought sought = {.subject = subject};
+    log_shown_each(reader, box, 0, on_msg, &sought);
+    first->box = sought.n ? box : STORE_BOX_PENDING;
+    log_pending_each(reader, box, 0, on_msg, &sought);
+    first->uid = sought.uid;
+    return sought.n;
+}
+
 static bool find_subject(StoreReader *reader, const char *name, const char *subject, Named *out)
 {
     guint32 box;
-    Sought sought = {.subject = subject};
-    if (!find_box(reader, name, &box, NULL))
-        return false;
-    log_shown_each(reader, box, 0, on_msg, &sought);
-    *out = (Named){box, sought.uid};
-    if (sought.uid)
-        return true;
-    log_pending_each(reader, box, 0, on_msg, &sought);
-    *out = (Named){STORE_BOX_PENDING, sought.uid};
-    return sought.uid != 0;
+    return find_box(reader, name, &box, NULL) && look_in(reader, box, subject, out) > 0;
 }
 
 typedef struct {
     const char *subject;
     StoreReader *reader;
+    bool all; /* else up to the first that is found */
     Named found;
+    guint n;
 } Anywhere;
 
 static bool on_box(const StoreBox *box, gpointer data)
 {
     Anywhere *anywhere = data;
-    if (box->doomed ||
-        !find_subject(anywhere->reader, box->name, anywhere->subject, &anywhere->found))
+    guint n =
+        box->doomed ? 0 : look_in(anywhere->reader, box->id, anywhere->subject, &anywhere->found);
+    anywhere->n += n;
+    if (n == 0 || anywhere->all)
         return true;
     printf("from\t%s\n", box->name);
     return false;
@@ -69,29 +75,14 @@ static bool find_anywhere(StoreReader *reader, const char *subject, Named *out)
     Anywhere anywhere = {.subject = subject, .reader = reader};
     store_box_all(reader, on_box, &anywhere);
     *out = anywhere.found;
-    return out->uid != 0;
-}
-
-typedef struct {
-    StoreReader *reader;
-    Sought sought;
-} Counting;
-
-static bool on_counted_box(const StoreBox *box, gpointer data)
-{
-    Counting *counting = data;
-    if (box->doomed)
-        return true;
-    log_shown_each(counting->reader, box->id, 0, on_msg, &counting->sought);
-    log_pending_each(counting->reader, box->id, 0, on_msg, &counting->sought);
-    return true;
+    return anywhere.n > 0;
 }
 
 guint named_count(StoreReader *reader, const char *subject)
 {
-    Counting counting = {reader, {.subject = subject}};
-    store_box_all(reader, on_counted_box, &counting);
-    return counting.sought.n;
+    Anywhere anywhere = {.subject = subject, .reader = reader, .all = true};
+    store_box_all(reader, on_box, &anywhere);
+    return anywhere.n;
 }
 
 /* --- by the number of what placed it --- */

@@ -130,6 +130,11 @@ class Case(unittest.TestCase):
         self.fail(f"gave {str(result)[:200]!r} instead of an error")
 
 
+def without(options, name):
+    """The options but for those of this name."""
+    return [option for option in options if not option.startswith(f"{name}=")]
+
+
 class OfServer:
     """Tests of one server; a class below says which."""
 

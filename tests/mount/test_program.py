@@ -17,7 +17,7 @@ import mount as mounts
 import proc
 import proxy
 import servers
-from case import Case
+from case import Case, without
 
 NOBODY_LISTENS = "alice@127.0.0.1"
 
@@ -141,7 +141,7 @@ class ProgramCase(Case):
     def prompted(self):
         """SOURCE and options of an account whose password nobody knows but the user."""
         source, options = self.server.source(port=self.link.port)
-        return source, [option for option in options if not option.startswith("passcmd=")]
+        return source, without(options, "passcmd")
 
     def control(self, *words, seconds=45, **others):
         return subprocess.run([mounts.CONTROL, *words], env=self.home.env, text=True,
@@ -596,7 +596,7 @@ class TestMountCommand(ProgramCase):
     def test_fstab_of_a_user(self):
         """As README has it: mount(8) gives a user's helper no HOME, and mount.fuse3 then says /root."""
         source, options = self.server.source()
-        options = [option for option in options if not option.startswith("passcmd=")]
+        options = without(options, "passcmd")
         netrc = os.path.join(self.home.dir, ".netrc")
         with open(os.open(netrc, os.O_WRONLY | os.O_CREAT, 0o600), "w") as file:
             file.write("machine localhost login alice password alicepw\n")

@@ -5,20 +5,22 @@ import os
 import mail
 import proc
 import servers
-from case import Case
+from case import Case, OfServer, without
 
 
 LETTER = mail.message(1, "plain")
 
 
-class TestTokens(Case):
+class TestTokens(OfServer, Case):
     timeout = 150
 
     @classmethod
+    def make(cls):
+        return servers.TokenDovecot()
+
+    @classmethod
     def setUpClass(cls):
-        cls.server = servers.TokenDovecot()
-        cls.server.start()
-        cls.addClassCleanup(cls.server.stop)
+        super().setUpClass()
         cls.server.deliver("INBOX", LETTER.raw)
 
     def setUp(self):
@@ -31,8 +33,7 @@ class TestTokens(Case):
             file.write(f"{token}\n")
         source, own = self.server.source()
         command = f"tokencmd=echo run >>{self.file}.runs; cat {self.file}"
-        return source, [*(option for option in own if not option.startswith("passcmd=")),
-                        command, *options]
+        return source, [*without(own, "passcmd"), command, *options]
 
     def runs(self):
         with open(f"{self.file}.runs") as file:
@@ -88,8 +89,7 @@ class TestTokens(Case):
 
     def test_command_that_fails(self):
         source, options = self.source("x")
-        options = [option for option in options if not option.startswith("tokencmd=")]
-        code, output = self.refused(source, [*options, "tokencmd=exit 7"])
+        code, output = self.refused(source, [*without(options, "tokencmd"), "tokencmd=exit 7"])
         self.assertEqual(code, 3, output)
         self.assertIn("tokencmd failed with exit code 7", output)
 
